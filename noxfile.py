@@ -1,0 +1,178 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["nox[uv]>=2025.2.9"]
+# ///
+"""Every check of the repository, one verb a session; plain ``nox`` runs what continuous integration runs."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+sys.path.insert(0, str(Path(__file__).parent / "tools"))
+from workspace import PACKAGES, closure, import_name, wheel
+
+ROOT = Path(__file__).parent
+DIST = ROOT / "dist"
+COVERAGE = ROOT / ".nox" / "coverage"
+PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+CONSTRAINTS = ("--constraint", str(ROOT / "constraints.txt"))
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv"
+nox.options.sessions = ["build", "lint", "typecheck", "docs", "tests", "coverage", "tests_integration"]
+
+
+def groups(*names: str) -> list[str]:
+    """Return the requirements of the dependency groups that exist among ``names``."""
+    known = [name for name in names if name in PYPROJECT["dependency-groups"]]
+    return nox.project.dependency_groups(PYPROJECT, *known)
+
+
+def install_wheels(session: nox.Session, package: str, extra: str = "", *more: str) -> None:
+    """Install one package from its wheel, its siblings from theirs, and ``more`` from the pinned versions."""
+    fresh = [
+        f"--reinstall-package={name}" for name in closure(package)
+    ]  # versions stand still between builds
+    requirement = f"{package}{extra} @ {wheel(package).as_uri()}"
+    session.install("--find-links", str(DIST), *CONSTRAINTS, *fresh, requirement, *more)
+
+
+def install_everything(session: nox.Session, *more: str) -> None:
+    """Install the meta-package with every extra and the benchmark runner, all from wheels."""
+    install_wheels(session, "pytorch-hmm", "[all]", *more)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build the source distribution of each package, and its wheel from that."""
+    shutil.rmtree(DIST, ignore_errors=True)
+    session.install(*CONSTRAINTS, *groups("build"))
+    session.run("uv", "build", "--all-packages", "--out-dir", str(DIST), "--quiet", external=True)
+    session.run("twine", "check", "--strict", *map(str, sorted(DIST.glob("*[lz]"))))
+
+
+@nox.session(requires=["build"])
+@nox.parametrize("package", PACKAGES, ids=PACKAGES)
+def tests(session: nox.Session, package: str) -> None:
+    """Test one package, installed from its wheel with nothing but its own dependencies."""
+    extra = "[g2p]" if package == "hmm-speech" else "[plot]" if package == "hmm-align" else ""
+    extra = "[demo]" if package == "pytorch-hmm" else extra
+    install_wheels(session, package, extra, *groups("test", f"oracle-{package}"))
+    COVERAGE.mkdir(parents=True, exist_ok=True)
+    config = f"packages/{package}/pyproject.toml"
+    arguments = ["-c", config, "--rootdir", f"packages/{package}"]
+    arguments += ["--cov", import_name(package), "--cov-config", config, "--cov-report="]
+    arguments += session.posargs or [f"packages/{package}/tests", f"packages/{package}/README.md"]
+    if not session.posargs:
+        arguments += ["--doctest-modules", "--pyargs", import_name(package)]
+    data = str(COVERAGE / package)
+    session.run("python", "-I", "-m", "pytest", *arguments, env={"COVERAGE_FILE": data})
+
+
+@nox.session(requires=[f"tests({package})" for package in PACKAGES])
+def coverage(session: nox.Session) -> None:
+    """Fail where a package's own tests reach less than 95 % of its lines."""
+    session.install(*CONSTRAINTS, "coverage")
+    for package in PACKAGES:
+        config, data = f"packages/{package}/pyproject.toml", str(COVERAGE / package)
+        session.log(f"lines of {package}")
+        session.run("coverage", "report", "--rcfile", config, "--fail-under=95", env={"COVERAGE_FILE": data})
+
+
+@nox.session(requires=["build"])
+def tests_integration(session: nox.Session) -> None:
+    """Test what only the whole can show: wheels, the public surface, the commands, real speech."""
+    install_everything(session, *groups("test"))
+    session.run("python", "-I", "-m", "pytest", *(session.posargs or ["tests-integration"]))
+
+
+@nox.session(requires=["build"])
+def docs(session: nox.Session) -> None:
+    """Build the documentation with every warning an error, and run its examples."""
+    install_everything(session, *groups("docs", "test"))
+    session.run("sphinx-build", "-W", "-n", "-q", "--keep-going", "docs", "docs/_build/html")
+    session.run("python", "-I", "-m", "pytest", "-q", "-c", "docs/pytest.ini", "docs", "README.md")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, spelling, import layers, sibling version ranges, the public surface and C++ layout."""
+    session.install(*CONSTRAINTS, *groups("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("codespell", "packages", "docs", "benchmarks", "tools", *map(str, ROOT.glob("*.md")))
+    sources = os.pathsep.join(str(ROOT / "packages" / package / "src") for package in PACKAGES)
+    session.run("lint-imports", env={"PYTHONPATH": sources})
+    session.run("python", "tools/check_versions.py")
+    session.run("python", "tools/public_api.py", "--check")
+    cpp = sorted(str(path) for path in ROOT.glob("packages/*/csrc/**/*.[ch]pp"))
+    session.run("clang-format", "--dry-run", "-Werror", *cpp)
+
+
+@nox.session(requires=["build"])
+def typecheck(session: nox.Session) -> None:
+    """Run mypy --strict over every package with its tests, the tools and this file."""
+    install_everything(session, *groups("test", "typecheck"))
+    for package in PACKAGES:
+        folder = ROOT / "packages" / package
+        session.run(
+            "mypy",
+            f"packages/{package}/src",
+            f"packages/{package}/tests",
+            env={"MYPYPATH": str(folder / "tests")},
+        )
+    for folder in ("tests-integration", "benchmarks/cases"):
+        session.run("mypy", folder, env={"MYPYPATH": folder})
+    session.run("mypy", "tools", "noxfile.py")
+
+
+@nox.session(default=False, requires=["build"])
+def tests_floor(session: nox.Session) -> None:
+    """Test every package with the oldest versions that it declares (Python 3.12 has wheels of all of them)."""
+    session.install(
+        "--find-links",
+        str(DIST),
+        "--resolution",
+        "lowest-direct",
+        f"pytorch-hmm[all] @ {wheel('pytorch-hmm').as_uri()}",
+        *groups("test"),
+    )
+    for package in PACKAGES:
+        session.run(
+            "python",
+            "-I",
+            "-m",
+            "pytest",
+            "-q",
+            "-c",
+            f"packages/{package}/pyproject.toml",
+            f"packages/{package}/tests",
+        )
+
+
+@nox.session(default=False, requires=["build"])
+def bench(session: nox.Session) -> None:
+    """Run the benchmark cases (or those named), each after the correctness of what it times."""
+    install_everything(session, *groups("bench"))
+    cases = [ROOT / "benchmarks" / "cases" / f"{name}.py" for name in session.posargs]
+    for case in cases or sorted((ROOT / "benchmarks" / "cases").glob("*.py")):
+        session.run("python", str(case))
+
+
+@nox.session(default=False)
+def pin(session: nox.Session) -> None:
+    """Rewrite constraints.txt from an environment that holds everything, after checking it in ``tests``."""
+    everything = [f"{ROOT / 'packages' / package}" for package in PACKAGES]
+    everything[-1] += "[all]"
+    session.install("--upgrade", *everything, "coverage", *groups(*PYPROJECT["dependency-groups"]))
+    frozen = session.run("uv", "pip", "freeze", silent=True, external=True) or ""
+    session.run("python", "tools/pin.py", "constraints.txt", env={"FROZEN": frozen})
+
+
+@nox.session(default=False, venv_backend="none")
+def dev(session: nox.Session) -> None:
+    """Make .venv with every package editable and every tool in it."""
+    session.run("uv", "sync", "--all-packages", "--group", "dev")

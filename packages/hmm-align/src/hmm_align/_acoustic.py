@@ -1,0 +1,117 @@
+"""The acoustic model of an aligner: Gaussian mixtures for the states of each phone, and how the states follow."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hmm_models import GaussianMixtures, MixtureStatistics, phone_topology, silence_topology
+
+from ._graph import SILENCE, UnitModel, UtteranceGraph
+
+# Added to the count of every allowed step, so that a state seen once does not become certain of anything.
+_STEP_PRIOR = 5.0
+
+
+class AcousticModel:
+    """Units (the silence and the phones), each with its own densities and transition probabilities.
+
+    Densities are numbered unit by unit, the silence's first. Features are expected with mean 0 and variance 1.
+    """
+
+    def __init__(
+        self,
+        phones: Sequence[str],
+        feature_dim: int,
+        states_per_phone: int,
+        silence_states: int,
+        variance_floor: float,
+    ) -> None:
+        self.phones = tuple(phones)
+        self.feature_dim = feature_dim
+        self.units: dict[str, UnitModel] = {}
+        self.num_densities = 0
+        for label in (SILENCE, *self.phones):
+            topology = (
+                phone_topology(states_per_phone) if label != SILENCE else silence_topology(silence_states)
+            )
+            size = len(topology.log_initial)
+            self.units[label] = UnitModel(
+                np.arange(self.num_densities, self.num_densities + size),
+                topology.log_initial.double().numpy(),
+                topology.log_transition.double().numpy(),
+                _final(topology.log_final),
+            )
+            self.num_densities += size
+        self._max_states = max(states_per_phone, silence_states)
+        self.mixtures = GaussianMixtures.flat(
+            self.num_densities,
+            torch.zeros(feature_dim),
+            torch.ones(feature_dim),
+            variance_floor=variance_floor,
+        )
+
+    @torch.no_grad()
+    def log_emission(self, features: Tensor) -> Tensor:
+        """Return log p(features | density), (..., P)."""
+        return self.mixtures.log_prob(features)
+
+    def no_steps(self) -> NDArray[np.float64]:
+        """Return counts (P, S + 1) of steps from a density's state to a state of its unit, or last out of it."""
+        return np.zeros((self.num_densities, self._max_states + 1))
+
+    def count_steps(self, graph: UtteranceGraph, states: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Count the steps of a path through a graph."""
+        unit = graph.unit_of_state[states]
+        first = np.asarray([item.first_state for item in graph.units])
+        stays = unit[1:] == unit[:-1]
+        target = np.full(len(states), self._max_states)
+        target[:-1][stays] = (states[1:] - first[unit[1:]])[stays]
+        steps = self.no_steps()
+        np.add.at(steps, (graph.density_of_state.numpy()[states], target), 1.0)
+        return steps
+
+    def update_transitions(self, steps: NDArray[np.float64]) -> None:
+        """Re-estimate how states follow from counted steps; a step that was forbidden stays so."""
+        for label, unit in self.units.items():
+            size = len(unit.densities)
+            counts = steps[unit.densities]
+            counts = np.concatenate([counts[:, :size], counts[:, -1:]], axis=1) + _STEP_PRIOR
+            possible = np.concatenate([unit.log_transition, unit.log_final[:, None]], axis=1) > -np.inf
+            counts[~possible] = 0.0
+            with np.errstate(divide="ignore"):
+                log_probs = np.log(counts / counts.sum(axis=1, keepdims=True))
+            self.units[label] = unit._replace(log_transition=log_probs[:, :-1], log_final=log_probs[:, -1])
+
+    def update_mixtures(self, statistics: MixtureStatistics, min_occupancy: float) -> None:
+        """Re-estimate the densities; one that saw too little keeps what it has."""
+        self.mixtures.update(statistics, min_occupancy=min_occupancy)
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """Return everything learned, as tensors by name."""
+        tensors = {f"mixtures.{name}": value.detach() for name, value in self.mixtures.state_dict().items()}
+        for number, unit in enumerate(self.units.values()):
+            tensors[f"unit{number}.log_transition"] = torch.from_numpy(unit.log_transition)
+            tensors[f"unit{number}.log_final"] = torch.from_numpy(unit.log_final)
+        return tensors
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Take what ``to_tensors`` returned."""
+        state = {name.removeprefix("mixtures."): t for name, t in tensors.items() if name.startswith("mixtures.")}
+        self.mixtures = GaussianMixtures(self.num_densities, state["mean"].shape[1], self.feature_dim)
+        self.mixtures.load_state_dict(state)
+        for number, (label, unit) in enumerate(self.units.items()):
+            self.units[label] = unit._replace(
+                log_transition=tensors[f"unit{number}.log_transition"].numpy(),
+                log_final=tensors[f"unit{number}.log_final"].numpy(),
+            )
+
+
+def _final(log_final: Tensor | None) -> NDArray[np.float64]:
+    """Return exit probabilities of a topology, which phones and silences always have."""
+    if log_final is None:
+        raise ValueError("the topology of a unit must have log_final")
+    final: NDArray[np.float64] = log_final.double().numpy()
+    return final

@@ -1,0 +1,157 @@
+"""What the commands do, once they are called."""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from hmm_models import ModelFileError
+from hmm_speech import Corpus, CorpusError, EnglishG2P, Lexicon, read_corpus
+
+from ._config import AlignerConfig
+from ._evaluate import evaluate
+from .corpus_aligner import CorpusAligner
+from .export import IntervalFileError, write_alignments, write_rows
+
+PROBLEMS_NAME = "problems.csv"
+MENDABLE = (CorpusError, IntervalFileError, ModelFileError, OSError)
+
+
+class Session:
+    """One command: its corpus, its problems, and how it talks to the user.
+
+    Used as a context manager, it turns an error that the user can mend into one line and exit status 2.
+    """
+
+    def __init__(self, quiet: bool, threads: int) -> None:
+        self.quiet = quiet
+        self.problems: dict[str, str] = {}
+        self.corpus: Corpus
+        if threads:
+            torch.set_num_threads(threads)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, MENDABLE):
+            self._name_problems()
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(2) from error
+
+    def read_corpus(self, folder: Path) -> None:
+        """Read the corpus and remember what is wrong with it."""
+        self.corpus = read_corpus(folder)
+        self.problems.update(self.corpus.problems)
+        if not self.corpus.utterances:
+            raise CorpusError(folder, "no recording has a transcript that can be used")
+
+    def lexicon(self, path: Path | None, guess: bool) -> Lexicon:
+        """Load the pronunciations, CMUdict's if no file is given."""
+        try:
+            fallback = EnglishG2P() if guess else None
+            return (
+                Lexicon.english(fallback=fallback) if path is None else Lexicon.load(path, fallback=fallback)
+            )
+        except (ImportError, ValueError) as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(2) from error
+
+    def load(self, model: Path) -> CorpusAligner:
+        """Load a trained model."""
+        return CorpusAligner.load(model)
+
+    def train(
+        self, model: Path, lexicon: Lexicon, frame_period: float, seed: int, resume: bool
+    ) -> CorpusAligner:
+        """Train and save; what an interrupted training left beside the model is used, then removed."""
+        workdir = model.with_name(f"{model.name}.training")
+        if not resume and workdir.exists():
+            shutil.rmtree(workdir)
+        workdir.mkdir(parents=True, exist_ok=True)
+        with self._progress() as progress:
+            aligner = CorpusAligner.train(
+                self.corpus,
+                lexicon=lexicon,
+                config=AlignerConfig(frame_period=frame_period),
+                seed=seed,
+                workdir=workdir,
+                progress=progress,
+            )
+        aligner.save(model)
+        shutil.rmtree(workdir)
+        left_out = aligner.training_report.problems
+        self.problems.update(left_out)
+        self._say(f"trained on {len(self.corpus) - len(left_out)} utterances: {model}")
+        return aligner
+
+    def align(self, aligner: CorpusAligner, out: Path, formats: Sequence[str]) -> None:
+        """Align the corpus, write the times, and list what has none."""
+        with self._progress() as progress:
+            alignments = aligner.align(self.corpus, progress=progress)
+        good = [alignment for alignment in alignments if alignment.ok]
+        self.problems.update((item.id, item.reason) for item in alignments if not item.ok)
+        written = write_alignments(good, out, formats)
+        write_rows(out / PROBLEMS_NAME, ("id", "reason"), sorted(self.problems.items()))
+        total = len(good) + len(self.problems.keys() - {alignment.id for alignment in good})
+        minutes = sum(alignment.duration for alignment in good) / 60
+        self._say(
+            f"aligned {len(good)} of {total} utterances, {minutes:.1f} minutes: {len(written)} files in {out}"
+        )
+
+    def evaluate(self, out: Path, reference: Path) -> None:
+        """Print the table, and the names that only one side has."""
+        report = evaluate(out, reference)
+        Console().print(report.table())
+        for name in report.missing_hypotheses:
+            typer.echo(f"not aligned: {name}", err=True)
+        for name in report.missing_references:
+            typer.echo(f"no reference: {name}", err=True)
+
+    def finish(self) -> None:
+        """Name every problem, and leave with status 1 if there is one."""
+        self._name_problems()
+        if self.problems:
+            raise typer.Exit(1)
+
+    def _name_problems(self) -> None:
+        """Print each utterance that has a problem, and its reason."""
+        for name, reason in sorted(self.problems.items()):
+            typer.echo(f"problem: {name}: {reason}", err=True)
+
+    def _say(self, message: str) -> None:
+        """Print unless the user wants silence."""
+        if not self.quiet:
+            typer.echo(message)
+
+    @contextmanager
+    def _progress(self) -> Iterator[Callable[[str, int, int], None] | None]:
+        """Show progress bars on the standard error output, one a stage."""
+        if self.quiet:
+            yield None
+            return
+        columns = (
+            TextColumn("{task.description:<12}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=Console(stderr=True)) as bars:
+            tasks = {}
+
+            def advance(stage: str, done: int, total: int) -> None:
+                """Draw a stage's bar."""
+                if stage not in tasks:
+                    tasks[stage] = bars.add_task(stage, total=total)
+                bars.update(tasks[stage], completed=done, total=total)
+
+            yield advance

@@ -1,0 +1,74 @@
+"""Features of a corpus: computed once, kept on disk, normalised per speaker when read."""
+
+import os
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from hmm_speech import MFCC, Audio, MeanVariance, deltas
+from torch import Tensor
+
+from ._config import AlignerConfig
+
+
+class FeatureExtractor:
+    """Cepstra with their first and second regression coefficients."""
+
+    def __init__(self, config: AlignerConfig) -> None:
+        self.mfcc = MFCC(
+            sample_rate=config.sample_rate,
+            frame_period=config.frame_period,
+            window=config.window,
+            num_mels=config.num_mels,
+            num_ceps=config.num_ceps,
+        )
+        self.feature_dim = 3 * config.num_ceps
+
+    def __call__(self, audio: Audio) -> Tensor:
+        """Return the features (T, D) of one recording."""
+        with torch.no_grad():
+            return deltas(self.mfcc(audio.waveform), order=2)
+
+
+class FeatureStore:
+    """Features (T, D) of many utterances in one file that grows, so that memory does not."""
+
+    def __init__(self, folder: Path, feature_dim: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / "features.f32"
+        self.feature_dim = feature_dim
+        self._file = self.path.open("wb+")
+        self._start: list[int] = []
+        self._length: list[int] = []
+        self._speaker: list[str] = []
+        self._normalizer: dict[str, MeanVariance] = defaultdict(lambda: MeanVariance(feature_dim))
+
+    def append(self, features: Tensor, speaker: str) -> int:
+        """Keep an utterance's features; return its number."""
+        self._start.append(self._file.seek(0, os.SEEK_END))
+        self._length.append(len(features))
+        self._speaker.append(speaker)
+        self._normalizer[speaker].add(features)
+        self._file.write(features.contiguous().numpy().tobytes())
+        return len(self._start) - 1
+
+    def __len__(self) -> int:
+        return len(self._start)
+
+    def num_frames(self, number: int) -> int:
+        """Return the number of frames of an utterance."""
+        return self._length[number]
+
+    def read(self, number: int) -> Tensor:
+        """Return an utterance's features (T, D), normalised to its speaker's mean and variance."""
+        self._file.seek(self._start[number])
+        size = self._length[number] * self.feature_dim * 4
+        values = np.frombuffer(self._file.read(size), dtype=np.float32)
+        features = torch.from_numpy(values.copy()).view(-1, self.feature_dim)
+        return self._normalizer[self._speaker[number]].normalize(features)
+
+    def close(self) -> None:
+        """Delete the file."""
+        self._file.close()
+        self.path.unlink(missing_ok=True)

@@ -1,0 +1,39 @@
+"""Which unit models which phone."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from hmm_speech import TextError
+
+from ._corpus import Prepared
+from ._graph import Pronunciation
+
+_STRESSED = re.compile(r"[A-Z]{2}[012]")
+
+
+def unit_of(phone: str) -> str:
+    """Return the label of a phone's unit: ARPABET vowels share theirs whatever their stress.
+
+    >>> unit_of("AH0"), unit_of("AH1"), unit_of("NG"), unit_of("a5")
+    ('AH', 'AH', 'NG', 'a5')
+    """
+    return phone[:-1] if _STRESSED.fullmatch(phone) else phone
+
+
+def inventory(utterances: Iterable[Prepared]) -> list[str]:
+    """Return the units that a flat start can hear: those of each word's first pronunciation."""
+    return sorted(
+        {unit_of(phone) for item in utterances for variants in item.pronunciations for phone in variants[0]}
+    )
+
+
+def keep_known(item: Prepared, known: Sequence[str]) -> Prepared:
+    """Drop the pronunciations that need a phone without a unit; raise where a word has no other."""
+    units = set(known)
+    kept: list[tuple[Pronunciation, ...]] = []
+    for word, variants in zip(item.words, item.pronunciations, strict=True):
+        kept.append(tuple(phones for phones in variants if units.issuperset(map(unit_of, phones))))
+        if not kept[-1]:
+            missing = sorted({unit_of(phone) for phone in variants[0]} - units)
+            raise TextError(word, f"the model was trained without the phone {' '.join(missing)} of this word")
+    return item._replace(pronunciations=tuple(kept))

@@ -1,0 +1,181 @@
+"""Flat start and Viterbi training of an acoustic model (Kaldi's monophone recipe, Povey et al. 2011)."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hmm_core import stack_graphs, viterbi
+from hmm_models import MixtureStatistics
+
+from ._acoustic import AcousticModel
+from ._config import AlignerConfig
+from ._corpus import Prepared, minibatches
+from ._features import FeatureStore
+from ._graph import SILENCE, UnitModel, UtteranceGraph, build_graph
+
+# A pause shorter than this is left to the phones around it until the silence has been learned.
+_SHORTEST_PAUSE = 0.15  # seconds
+# How far above the quiet frames of an utterance, towards its loud ones, a frame may be and still count as a pause.
+_PAUSE_LEVEL = 0.25
+# Gaussians are dealt out by this power of a state's count, and a Gaussian wants at least so many frames (both Kaldi's).
+_SPLIT_POWER = 0.25
+_MIN_OCCUPANCY = 10.0
+# Mixtures stop growing after this share of the iterations, so that the last of them settle.
+_GROWING = 0.75
+# Frames whose statistics are collected at once.
+_CHUNK = 100_000
+
+
+def emissions(model: AcousticModel, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return log emissions (B, T, P), padded, and lengths (B,)."""
+    lengths = torch.tensor([len(item) for item in features])
+    flat = model.log_emission(torch.cat(list(features)))
+    return torch.nn.utils.rnn.pad_sequence(flat.split(lengths.tolist()), batch_first=True), lengths
+
+
+def best_paths(
+    log_emission: Tensor, lengths: Tensor, graphs: Sequence[UtteranceGraph]
+) -> Iterator[tuple[NDArray[np.int64], float]]:
+    """Yield each utterance's best states (T,) and their log score, -inf where there is no path."""
+    graph = stack_graphs([item.graph for item in graphs])
+    path = viterbi(
+        graph.log_initial,
+        graph.log_transition,
+        log_emission,
+        lengths,
+        log_final=graph.log_final,
+        emission_index=graph.emission_index,
+    )
+    for states, length, score in zip(path.states, lengths.tolist(), path.log_score.tolist(), strict=True):
+        yield states[:length].numpy(), score
+
+
+def flat_densities(
+    features: Tensor, pronunciations: Sequence[Sequence[Sequence[str]]], models: Mapping[str, UnitModel], period: float
+) -> Tensor:
+    """Deal an utterance's frames out: its pauses to the silence, the rest evenly to the phones' states.
+
+    The first pronunciation of each word is taken. Where the pauses leave too few frames, there are none.
+    """
+    energy = torch.nn.functional.avg_pool1d(
+        features[None, :, 0], kernel_size=5, stride=1, padding=2, count_include_pad=False
+    )[0]
+    low, high = torch.quantile(energy, energy.new_tensor([0.05, 0.9])).tolist()
+    quiet = _long_runs((energy < low + _PAUSE_LEVEL * (high - low)).numpy(), round(_SHORTEST_PAUSE / period))
+    states = np.concatenate([models[phone].densities for variants in pronunciations for phone in variants[0]])
+    if (~quiet).sum() < len(states):
+        quiet = np.zeros_like(quiet)
+    num_loud, num_quiet = int((~quiet).sum()), int(quiet.sum())
+    silence = models[SILENCE].densities
+    densities = np.empty(len(quiet), dtype=np.int64)
+    densities[~quiet] = states[np.arange(num_loud) * len(states) // num_loud]
+    densities[quiet] = silence[np.arange(num_quiet) % len(silence)]
+    return torch.from_numpy(densities)
+
+
+def _long_runs(flags: NDArray[np.bool_], shortest: int) -> NDArray[np.bool_]:
+    """Keep only the runs of True that are long enough."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
+    kept = np.zeros_like(flags)
+    for start, end in edges.reshape(-1, 2):
+        kept[start:end] = end - start >= shortest
+    return kept
+
+
+def is_realigned(iteration: int) -> bool:
+    """Tell whether the paths are searched anew in an iteration (from 1): often at first, rarely once they stand."""
+    if iteration <= 10:
+        return True
+    return iteration % 2 == 0 if iteration <= 20 else iteration % 3 == 2
+
+
+class Trainer:
+    """Trains an acoustic model on prepared utterances, one iteration at a time."""
+
+    def __init__(
+        self,
+        model: AcousticModel,
+        utterances: Sequence[Prepared],
+        store: FeatureStore,
+        models: Callable[[], Mapping[str, UnitModel]],
+        config: AlignerConfig,
+    ) -> None:
+        self.model = model
+        self.config = config
+        self.iteration = 0
+        self.log_likelihood: list[float] = []
+        self.lost: list[Prepared] = []
+        self._utterances = utterances
+        self._batches = minibatches(utterances, config.batch_frames)
+        self._store = store
+        self._models = models
+        self._densities: dict[int, Tensor] = {}  # by number of the utterance: the density that each frame reads
+        frames = sum(item.num_frames for item in utterances)
+        budget = min(config.num_components, int(frames / config.frames_per_component))
+        self._budget = max(budget, model.num_densities)
+
+    def flat_start(self) -> None:
+        """Estimate one Gaussian a state from evenly dealt frames."""
+        models = self._models()
+        for item in self._utterances:
+            features = self._store.read(item.number)
+            self._densities[item.number] = flat_densities(
+                features, item.pronunciations, models, self.config.frame_period
+            )
+        self.model.update_mixtures(self._statistics(), min_occupancy=_MIN_OCCUPANCY)
+
+    def step(self) -> None:
+        """Search paths where it is due, and re-estimate."""
+        self.iteration += 1
+        if is_realigned(self.iteration):
+            self._realign()
+        statistics = self._statistics()
+        self.model.update_mixtures(statistics, min_occupancy=_MIN_OCCUPANCY)
+        grown = min(1.0, self.iteration / (_GROWING * self.config.iterations))
+        num_components = self.model.num_densities + round(grown * (self._budget - self.model.num_densities))
+        occupancy = statistics.occupancy.sum(dim=1)
+        self.model.mixtures.split(num_components, occupancy, power=_SPLIT_POWER)
+
+    def _realign(self) -> None:
+        """Find every utterance's best path; keep its densities, and estimate transitions from it."""
+        models = self._models()
+        steps = self.model.no_steps()
+        log_score, num_frames = 0.0, 0
+        self._densities.clear()
+        self.lost = []
+        for batch in self._batches:
+            graphs = [build_graph(item.pronunciations, models, self.config.silence_prob) for item in batch]
+            log_emission, lengths = emissions(self.model, [self._store.read(item.number) for item in batch])
+            for item, graph, (states, score) in zip(
+                batch, graphs, best_paths(log_emission, lengths, graphs), strict=True
+            ):
+                if not math.isfinite(score):
+                    self.lost.append(item)
+                    continue
+                self._densities[item.number] = graph.density_of_state[states]
+                steps += self.model.count_steps(graph, states)
+                log_score += score
+                num_frames += len(states)
+        self.model.update_transitions(steps)
+        self.log_likelihood.append(log_score / num_frames if num_frames else -math.inf)
+
+    def _statistics(self) -> MixtureStatistics:
+        """Collect the statistics of all frames under the densities they were given."""
+        total = MixtureStatistics.zeros(*self.model.mixtures.mean.shape)
+        features: list[Tensor] = []
+        densities: list[Tensor] = []
+        waiting = 0
+        for number in sorted(self._densities):
+            features.append(self._store.read(number))
+            densities.append(self._densities[number])
+            waiting += len(features[-1])
+            if waiting >= _CHUNK:
+                total += self.model.mixtures.accumulate(torch.cat(features), density_index=torch.cat(densities))
+                features, densities, waiting = [], [], 0
+        if waiting:
+            total += self.model.mixtures.accumulate(torch.cat(features), density_index=torch.cat(densities))
+        return total

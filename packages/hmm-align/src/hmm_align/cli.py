@@ -1,0 +1,153 @@
+"""The command ``hmm-align``, which is also ``hmm align``: train, align and evaluate from a shell.
+
+Exit status: 0 all utterances aligned; 1 some were not, each named with its reason; 2 nothing was done.
+"""
+# ruff: noqa: PLC0415 - what needs torch is imported inside the commands, so that --help answers at once
+# ruff: noqa: PLR0917 - the signature of a command is the list of its options
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+FORMATS = ("textgrid", "json", "csv")
+MODEL_NAME = "model.safetensors"
+
+app = typer.Typer(
+    name="align",
+    help="Find when each word and phone is spoken, with a model trained on your own recordings.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _check_formats(formats: Iterable[str]) -> list[str]:
+    """Refuse an unknown format before any work is done."""
+    unknown = sorted(set(formats) - set(FORMATS))
+    if unknown:
+        raise typer.BadParameter(f"{', '.join(unknown)} is not one of {', '.join(FORMATS)}")
+    return list(formats)
+
+
+CorpusFolder = Annotated[
+    Path,
+    typer.Argument(
+        help="Folder of recordings and transcripts: X.wav with X.txt, speaker folders, or LJSpeech.",
+        exists=True,
+        file_okay=False,
+        show_default=False,
+    ),
+]
+OutFolder = Annotated[Path, typer.Argument(help="Where the times go.", file_okay=False, show_default=False)]
+LexiconFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--lexicon", help="A word and its phones per line; default: CMUdict.", exists=True, dir_okay=False
+    ),
+]
+Guess = Annotated[bool, typer.Option("--g2p", help="Guess how unknown words sound (needs hmm-speech[g2p]).")]
+FramePeriod = Annotated[float, typer.Option(help="Seconds between frames.", min=0.001, max=0.05)]
+Seed = Annotated[int, typer.Option(help="Same seed, same model.", min=0)]
+Threads = Annotated[int, typer.Option(help="CPU threads; 0 leaves the choice to torch.", min=0)]
+Resume = Annotated[
+    bool, typer.Option("--resume/--fresh", help="Continue a training that was interrupted, or start over.")
+]
+Formats = Annotated[
+    list[str],
+    typer.Option("--format", help="textgrid, json or csv; repeat it for several.", callback=_check_formats),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but problems.")]
+
+
+@app.command()
+def train(
+    corpus: CorpusFolder,
+    model: Annotated[Path, typer.Argument(help="Model file to write.", dir_okay=False, show_default=False)],
+    lexicon: LexiconFile = None,
+    g2p: Guess = False,
+    frame_period: FramePeriod = 0.01,
+    seed: Seed = 0,
+    threads: Threads = 0,
+    resume: Resume = True,
+    quiet: Quiet = False,
+) -> None:
+    """Train a model on CORPUS alone, from a flat start, and write it to MODEL."""
+    from . import _commands
+
+    with _commands.Session(quiet, threads) as session:
+        session.read_corpus(corpus)
+        session.train(model, session.lexicon(lexicon, g2p), frame_period, seed, resume)
+        session.finish()
+
+
+@app.command()
+def run(
+    corpus: CorpusFolder,
+    model: Annotated[
+        Path, typer.Argument(help="What `train` wrote.", exists=True, dir_okay=False, show_default=False)
+    ],
+    out: OutFolder,
+    formats: Formats = list(FORMATS),  # noqa: B006 - typer reads it once and copies it
+    threads: Threads = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Align CORPUS with a trained MODEL and write times to OUT."""
+    from . import _commands
+
+    with _commands.Session(quiet, threads) as session:
+        session.read_corpus(corpus)
+        session.align(session.load(model), out, formats)
+        session.finish()
+
+
+@app.command("corpus")
+def train_and_run(
+    corpus: CorpusFolder,
+    out: OutFolder,
+    lexicon: LexiconFile = None,
+    g2p: Guess = False,
+    frame_period: FramePeriod = 0.01,
+    seed: Seed = 0,
+    formats: Formats = list(FORMATS),  # noqa: B006 - typer reads it once and copies it
+    threads: Threads = 0,
+    resume: Resume = True,
+    quiet: Quiet = False,
+) -> None:
+    """Train on CORPUS and align it; times and the model go to OUT."""
+    from . import _commands
+
+    with _commands.Session(quiet, threads) as session:
+        session.read_corpus(corpus)
+        lexicon_ = session.lexicon(lexicon, g2p)
+        aligner = session.train(out / MODEL_NAME, lexicon_, frame_period, seed, resume)
+        session.align(aligner, out, formats)
+        session.finish()
+
+
+@app.command()
+def evaluate(
+    out: Annotated[
+        Path, typer.Argument(help="Folder of times.", exists=True, file_okay=False, show_default=False)
+    ],
+    reference: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of TextGrid, JSON or label files with the same names.",
+            exists=True,
+            file_okay=False,
+            show_default=False,
+        ),
+    ],
+) -> None:
+    """Measure how far the boundaries in OUT are from those in REFERENCE."""
+    from . import _commands
+
+    with _commands.Session(quiet=False, threads=0) as session:
+        session.evaluate(out, reference)
+
+
+def main() -> None:
+    """Run the command line as ``hmm-align``."""
+    app()

@@ -1,0 +1,439 @@
+"""The corpus aligner: from recordings and their transcripts to phone and word times, with nothing else given."""
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple, Self, overload
+
+import torch
+from torch import Tensor
+
+from hmm_models import ModelFileError, load_tensors, save_tensors
+from hmm_speech import Corpus, CorpusError, Lexicon, Problem, TextError, Utterance
+
+from ._acoustic import AcousticModel
+from ._config import AlignerConfig
+from ._corpus import Prepared, Progress, minibatches, prepare
+from ._decode import intervals, path_units, unit_posteriors, word_intervals
+from ._features import FeatureExtractor, FeatureStore
+from ._graph import SILENCE, UnitModel, build_graph, min_frames
+from ._phones import inventory, keep_known, unit_of
+from ._result import Alignment
+from ._training import Trainer, best_paths, emissions, is_realigned
+
+_LOGGER = logging.getLogger("hmm_align")
+_FORMAT = 1
+_KIND = "hmm_align.CorpusAligner"
+_CHECKPOINT = "training.safetensors"
+
+
+class TrainingReport(NamedTuple):
+    """What training saw.
+
+    Attributes
+    ----------
+    log_likelihood_per_frame : tuple of float
+        Of the best paths, each time they were searched; natural logarithm.
+    num_utterances : int
+        Utterances that were trained on.
+    hours : float
+        Their length.
+    problems : tuple of Problem
+        Utterances left out, each with the reason.
+
+    Examples
+    --------
+    >>> TrainingReport((-50.2, -41.9), 186, 0.33, ()).num_utterances
+    186
+    """
+
+    log_likelihood_per_frame: tuple[float, ...]
+    num_utterances: int
+    hours: float
+    problems: tuple[Problem, ...]
+
+
+class CorpusAligner:
+    """Aligns recordings with their transcripts; made by `train` or `load`.
+
+    Parameters
+    ----------
+    acoustic : AcousticModel
+        The trained states of silence and phones.
+    lexicon : Lexicon
+        Where words are looked up.
+    config : AlignerConfig
+        What the model was trained with.
+    training_report : TrainingReport
+        What training saw.
+
+    Notes
+    -----
+    Each phone is a left-to-right HMM with Gaussian mixture emissions, whatever its stress and its neighbours; a silence
+    may stand between any two words. The best path chooses pronunciations and silences. Boundaries are the expected
+    ones given these choices, and are therefore finer than a frame.
+
+    References
+    ----------
+    .. [1] D. Povey et al., "The Kaldi speech recognition toolkit", ASRU 2011 (the monophone recipe).
+
+    Examples
+    --------
+    Train on a folder of recordings with their transcripts, and look at the times of one of them.
+
+    >>> from hmm_speech import read_corpus
+    >>> corpus = read_corpus("my_recordings")  # doctest: +SKIP
+    >>> aligner = CorpusAligner.train(corpus)  # doctest: +SKIP
+    >>> aligner.align(corpus.utterances[0]).words[0]  # doctest: +SKIP
+    AlignedInterval(start=0.0, end=0.172, label='', confidence=0.99)
+    """
+
+    def __init__(
+        self,
+        acoustic: AcousticModel,
+        lexicon: Lexicon,
+        config: AlignerConfig,
+        training_report: TrainingReport,
+    ) -> None:
+        self.config = config
+        self.lexicon = lexicon
+        self.training_report = training_report
+        self._acoustic = acoustic
+
+    @property
+    def phones(self) -> tuple[str, ...]:
+        """Phones that the model has heard, without stress."""
+        return self._acoustic.phones
+
+    @classmethod
+    def train(
+        cls,
+        corpus: Corpus,
+        *,
+        lexicon: Lexicon | None = None,
+        config: AlignerConfig | None = None,
+        workdir: str | os.PathLike[str] | None = None,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Train on a corpus from a flat start.
+
+        Parameters
+        ----------
+        corpus : Corpus
+            Recordings and transcripts, as `hmm_speech.read_corpus` lists them.
+        lexicon : Lexicon, optional
+            Pronunciations; the CMU dictionary if omitted.
+        config : AlignerConfig, optional
+            Choices; the defaults suit minutes to hours of read speech.
+        workdir : path, optional
+            Folder for checkpoints. A training that was interrupted goes on from the last one and ends as if it had not been.
+        progress : callable, optional
+            Called with the name of the stage, the steps done and the steps in all.
+
+        Returns
+        -------
+        CorpusAligner
+            Its `training_report` names the utterances that could not be used.
+
+        Raises
+        ------
+        CorpusError
+            If no utterance can be used.
+        ModelFileError
+            If ``workdir`` holds a checkpoint of another corpus, lexicon or configuration, or one that cannot be read.
+
+        Notes
+        -----
+        No random numbers are drawn: the same corpus gives the same model. Memory is that of one batch and the model;
+        features lie in a temporary file, 16 kB per second of speech at the default settings.
+        """
+        lexicon = Lexicon.english() if lexicon is None else lexicon
+        config = AlignerConfig() if config is None else config
+        with tempfile.TemporaryDirectory(prefix="hmm-align-") as folder:
+            store = FeatureStore(Path(folder), FeatureExtractor(config).feature_dim)
+            prepared, problems = prepare(corpus.utterances, lexicon, config, store, progress)
+            known = inventory(prepared)
+            utterances = [keep_known(item, known) for item in prepared]
+            acoustic = AcousticModel(
+                known, store.feature_dim, config.states_per_phone, config.silence_states, config.variance_floor
+            )
+            utterances, too_short = _long_enough(utterances, acoustic, config)
+            problems += too_short
+            if not utterances:
+                raise CorpusError(corpus.root, "no utterance can be trained on" + _first_reason(problems))
+            trainer = Trainer(acoustic, utterances, store, lambda: _label_models(acoustic, utterances), config)
+            checkpoint = None if workdir is None else Path(workdir) / _CHECKPOINT
+            _run(trainer, checkpoint, _fingerprint(corpus, utterances, config), progress)
+            store.close()
+        lost = {item.id for item in trainer.lost}
+        problems += [Problem(name, "no path: the transcript does not fit the recording") for name in sorted(lost)]
+        used = [item for item in utterances if item.id not in lost]
+        report = TrainingReport(
+            tuple(trainer.log_likelihood),
+            len(used),
+            sum(item.duration for item in used) / 3600,
+            tuple(sorted(problems)),
+        )
+        return cls(acoustic, lexicon, config, report)
+
+    @overload
+    def align(self, data: Utterance, *, progress: Progress | None = None) -> Alignment: ...
+
+    @overload
+    def align(self, data: Corpus, *, progress: Progress | None = None) -> list[Alignment]: ...
+
+    def align(
+        self, data: Utterance | Corpus, *, progress: Progress | None = None
+    ) -> Alignment | list[Alignment]:
+        """Find the words' and phones' times.
+
+        Parameters
+        ----------
+        data : Utterance or Corpus
+            What to align. A speaker's utterances are normalised together, so a corpus is better than one utterance at a time.
+        progress : callable, optional
+            Called with the name of the stage, the steps done and the steps in all.
+
+        Returns
+        -------
+        Alignment or list of Alignment
+            One per utterance, in order. An utterance that cannot be aligned has ``ok=False`` and a reason; it does
+            not stop the others.
+
+        Notes
+        -----
+        The confidence of an interval is the mean posterior probability that its frames belong to it.
+        """
+        if isinstance(data, Utterance):
+            return self._align([data], progress)[0]
+        return self._align(data.utterances, progress)
+
+    def _align(self, utterances: Sequence[Utterance], progress: Progress | None) -> list[Alignment]:
+        """Align utterances; a problem becomes a failure."""
+        config, acoustic = self.config, self._acoustic
+        with tempfile.TemporaryDirectory(prefix="hmm-align-") as folder:
+            store = FeatureStore(Path(folder), acoustic.feature_dim)
+            prepared, problems = prepare(utterances, self.lexicon, config, store, progress)
+            usable = []
+            for item in prepared:
+                try:
+                    usable.append(keep_known(item, acoustic.phones))
+                except TextError as error:
+                    problems.append(Problem(item.id, str(error)))
+            usable, too_short = _long_enough(usable, acoustic, config)
+            found = {
+                problem.id: Alignment.failure(problem.id, problem.reason) for problem in [*problems, *too_short]
+            }
+            models = _label_models(acoustic, usable)
+            for batch in minibatches(usable, config.batch_frames):
+                found.update((item.id, item) for item in self._align_batch(batch, store, models))
+                if progress is not None:
+                    progress("aligning", len(found), len(utterances))
+            store.close()
+        return [found[utterance.id] for utterance in utterances]
+
+    def _align_batch(
+        self, batch: Sequence[Prepared], store: FeatureStore, models: dict[str, UnitModel]
+    ) -> Iterable[Alignment]:
+        """Align utterances of like length together."""
+        config = self.config
+        graphs = [build_graph(item.pronunciations, models, config.silence_prob) for item in batch]
+        log_emission, lengths = emissions(self._acoustic, [store.read(item.number) for item in batch])
+        silent = log_emission[..., models[SILENCE].densities].amax(dim=-1)
+        paths = list(best_paths(log_emission, lengths, graphs))
+        aligned = []
+        for number, (item, (_, score)) in enumerate(zip(batch, paths, strict=True)):
+            if score == -torch.inf:
+                reason = "no path: the transcript does not fit the recording"
+            elif score <= float(silent[number, : item.num_frames].sum()):
+                reason = "no speech: silence explains the recording better than its transcript does"
+            else:
+                aligned.append(number)
+                continue
+            yield Alignment.failure(item.id, reason, item.duration)
+        if not aligned:
+            return
+        chains = [path_units(graphs[number], paths[number][0]) for number in aligned]
+        posteriors = unit_posteriors(chains, models, log_emission[aligned], lengths[aligned], config.posterior_scale)
+        for number, chain, probability in zip(aligned, chains, posteriors, strict=True):
+            item, (_, score) = batch[number], paths[number]
+            phones = intervals(chain, probability, item.duration, config)
+            words = word_intervals(chain, phones, item.words)
+            yield Alignment(
+                item.id,
+                item.duration,
+                tuple(words),
+                tuple(phones),
+                log_likelihood_per_frame=score / item.num_frames,
+            )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model, its configuration and its pronunciations to one file.
+
+        Parameters
+        ----------
+        path : path
+            The file; replaced as a whole if it exists.
+
+        Notes
+        -----
+        Of the CMU dictionary only what differs is written. A pronunciation guesser (the lexicon's
+        ``fallback``) is code and cannot be kept in a file: give it to `load`.
+        """
+        tensors = self._acoustic.to_tensors()
+        extends_english, own = _own_words(self.lexicon)
+        if own:
+            text = json.dumps(own, ensure_ascii=False).encode()
+            tensors["lexicon"] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+        report = self.training_report._asdict() | {"problems": [list(item) for item in self.training_report.problems]}
+        config = {
+            "kind": _KIND,
+            "format": _FORMAT,
+            "config": asdict(self.config),
+            "phones": list(self.phones),
+            "extends_english": extends_english,
+            "training_report": report,
+        }
+        save_tensors(path, tensors, config)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, lexicon: Lexicon | None = None) -> Self:
+        """Read a model that `save` wrote.
+
+        Parameters
+        ----------
+        path : path
+            The file.
+        lexicon : Lexicon, optional
+            Pronunciations to use instead of the ones that the model was trained with.
+
+        Returns
+        -------
+        CorpusAligner
+            Aligns exactly as the one that was saved.
+
+        Raises
+        ------
+        ModelFileError
+            If the file is missing, damaged, not an aligner, or of a later format.
+        """
+        tensors, description = load_tensors(path)
+        if description.get("kind") != _KIND:
+            raise ModelFileError(path, f"it must hold a {_KIND}; got {description.get('kind')!r}")
+        if description["format"] > _FORMAT:
+            raise ModelFileError(path, f"its format {description['format']} is later than {_FORMAT}, update hmm-align")
+        config = AlignerConfig(**description["config"])
+        acoustic = AcousticModel(
+            description["phones"],
+            FeatureExtractor(config).feature_dim,
+            config.states_per_phone,
+            config.silence_states,
+            config.variance_floor,
+        )
+        acoustic.load_tensors(tensors)
+        if lexicon is None:
+            lexicon = _lexicon_of(tensors, description["extends_english"])
+        report = description["training_report"]
+        return cls(
+            acoustic,
+            lexicon,
+            config,
+            TrainingReport(
+                tuple(report["log_likelihood_per_frame"]),
+                report["num_utterances"],
+                report["hours"],
+                tuple(Problem(*item) for item in report["problems"]),
+            ),
+        )
+
+
+def _own_words(lexicon: Lexicon) -> tuple[bool, dict[str, tuple[tuple[str, ...], ...]]]:
+    """Return whether a lexicon holds all of the CMU dictionary's words, and what it has beside or instead of them."""
+    english = Lexicon.english()
+    extends = len(lexicon) >= len(english) and all(word in lexicon for word in english)
+    return extends, {
+        word: variants for word, variants in lexicon.items() if not extends or english.get(word) != variants
+    }
+
+
+def _lexicon_of(tensors: dict[str, Tensor], extends_english: bool) -> Lexicon:
+    """Return the pronunciations that a model file holds or names."""
+    own = json.loads(tensors["lexicon"].numpy().tobytes().decode()) if "lexicon" in tensors else {}
+    return Lexicon.english() | own if extends_english else Lexicon(own)
+
+
+def _label_models(acoustic: AcousticModel, utterances: Iterable[Prepared]) -> dict[str, UnitModel]:
+    """Return the unit of every phone in the utterances, and of the silence."""
+    labels = {
+        phone
+        for item in utterances
+        for variants in item.pronunciations
+        for phones in variants
+        for phone in phones
+    }
+    models = {label: acoustic.units[unit_of(label)] for label in sorted(labels)}
+    return {SILENCE: acoustic.units[SILENCE]} | models
+
+
+def _long_enough(
+    utterances: Iterable[Prepared], acoustic: AcousticModel, config: AlignerConfig
+) -> tuple[list[Prepared], list[Problem]]:
+    """Part the utterances that can hold their transcripts from those that are too short."""
+    fitting, problems = [], []
+    for item in utterances:
+        needed = min_frames(item.pronunciations, _label_models(acoustic, [item]))
+        if needed <= item.num_frames:
+            fitting.append(item)
+            continue
+        seconds = needed * config.frame_period
+        reason = f"the transcript needs {seconds:.2f} s or more; the recording has {item.duration:.2f} s"
+        problems.append(Problem(item.id, reason))
+    return fitting, problems
+
+
+def _first_reason(problems: Sequence[Problem]) -> str:
+    """Return how many problems there are, and the first, for an error message."""
+    return f" ({len(problems)} problems, the first: {problems[0].id}: {problems[0].reason})" if problems else ""
+
+
+def _fingerprint(corpus: Corpus, utterances: Sequence[Prepared], config: AlignerConfig) -> str:
+    """Return what identifies a training: everything it depends on but the sound itself."""
+    audio = {item.id: item.audio for item in corpus.utterances}
+    described: list[Any] = [asdict(config)]
+    for item in utterances:
+        described.append([item.id, item.words, item.pronunciations, item.num_frames, audio[item.id].stat().st_size])
+    return hashlib.sha256(json.dumps(described).encode()).hexdigest()
+
+
+def _run(trainer: Trainer, checkpoint: Path | None, fingerprint: str, progress: Progress | None) -> None:
+    """Iterate to the end, from the checkpoint if there is one, leaving one whenever paths are about to be searched."""
+    if checkpoint is not None and checkpoint.exists():
+        tensors, state = load_tensors(checkpoint)
+        if state.get("fingerprint") != fingerprint:
+            raise ModelFileError(
+                checkpoint, "it is of another corpus, lexicon or configuration; delete it or choose another workdir"
+            )
+        trainer.model.load_tensors(tensors)
+        trainer.iteration = state["iteration"]
+        trainer.log_likelihood = state["log_likelihood"]
+        _LOGGER.info("training goes on after iteration %d", trainer.iteration)
+    else:
+        trainer.flat_start()
+    iterations = trainer.config.iterations
+    while trainer.iteration < iterations:
+        trainer.step()
+        if progress is not None:
+            progress("training", trainer.iteration, iterations)
+        if checkpoint is not None and is_realigned(trainer.iteration + 1):
+            state = {
+                "fingerprint": fingerprint,
+                "iteration": trainer.iteration,
+                "log_likelihood": trainer.log_likelihood,
+            }
+            checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            save_tensors(checkpoint, trainer.model.to_tensors(), state)

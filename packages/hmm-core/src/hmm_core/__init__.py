@@ -1,0 +1,57 @@
+"""Exact log-space HMM recursions for PyTorch, on ragged batches, with gradients.
+
+Forward, backward, posteriors, expected counts, Viterbi and sampling over dense or sparse transitions.
+"""
+
+from importlib.metadata import version as _version
+
+from hmm_core import backends as backends
+from hmm_core._dispatch import NativeKernelsMissingWarning as NativeKernelsMissingWarning
+from hmm_core._results import ForwardResult as ForwardResult
+from hmm_core._results import Posterior as Posterior
+from hmm_core._results import ViterbiPath as ViterbiPath
+from hmm_core.backends import BackendUnavailableError as BackendUnavailableError
+from hmm_core.ops.backward import backward as backward
+from hmm_core.ops.expected_transitions import expected_transitions as expected_transitions
+from hmm_core.ops.forward import forward as forward
+from hmm_core.ops.log_likelihood import log_likelihood as log_likelihood
+from hmm_core.ops.posterior import posterior as posterior
+from hmm_core.ops.sample import sample as sample
+from hmm_core.ops.viterbi import viterbi as viterbi
+from hmm_core.transitions import Graph as Graph
+from hmm_core.transitions import Sparse as Sparse
+from hmm_core.transitions import ergodic as ergodic
+from hmm_core.transitions import from_arcs as from_arcs
+from hmm_core.transitions import left_to_right as left_to_right
+from hmm_core.transitions import linear_graph as linear_graph
+from hmm_core.transitions import skip as skip
+from hmm_core.transitions import stack_graphs as stack_graphs
+
+__version__ = _version("hmm-core")
+__all__ = [
+    "HAVE_NATIVE",
+    "BackendUnavailableError",
+    "ForwardResult",
+    "Graph",
+    "NativeKernelsMissingWarning",
+    "Posterior",
+    "Sparse",
+    "ViterbiPath",
+    "backends",
+    "backward",
+    "ergodic",
+    "expected_transitions",
+    "forward",
+    "from_arcs",
+    "left_to_right",
+    "linear_graph",
+    "log_likelihood",
+    "posterior",
+    "sample",
+    "skip",
+    "stack_graphs",
+    "viterbi",
+]
+
+HAVE_NATIVE: bool = backends.native_problem() is None
+"""Whether the C++ kernels are installed."""

@@ -1,0 +1,50 @@
+"""What the operations return: small named tuples of tensors."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class ForwardResult(NamedTuple):
+    r"""Forward messages and the log-likelihood they end in.
+
+    Attributes
+    ----------
+    log_alpha : Tensor, shape (B, T, K)
+        :math:`\log p(y_{1:t}, z_t = k)`; ``-inf`` in padded frames.
+    log_likelihood : Tensor, shape (B,)
+        :math:`\log p(y_{1:T})`, with ``log_final`` where it was given.
+    """
+
+    log_alpha: Tensor
+    log_likelihood: Tensor
+
+
+class Posterior(NamedTuple):
+    r"""State probabilities given the whole sequence.
+
+    Attributes
+    ----------
+    state : Tensor, shape (B, T, K)
+        :math:`p(z_t = k \mid y_{1:T})`; 0 in padded frames and where no path exists.
+    log_likelihood : Tensor, shape (B,)
+        :math:`\log p(y_{1:T})`.
+    """
+
+    state: Tensor
+    log_likelihood: Tensor
+
+
+class ViterbiPath(NamedTuple):
+    """The best state path and its score.
+
+    Attributes
+    ----------
+    states : Tensor of int64, shape (B, T)
+        The path; -1 in padded frames, and in every frame of a sequence without a path.
+    log_score : Tensor, shape (B,)
+        Joint log-probability of the path and the observations; ``-inf`` without a path.
+    """
+
+    states: Tensor
+    log_score: Tensor

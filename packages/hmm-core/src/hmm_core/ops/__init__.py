@@ -1,0 +1,1 @@
+"""The public operations: defaults, validation, differentiation and prose."""

@@ -1,0 +1,162 @@
+"""Which backend computes a call, and what is said when it cannot."""
+
+import importlib
+import inspect
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+import hmm_core
+from hmm_core import (
+    BackendUnavailableError,
+    NativeKernelsMissingWarning,
+    _dispatch,
+    backends,
+    forward,
+    posterior,
+    viterbi,
+)
+from hmm_core._validate import canonical
+from hmm_core.testing import random_hmm
+
+KERNELS = ["viterbi"]
+
+
+@pytest.fixture
+def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installation of the pure-Python wheel that has not warned yet."""
+    monkeypatch.setattr(backends.cpu, "LOAD_ERROR", "No module named '_cpu'")
+    monkeypatch.setattr(_dispatch, "_warned", [])
+
+
+def test_kernels_are_there_when_they_are_required(native: None) -> None:
+    assert native is None
+    assert hmm_core.HAVE_NATIVE
+    assert backends.available() == {"reference": None, "cpu": None}
+
+
+@pytest.mark.usefixtures("native")
+@pytest.mark.parametrize("op", KERNELS)
+def test_a_kernel_has_the_signature_of_the_reference(op: str) -> None:
+    reference = getattr(importlib.import_module(f"hmm_core.backends.reference.{op}"), op)
+    kernel = getattr(importlib.import_module(f"hmm_core.backends.cpu.{op}"), op)
+    assert inspect.signature(kernel) == inspect.signature(reference)
+
+
+@pytest.mark.usefixtures("native")
+def test_auto_uses_the_kernel_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = importlib.import_module("hmm_core.backends.cpu.viterbi")
+    calls = []
+    original = cpu.viterbi
+
+    def counted(*arguments: torch.Tensor) -> torch.Tensor:
+        calls.append(arguments)
+        result = original(*arguments)
+        assert isinstance(result, torch.Tensor)
+        return result
+
+    monkeypatch.setattr(cpu, "viterbi", counted)
+    random_hmm(sparse=True).apply(viterbi)
+    assert len(calls) == 1
+    random_hmm(sparse=False).apply(viterbi)
+    random_hmm(sparse=True).apply(viterbi, backend="reference")
+    assert len(calls) == 1
+
+
+@pytest.mark.usefixtures("native")
+@pytest.mark.parametrize(
+    ("op", "sparse", "reason"),
+    [
+        (
+            viterbi,
+            False,
+            "has a viterbi kernel for Sparse transitions only; log_transition is a dense Tensor",
+        ),
+        (forward, True, "has no kernel for forward; it has one for viterbi"),
+        (posterior, True, "has no kernel for posterior; it has one for viterbi"),
+    ],
+)
+def test_an_explicit_backend_that_cannot_run_says_why(
+    op: Callable[..., Any], sparse: bool, reason: str
+) -> None:
+    with pytest.raises(BackendUnavailableError) as caught:
+        random_hmm(sparse=sparse).apply(op, backend="cpu")
+    assert str(caught.value) == f'backend="cpu" {reason}'
+
+
+def test_kernels_take_cpu_tensors_only() -> None:
+    # Tensors on the meta device hold no values, so the choice is asked for directly.
+    hmm = random_hmm(sparse=True)
+    problem = canonical(*hmm)
+    elsewhere = problem._replace(log_emission=problem.log_emission.to("meta"))
+    with pytest.raises(BackendUnavailableError, match="needs CPU tensors; log_emission is on meta"):
+        _dispatch.resolve("viterbi", "cpu", elsewhere)
+
+
+@pytest.mark.usefixtures("without_kernels")
+def test_without_kernels_auto_warns_once_and_says_how_to_get_them() -> None:
+    hmm = random_hmm(sparse=True)
+    expected = hmm.apply(viterbi, backend="reference")
+    with pytest.warns(NativeKernelsMissingWarning, match=r"install a C\+\+17 compiler") as caught:
+        first = hmm.apply(viterbi)
+    assert len(caught) == 1
+    # Warnings are errors here: the second call does not warn.
+    second = hmm.apply(viterbi)
+    random_hmm().apply(forward)
+    assert torch.equal(first.states, expected.states)
+    assert torch.equal(second.states, expected.states)
+
+
+@pytest.mark.usefixtures("without_kernels")
+def test_without_kernels_the_cpu_backend_says_why() -> None:
+    reason = backends.available()["cpu"]
+    assert reason is not None
+    assert "No module named '_cpu'" in reason
+    with pytest.raises(BackendUnavailableError) as caught:
+        random_hmm(sparse=True).apply(viterbi, backend="cpu")
+    assert str(caught.value) == f'backend="cpu" {reason}'
+
+
+def test_an_installation_without_the_extension_imports() -> None:
+    program = (
+        "import sys; sys.modules['hmm_core.backends.cpu._cpu'] = None\n"
+        "import hmm_core\n"
+        "assert not hmm_core.HAVE_NATIVE\n"
+        "assert 'import of hmm_core.backends.cpu._cpu halted' in hmm_core.backends.available()['cpu']\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, env=dict(os.environ))
+
+
+@pytest.mark.usefixtures("native")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_kernels_work_after_a_fork() -> None:
+    # Only the kernel: torch's own thread pool does not survive a fork.
+    program = (
+        "import os, sys, torch\n"
+        "import hmm_core\n"
+        "from hmm_core._validate import canonical\n"
+        "from hmm_core.testing import random_hmm\n"
+        "torch.set_num_threads(4)\n"
+        "problem = canonical(*random_hmm(8, 500, 200, sparse=True, ragged=False))\n"
+        "run = lambda: torch.ops.hmm_core.viterbi.default(*problem, 'cpu').tolist()\n"
+        "expected = run()\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    os._exit(0 if run() == expected else 1)\n"
+        "sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_the_public_names_are_listed() -> None:
+    assert hmm_core.__all__ == sorted(
+        hmm_core.__all__, key=lambda name: (not name.isupper(), not name[0].isupper(), name)
+    )
+    for name in hmm_core.__all__:
+        assert hasattr(hmm_core, name)
+    assert hmm_core.__version__.count(".") == 2

@@ -1,0 +1,231 @@
+"""Viterbi: equal paths in all backends, ties, ragged batches, threads, gradients of the score."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from hmm_core import Sparse, left_to_right, skip, viterbi
+from hmm_core.testing import Arguments, random_hmm
+
+INF = torch.inf
+
+
+def _both(hmm: Arguments) -> None:
+    """Assert that the kernel and the reference find the same path, score and gradients."""
+    results = []
+    for backend in ("reference", "cpu"):
+        assert isinstance(hmm.log_transition, Sparse)
+        weight = hmm.log_transition.log_weight.clone().requires_grad_()
+        emission = hmm.log_emission.clone().requires_grad_()
+        moved = hmm._replace(
+            log_emission=emission, log_transition=Sparse(hmm.log_transition.predecessors, weight)
+        )
+        path = moved.apply(viterbi, backend=backend)
+        assert path.log_score.requires_grad
+        results.append((*path, *torch.autograd.grad(path.log_score.sum(), (emission, weight))))
+    for reference, kernel in zip(*results, strict=True):
+        assert torch.equal(reference, kernel)
+
+
+@pytest.mark.usefixtures("native")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("impossible", [0.0, 0.5, 0.95])
+@pytest.mark.parametrize("states", [1, 2, 3, 17, 64])
+@pytest.mark.parametrize("densities", [None, 5])
+@pytest.mark.parametrize("time_varying", [False, True])
+def test_backends_agree_bit_for_bit(
+    dtype: torch.dtype, impossible: float, states: int, densities: int | None, time_varying: bool
+) -> None:
+    for seed, per_sequence in enumerate((False, True)):
+        hmm = random_hmm(
+            3,
+            12,
+            states,
+            sparse=True,
+            densities=densities,
+            dtype=dtype,
+            impossible=impossible,
+            per_sequence=per_sequence,
+            time_varying=time_varying,
+            seed=seed,
+        )
+        _both(hmm)
+
+
+@pytest.mark.usefixtures("native")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("rounded", [False, True], ids=["distinct", "ties"])
+@pytest.mark.parametrize("max_jump", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("states", [7, 8, 9, 40, 101])
+def test_backends_agree_on_bands(dtype: torch.dtype, rounded: bool, max_jump: int, states: int) -> None:
+    """Runs of states with equal distances take another code path than scattered arcs."""
+    generator = torch.Generator().manual_seed(states)
+    distance = (torch.arange(states)[:, None] - torch.arange(states)).T
+    matrix = torch.randn(states, states, dtype=dtype, generator=generator)
+    band = (distance >= 1 - max_jump // 2) & (distance < 1 + max_jump)
+    matrix = matrix.masked_fill(~band, -INF)
+    # One far arc interrupts the band.
+    matrix[0, states // 2] = 1.0
+    log_emission = torch.randn(2, 3 * states, states, dtype=dtype, generator=generator) * 3
+    if rounded:
+        matrix, log_emission = matrix.round(), log_emission.round()
+    start = torch.zeros(states, dtype=dtype)
+    _both(Arguments(start, Sparse.from_dense(matrix), log_emission, torch.tensor([3 * states, states])))
+
+
+@pytest.mark.usefixtures("native")
+@pytest.mark.parametrize("slots", [255, 256, 65_535, 65_536])
+def test_back_pointers_are_wide_enough_for_all_slots(slots: int) -> None:
+    # Two frames; only state 1 uses all slots, and the best path comes through the last of them.
+    states = slots if slots < 1000 else 2
+    if states > 2:
+        predecessors = torch.full((states, slots), -1)
+        predecessors[1] = torch.arange(slots)
+        emission = torch.zeros(1, 2, states)
+        emission[0, 0, -1] = 1.0
+        hmm = Arguments(torch.zeros(states), Sparse(predecessors, torch.zeros(states, slots)), emission)
+        assert hmm.apply(viterbi, backend="cpu").states.tolist() == [[states - 1, 1]]
+    else:
+        # A square table of this size does not fit a test: two states, the other slots unused.
+        predecessors = torch.full((2, slots), -1)
+        predecessors[:, :2] = torch.arange(2)
+        emission = torch.tensor([[[0.0, 1.0], [1.0, 0.0]]])
+        hmm = Arguments(torch.zeros(2), Sparse(predecessors, torch.zeros(2, slots)), emission)
+        assert hmm.apply(viterbi, backend="cpu").states.tolist() == [[1, 0]]
+    _both(hmm)
+
+
+def test_ties_go_to_the_lowest_predecessor_and_final_state(sparse_backend: Any) -> None:
+    everywhere = Sparse.from_dense(torch.zeros(4, 4))
+    path = viterbi(torch.zeros(4), everywhere, torch.zeros(1, 5, 4), backend=sparse_backend)
+    assert path.states.tolist() == [[0, 0, 0, 0, 0]]
+    barred = torch.tensor([-INF, 0.0, 0.0, 0.0])
+    path = viterbi(barred, everywhere, torch.zeros(1, 3, 4), log_final=barred, backend=sparse_backend)
+    assert path.states.tolist() == [[1, 0, 1]]
+
+
+def test_without_a_path_the_score_is_minus_infinity_and_the_states_are_missing(sparse_backend: Any) -> None:
+    start, chain = torch.tensor([0.0, -INF, -INF]), left_to_right(3)
+    end = torch.tensor([-INF, -INF, 0.0])
+    emission = torch.zeros(4, 3, 3, requires_grad=True)
+    lengths = torch.tensor([2, 3, 0, 1])
+    path = viterbi(start, chain, emission, lengths, log_final=end, backend=sparse_backend)
+    assert path.states.tolist() == [[-1, -1, -1], [0, 1, 2], [-1, -1, -1], [-1, -1, -1]]
+    assert path.log_score[[0, 3]].tolist() == [-INF, -INF]
+    assert path.log_score[2] == 0
+    (gradient,) = torch.autograd.grad(path.log_score.sum(), emission)
+    assert gradient[[0, 2, 3]].eq(0).all()
+    assert gradient[1].equal(torch.eye(3))
+
+
+def test_an_impossible_frame_leaves_no_path(sparse_backend: Any) -> None:
+    emission = torch.zeros(2, 4, 3)
+    emission[1, 2] = -INF
+    path = viterbi(torch.zeros(3), left_to_right(3), emission, backend=sparse_backend)
+    assert (path.states[0] >= 0).all()
+    assert (path.states[1] == -1).all()
+
+
+@pytest.mark.usefixtures("native")
+def test_results_do_not_depend_on_threads_batch_or_padding() -> None:
+    hmm = random_hmm(16, 200, 100, sparse=True, dtype=torch.float32, per_sequence=True, seed=1, scale=3)
+    expected = hmm.apply(viterbi, backend="cpu")
+    before = torch.get_num_threads()
+    try:
+        for threads in (2, 5):
+            torch.set_num_threads(threads)
+            result = hmm.apply(viterbi, backend="cpu")
+            assert torch.equal(result.states, expected.states)
+            assert torch.equal(result.log_score, expected.log_score)
+    finally:
+        torch.set_num_threads(before)
+    padded = torch.cat((hmm.log_emission, torch.full((16, 37, 100), torch.nan)), dim=1)
+    result = hmm._replace(log_emission=padded, lengths=hmm.lengths).apply(viterbi, backend="cpu")
+    assert torch.equal(result.states[:, :200], expected.states)
+    assert torch.equal(result.log_score, expected.log_score)
+
+
+@pytest.mark.usefixtures("native")
+def test_non_contiguous_arguments_give_the_same() -> None:
+    hmm = random_hmm(4, 9, 6, sparse=True, per_sequence=True, densities=3, seed=2)
+    assert isinstance(hmm.log_transition, Sparse)
+
+    def spread(x: torch.Tensor) -> torch.Tensor:
+        result = torch.stack((x, x + 1), dim=-1)[..., 0]
+        assert not result.is_contiguous()
+        return result
+
+    assert hmm.lengths is not None
+    assert hmm.log_final is not None
+    assert hmm.emission_index is not None
+    other = Arguments(
+        spread(hmm.log_initial),
+        Sparse(spread(hmm.log_transition.predecessors), spread(hmm.log_transition.log_weight)),
+        hmm.log_emission.permute(2, 1, 0).contiguous().permute(2, 1, 0),
+        spread(hmm.lengths),
+        spread(hmm.log_final),
+        spread(hmm.emission_index),
+    )
+    for backend in ("reference", "cpu"):
+        result, expected = (x.apply(viterbi, backend=backend) for x in (other, hmm))
+        assert torch.equal(result.states, expected.states)
+        assert torch.equal(result.log_score, expected.log_score)
+
+
+def test_a_batch_gives_the_same_bits_as_its_sequences(sparse_backend: Any) -> None:
+    hmm = random_hmm(5, 20, 8, sparse=True, dtype=torch.float32, seed=4)
+    batch = hmm.apply(viterbi, backend=sparse_backend)
+    assert hmm.lengths is not None
+    for b in range(5):
+        alone = hmm._replace(log_emission=hmm.log_emission[b : b + 1], lengths=hmm.lengths[b : b + 1])
+        path = alone.apply(viterbi, backend=sparse_backend)
+        assert torch.equal(path.states[0], batch.states[b])
+        assert torch.equal(path.log_score[0], batch.log_score[b])
+
+
+@pytest.mark.parametrize("frames", [0, 1])
+def test_empty_and_one_frame_batches(frames: int, sparse_backend: Any) -> None:
+    path = viterbi(torch.zeros(3), skip(3, 0.5, 0.3, 0.2), torch.zeros(2, frames, 3), backend=sparse_backend)
+    assert path.states.tolist() == [[0] * frames] * 2
+    assert path.log_score.tolist() == [0.0, 0.0]
+    empty = viterbi(torch.zeros(3), left_to_right(3), torch.zeros(0, frames, 3), backend=sparse_backend)
+    assert empty.states.shape == (0, frames)
+
+
+def test_time_varying_weights_of_one_frame_have_no_steps(sparse_backend: Any) -> None:
+    graph = Sparse(torch.tensor([[0, 1], [0, 1]]), torch.zeros(1, 0, 2, 2))
+    path = viterbi(torch.tensor([0.0, 1.0]), graph, torch.zeros(1, 1, 2), backend=sparse_backend)
+    assert path.states.tolist() == [[1]]
+    assert path.log_score.tolist() == [1.0]
+
+
+def test_the_score_of_a_long_path_is_summed_in_float64(sparse_backend: Any) -> None:
+    emission = torch.full((1, 100_000 if sparse_backend == "cpu" else 3000, 1), -0.1)
+    path = viterbi(torch.zeros(1), left_to_right(1), emission, backend=sparse_backend)
+    torch.testing.assert_close(path.log_score, emission.double().sum((1, 2)).float(), rtol=0, atol=0)
+
+
+@pytest.mark.usefixtures("native")
+def test_the_kernel_refuses_what_was_not_checked() -> None:
+    problem = [
+        torch.zeros(1, 2),
+        torch.tensor([[[0, 1], [0, 1]]]),
+        torch.zeros(1, 1, 2, 2),
+        torch.zeros(1, 3, 2),
+        torch.tensor([3]),
+        torch.zeros(1, 2),
+        torch.tensor([[0, 1]]),
+    ]
+    for position, value, message in (
+        (1, torch.tensor([[[0, 2], [0, 1]]]), "predecessor outside"),
+        (4, torch.tensor([4]), "length outside"),
+        (4, torch.tensor([-1]), "length outside"),
+        (6, torch.tensor([[0, 2]]), "emission_index outside"),
+    ):
+        wrong = [*problem]
+        wrong[position] = value
+        with pytest.raises(IndexError, match=message):
+            torch.ops.hmm_core.viterbi.default(*wrong, "cpu")
+    with pytest.raises(NotImplementedError, match="Sparse transitions only"):
+        torch.ops.hmm_core.viterbi.default(problem[0], None, *problem[2:], "cpu")

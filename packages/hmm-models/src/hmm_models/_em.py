@@ -1,0 +1,96 @@
+"""Expectation-maximisation: statistics of a whole model, and the loop that watches the likelihood."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+from torch import Tensor
+
+from hmm_models._mixtures import UpdateReport
+from hmm_models._statistics import MixtureStatistics
+
+_LOGGER = logging.getLogger("hmm_models")
+
+
+class LikelihoodDecreaseError(RuntimeError):
+    """EM lowered the likelihood by more than rounding explains."""
+
+
+class FitResult(NamedTuple):
+    """How a fit went."""
+
+    log_likelihood: tuple[float, ...]
+    """Of all (weighted) sequences, in nats: at the start, then after each update; the last is the model's."""
+    converged: bool
+    """Whether the last update gained less than the tolerance."""
+    reports: tuple[UpdateReport, ...]
+    """One for each update."""
+
+
+@dataclass(frozen=True, eq=False)
+class HMMStatistics:
+    """What the M-step of a hidden Markov model needs to know of the data; adds over sequences.
+
+    Parameters
+    ----------
+    initial : Tensor of float64, shape (K,)
+        Expected number of sequences that start in each state.
+    transition : Tensor of float64, shape (K, K) or (K, K + 1)
+        Expected number of steps; the last column, where there is one, counts the ends.
+    emission : MixtureStatistics
+        Of the states' densities.
+    log_likelihood : Tensor of float64, shape ()
+        Sum over the sequences.
+    num_frames : Tensor of float64, shape ()
+        Sum over the sequences.
+    """
+
+    initial: Tensor
+    transition: Tensor
+    emission: MixtureStatistics
+    log_likelihood: Tensor
+    num_frames: Tensor
+
+    def __add__(self, other: "HMMStatistics") -> Self:
+        if not isinstance(other, HMMStatistics):
+            return NotImplemented
+        return type(self)(
+            self.initial + other.initial,
+            self.transition + other.transition,
+            self.emission + other.emission,
+            self.log_likelihood + other.log_likelihood,
+            self.num_frames + other.num_frames,
+        )
+
+
+def run_em(
+    accumulate: Callable[[], HMMStatistics],
+    update: Callable[[HMMStatistics], UpdateReport],
+    slack: Callable[[], float],
+    max_iterations: int,
+    tolerance: float,
+) -> FitResult:
+    """Alternate E- and M-steps until the gain per frame is below the tolerance.
+
+    ``slack`` says how many nats per frame the rounding of the parameters may cost. An update that removed
+    components may cost more than that; any other fall of the likelihood is an error.
+    """
+    statistics = accumulate()
+    history, reports = [float(statistics.log_likelihood)], list[UpdateReport]()
+    frames = float(statistics.num_frames) or 1.0
+    converged = False
+    while not converged and len(reports) < max_iterations:
+        reports.append(update(statistics))
+        statistics = accumulate()
+        history.append(float(statistics.log_likelihood))
+        gain = (history[-1] - history[-2]) / frames
+        _LOGGER.debug("iteration %d: log-likelihood %.6f per frame", len(reports), history[-1] / frames)
+        if not gain >= -slack() and not reports[-1].removed:
+            raise LikelihoodDecreaseError(
+                f"log-likelihood fell from {history[-2]:.9g} to {history[-1]:.9g} in iteration "
+                f"{len(reports)}: by {-gain:.3g} nats per frame, of which rounding explains {slack():.3g}. "
+                "Center and scale the features, or train in float64"
+            )
+        converged = gain < tolerance and not reports[-1].removed
+    return FitResult(tuple(history), converged, tuple(reports))

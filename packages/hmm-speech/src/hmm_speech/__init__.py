@@ -1,0 +1,54 @@
+"""Speech front end for PyTorch: audio, log-mel, MFCC, lexicon, G2P, text normalisation, corpus readers."""
+
+from importlib.metadata import version as _version
+
+from ._audio import Audio as Audio
+from ._audio import AudioError as AudioError
+from ._audio import load_audio as load_audio
+from ._corpus import Corpus as Corpus
+from ._corpus import CorpusError as CorpusError
+from ._corpus import Problem as Problem
+from ._corpus import Utterance as Utterance
+from ._corpus import read_corpus as read_corpus
+from ._corpus import read_folder as read_folder
+from ._corpus import read_ljspeech as read_ljspeech
+from ._corpus import read_speaker_folders as read_speaker_folders
+from ._features import MFCC as MFCC
+from ._features import LogMel as LogMel
+from ._features import MeanVariance as MeanVariance
+from ._features import deltas as deltas
+from ._features import frame_times as frame_times
+from ._features import mel_filterbank as mel_filterbank
+from ._features import num_frames as num_frames
+from ._g2p import EnglishG2P as EnglishG2P
+from ._lexicon import Lexicon as Lexicon
+from ._lexicon import UnknownWordError as UnknownWordError
+from ._text import TextError as TextError
+from ._text import normalize_text as normalize_text
+
+__version__ = _version("hmm-speech")
+__all__ = [
+    "MFCC",
+    "Audio",
+    "AudioError",
+    "Corpus",
+    "CorpusError",
+    "EnglishG2P",
+    "Lexicon",
+    "LogMel",
+    "MeanVariance",
+    "Problem",
+    "TextError",
+    "UnknownWordError",
+    "Utterance",
+    "deltas",
+    "frame_times",
+    "load_audio",
+    "mel_filterbank",
+    "normalize_text",
+    "num_frames",
+    "read_corpus",
+    "read_folder",
+    "read_ljspeech",
+    "read_speaker_folders",
+]

@@ -1,0 +1,226 @@
+"""pytorch-hmm: every public name of the hmm-* packages under one import.
+
+A name is looked up when it is first used: ``import pytorch_hmm`` loads nothing else, not even torch.
+"""
+
+from importlib import import_module as _import_module
+from importlib.metadata import version as _version
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+if _TYPE_CHECKING:
+    from hmm_align import AlignedInterval as AlignedInterval
+    from hmm_align import AlignerConfig as AlignerConfig
+    from hmm_align import Alignment as Alignment
+    from hmm_align import CorpusAligner as CorpusAligner
+    from hmm_align import EvaluationReport as EvaluationReport
+    from hmm_align import IntervalFileError as IntervalFileError
+    from hmm_align import Tiers as Tiers
+    from hmm_align import TrainingReport as TrainingReport
+    from hmm_align import evaluate as evaluate
+    from hmm_align import plot_alignment as plot_alignment
+    from hmm_align import read_intervals as read_intervals
+    from hmm_align import read_json as read_json
+    from hmm_align import read_textgrid as read_textgrid
+    from hmm_align import write_alignments as write_alignments
+    from hmm_align import write_csv as write_csv
+    from hmm_align import write_json as write_json
+    from hmm_align import write_textgrid as write_textgrid
+    from hmm_core import HAVE_NATIVE as HAVE_NATIVE
+    from hmm_core import BackendUnavailableError as BackendUnavailableError
+    from hmm_core import ForwardResult as ForwardResult
+    from hmm_core import Graph as Graph
+    from hmm_core import NativeKernelsMissingWarning as NativeKernelsMissingWarning
+    from hmm_core import Posterior as Posterior
+    from hmm_core import Sparse as Sparse
+    from hmm_core import ViterbiPath as ViterbiPath
+    from hmm_core import backends as backends
+    from hmm_core import backward as backward
+    from hmm_core import ergodic as ergodic
+    from hmm_core import expected_transitions as expected_transitions
+    from hmm_core import forward as forward
+    from hmm_core import from_arcs as from_arcs
+    from hmm_core import left_to_right as left_to_right
+    from hmm_core import linear_graph as linear_graph
+    from hmm_core import log_likelihood as log_likelihood
+    from hmm_core import posterior as posterior
+    from hmm_core import sample as sample
+    from hmm_core import skip as skip
+    from hmm_core import stack_graphs as stack_graphs
+    from hmm_core import viterbi as viterbi
+    from hmm_metrics import BoundaryErrors as BoundaryErrors
+    from hmm_metrics import BoundarySummary as BoundarySummary
+    from hmm_metrics import Interval as Interval
+    from hmm_metrics import boundary_errors as boundary_errors
+    from hmm_metrics import calculate_alignment_accuracy as calculate_alignment_accuracy
+    from hmm_metrics import calculate_boundary_accuracy as calculate_boundary_accuracy
+    from hmm_metrics import fold_phone as fold_phone
+    from hmm_metrics import fold_word as fold_word
+    from hmm_metrics import frame_accuracy as frame_accuracy
+    from hmm_metrics import merge_closures as merge_closures
+    from hmm_metrics import overlap_rate as overlap_rate
+    from hmm_metrics import summarize_boundaries as summarize_boundaries
+    from hmm_models import FitResult as FitResult
+    from hmm_models import GaussianHMM as GaussianHMM
+    from hmm_models import GaussianMixtures as GaussianMixtures
+    from hmm_models import HMMStatistics as HMMStatistics
+    from hmm_models import LikelihoodDecreaseError as LikelihoodDecreaseError
+    from hmm_models import MixtureStatistics as MixtureStatistics
+    from hmm_models import ModelFileError as ModelFileError
+    from hmm_models import ProbabilityTable as ProbabilityTable
+    from hmm_models import Sample as Sample
+    from hmm_models import SavableModel as SavableModel
+    from hmm_models import Topology as Topology
+    from hmm_models import UpdateReport as UpdateReport
+    from hmm_models import load_model as load_model
+    from hmm_models import load_tensors as load_tensors
+    from hmm_models import phone_topology as phone_topology
+    from hmm_models import register_model as register_model
+    from hmm_models import save_model as save_model
+    from hmm_models import save_tensors as save_tensors
+    from hmm_models import silence_topology as silence_topology
+    from hmm_models import split_targets as split_targets
+    from hmm_speech import MFCC as MFCC
+    from hmm_speech import Audio as Audio
+    from hmm_speech import AudioError as AudioError
+    from hmm_speech import Corpus as Corpus
+    from hmm_speech import CorpusError as CorpusError
+    from hmm_speech import EnglishG2P as EnglishG2P
+    from hmm_speech import Lexicon as Lexicon
+    from hmm_speech import LogMel as LogMel
+    from hmm_speech import MeanVariance as MeanVariance
+    from hmm_speech import Problem as Problem
+    from hmm_speech import TextError as TextError
+    from hmm_speech import UnknownWordError as UnknownWordError
+    from hmm_speech import Utterance as Utterance
+    from hmm_speech import deltas as deltas
+    from hmm_speech import frame_times as frame_times
+    from hmm_speech import load_audio as load_audio
+    from hmm_speech import mel_filterbank as mel_filterbank
+    from hmm_speech import normalize_text as normalize_text
+    from hmm_speech import num_frames as num_frames
+    from hmm_speech import read_corpus as read_corpus
+    from hmm_speech import read_folder as read_folder
+    from hmm_speech import read_ljspeech as read_ljspeech
+    from hmm_speech import read_speaker_folders as read_speaker_folders
+    from hmm_stream import FilterResult as FilterResult
+    from hmm_stream import OnlineFilter as OnlineFilter
+    from hmm_tts import durations_from_intervals as durations_from_intervals
+    from hmm_tts import intervals_from_durations as intervals_from_durations
+
+_EXPORTS = {
+    "AlignedInterval": "hmm_align",
+    "AlignerConfig": "hmm_align",
+    "Alignment": "hmm_align",
+    "Audio": "hmm_speech",
+    "AudioError": "hmm_speech",
+    "BackendUnavailableError": "hmm_core",
+    "BoundaryErrors": "hmm_metrics",
+    "BoundarySummary": "hmm_metrics",
+    "Corpus": "hmm_speech",
+    "CorpusAligner": "hmm_align",
+    "CorpusError": "hmm_speech",
+    "EnglishG2P": "hmm_speech",
+    "EvaluationReport": "hmm_align",
+    "FilterResult": "hmm_stream",
+    "FitResult": "hmm_models",
+    "ForwardResult": "hmm_core",
+    "GaussianHMM": "hmm_models",
+    "GaussianMixtures": "hmm_models",
+    "Graph": "hmm_core",
+    "HAVE_NATIVE": "hmm_core",
+    "HMMStatistics": "hmm_models",
+    "Interval": "hmm_metrics",
+    "IntervalFileError": "hmm_align",
+    "Lexicon": "hmm_speech",
+    "LikelihoodDecreaseError": "hmm_models",
+    "LogMel": "hmm_speech",
+    "MFCC": "hmm_speech",
+    "MeanVariance": "hmm_speech",
+    "MixtureStatistics": "hmm_models",
+    "ModelFileError": "hmm_models",
+    "NativeKernelsMissingWarning": "hmm_core",
+    "OnlineFilter": "hmm_stream",
+    "Posterior": "hmm_core",
+    "ProbabilityTable": "hmm_models",
+    "Problem": "hmm_speech",
+    "Sample": "hmm_models",
+    "SavableModel": "hmm_models",
+    "Sparse": "hmm_core",
+    "TextError": "hmm_speech",
+    "Tiers": "hmm_align",
+    "Topology": "hmm_models",
+    "TrainingReport": "hmm_align",
+    "UnknownWordError": "hmm_speech",
+    "UpdateReport": "hmm_models",
+    "Utterance": "hmm_speech",
+    "ViterbiPath": "hmm_core",
+    "backends": "hmm_core",
+    "backward": "hmm_core",
+    "boundary_errors": "hmm_metrics",
+    "calculate_alignment_accuracy": "hmm_metrics",
+    "calculate_boundary_accuracy": "hmm_metrics",
+    "deltas": "hmm_speech",
+    "durations_from_intervals": "hmm_tts",
+    "ergodic": "hmm_core",
+    "evaluate": "hmm_align",
+    "expected_transitions": "hmm_core",
+    "fold_phone": "hmm_metrics",
+    "fold_word": "hmm_metrics",
+    "forward": "hmm_core",
+    "frame_accuracy": "hmm_metrics",
+    "frame_times": "hmm_speech",
+    "from_arcs": "hmm_core",
+    "intervals_from_durations": "hmm_tts",
+    "left_to_right": "hmm_core",
+    "linear_graph": "hmm_core",
+    "load_audio": "hmm_speech",
+    "load_model": "hmm_models",
+    "load_tensors": "hmm_models",
+    "log_likelihood": "hmm_core",
+    "mel_filterbank": "hmm_speech",
+    "merge_closures": "hmm_metrics",
+    "normalize_text": "hmm_speech",
+    "num_frames": "hmm_speech",
+    "overlap_rate": "hmm_metrics",
+    "phone_topology": "hmm_models",
+    "plot_alignment": "hmm_align",
+    "posterior": "hmm_core",
+    "read_corpus": "hmm_speech",
+    "read_folder": "hmm_speech",
+    "read_intervals": "hmm_align",
+    "read_json": "hmm_align",
+    "read_ljspeech": "hmm_speech",
+    "read_speaker_folders": "hmm_speech",
+    "read_textgrid": "hmm_align",
+    "register_model": "hmm_models",
+    "sample": "hmm_core",
+    "save_model": "hmm_models",
+    "save_tensors": "hmm_models",
+    "silence_topology": "hmm_models",
+    "skip": "hmm_core",
+    "split_targets": "hmm_models",
+    "stack_graphs": "hmm_core",
+    "summarize_boundaries": "hmm_metrics",
+    "viterbi": "hmm_core",
+    "write_alignments": "hmm_align",
+    "write_csv": "hmm_align",
+    "write_json": "hmm_align",
+    "write_textgrid": "hmm_align",
+}
+_SUBMODULES = frozenset({"alignment", "demo", "metrics", "streaming"})
+__all__ = list(_EXPORTS)
+__version__ = _version("pytorch-hmm")
+
+
+def __getattr__(name: str) -> object:
+    if name in _SUBMODULES:
+        return _import_module(f"{__name__}.{name}")
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(_import_module(_EXPORTS[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *_SUBMODULES})

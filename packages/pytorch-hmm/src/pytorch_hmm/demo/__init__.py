@@ -1,0 +1,3 @@
+"""Demonstrations that need no data of one's own."""
+
+NUM_SENTENCES = 120
