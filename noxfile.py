@@ -22,6 +22,7 @@ CONSTRAINTS = ("--constraint", str(ROOT / "constraints.txt"))
 
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv"
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads make a busy machine crawl
 nox.options.sessions = ["build", "lint", "typecheck", "docs", "tests", "coverage", "tests_integration"]
 
 

@@ -1,12 +1,172 @@
-"""What the tests share: real speech where there is some, and small alignments."""
+"""What the tests share: a small made-up language whose times are known, real speech where there is some."""
 
 import os
-from collections.abc import Callable
+import wave
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from hmm_align import AlignedInterval, Alignment
+from hmm_align import AlignedInterval, AlignerConfig, Alignment, CorpusAligner, Tiers
+from hmm_metrics import Interval
+from hmm_speech import Corpus, Lexicon, read_corpus
+
+SAMPLE_RATE = 16_000
+# Pitch (0: none) and the frequencies in Hz between which a phone sounds.
+SOUNDS = {
+    "AA": (120, [(600, 1200)]),
+    "IY": (120, [(200, 400), (2200, 3000)]),
+    "UW": (120, [(200, 900)]),
+    "EH": (120, [(500, 700), (1700, 2100)]),
+    "M": (120, [(100, 250)]),
+    "Z": (120, [(100, 300), (4000, 6000)]),
+    "S": (0, [(4500, 7500)]),
+    "SH": (0, [(2000, 4500)]),
+    "HH": (0, [(400, 2500)]),
+}
+WORDS = {
+    "masa": ["M AA S AA"],
+    "shoozy": ["SH UW Z IY"],
+    "hem": ["HH EH M"],
+    "see": ["S IY"],
+    "zoom": ["Z UW M"],
+    "ash": ["AA SH"],
+    "either": ["IY Z EH", "AA Z EH"],
+    "of": ["UW"],
+}
+PAUSE = (0.15, 0.3)  # seconds, between words and at the ends
+LENGTH = (0.06, 0.14)  # seconds, of a phone
+
+# A word and which of its pronunciations is said; None is a pause.
+Said = tuple[str, int] | None
+
+
+def sound(
+    phone: str, seconds: float, chance: np.random.Generator
+) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """Return a phone: a buzz or a noise, band by band, or the hiss of a quiet room."""
+    count = round(seconds * SAMPLE_RATE)
+    hiss = chance.normal(0.0, 0.005, count)
+    if not phone:
+        return hiss
+    pitch, bands = SOUNDS[phone]
+    source = chance.normal(0.0, 1.0, count)
+    if pitch:
+        source *= 0.05
+        source[:: SAMPLE_RATE // pitch] += 10.0
+    spectrum = np.fft.rfft(source)
+    frequency = np.fft.rfftfreq(count, 1 / SAMPLE_RATE)
+    spectrum *= sum((low <= frequency) & (frequency <= high) for low, high in bands)
+    filtered = np.fft.irfft(spectrum, count)
+    hiss += 0.1 * filtered / filtered.std()
+    return hiss
+
+
+def _write_wav(path: Path, samples: np.ndarray[tuple[int], np.dtype[np.float64]]) -> None:
+    """Write 16-bit audio."""
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, SAMPLE_RATE, 0, "NONE", "not compressed"))
+        file.writeframes((samples * 32767).round().clip(-32768, 32767).astype("<i2").tobytes())
+
+
+@pytest.fixture(scope="session")
+def write_wav() -> Callable[..., None]:
+    """Return a function that writes samples between -1 and 1 to a path."""
+    return _write_wav
+
+
+@pytest.fixture(scope="session")
+def lexicon() -> Lexicon:
+    """Return the pronunciations of the made-up language."""
+    return Lexicon({word: [phones.split() for phones in variants] for word, variants in WORDS.items()})
+
+
+@pytest.fixture(scope="session")
+def say() -> Callable[..., Tiers]:
+    """Return a function that writes a recording with its transcript, and knows its times."""
+
+    def write(folder: Path, name: str, said: Sequence[Said], seed: int = 0, text: str | None = None) -> Tiers:
+        chance = np.random.default_rng(seed)
+        parts, words, phones, now = [], [], [], 0.0
+        for item in said:
+            labels = [""] if item is None else WORDS[item[0]][item[1]].split()
+            first = now
+            for label in labels:
+                parts.append(sound(label, chance.uniform(*(LENGTH if label else PAUSE)), chance))
+                start, now = now, now + len(parts[-1]) / SAMPLE_RATE
+                phones.append(Interval(start, now, label))
+            words.append(Interval(first, now, "" if item is None else item[0]))
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_wav(folder / f"{name}.wav", np.concatenate(parts))
+        spoken = " ".join(item[0] for item in said if item is not None)
+        (folder / f"{name}.txt").write_text(spoken if text is None else text, encoding="utf-8")
+        return Tiers(tuple(words), tuple(phones))
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def corpus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the made-up corpus; `truth` fills it."""
+    return tmp_path_factory.mktemp("made-up")
+
+
+@pytest.fixture(scope="session")
+def truth(corpus_folder: Path, say: Callable[..., Tiers]) -> dict[str, Tiers]:
+    """Return the times of the made-up corpus: thirty sentences of five words with and without pauses."""
+    found = {}
+    for number in range(30):
+        chance = np.random.default_rng(number)
+        said: list[Said] = [None]
+        for word in chance.choice(list(WORDS), size=5):
+            # The second pronunciation is rarer: a flat start hears the first.
+            said.append((str(word), int(chance.random() < 0.3) if len(WORDS[str(word)]) > 1 else 0))
+            if chance.random() < 0.4:
+                said.append(None)
+        if said[-1] is not None and chance.random() < 0.7:
+            said.append(None)
+        if chance.random() < 0.2:
+            del said[0]
+        found[f"s{number:02d}"] = say(corpus_folder, f"s{number:02d}", said, seed=100 + number)
+    return found
+
+
+@pytest.fixture(scope="session")
+def corpus(corpus_folder: Path, truth: dict[str, Tiers]) -> Corpus:
+    """Return the made-up corpus."""
+    found = read_corpus(corpus_folder)
+    assert [utterance.id for utterance in found] == sorted(truth)
+    return found
+
+
+@pytest.fixture(scope="session")
+def config() -> AlignerConfig:
+    """Return choices for a corpus of a minute."""
+    return AlignerConfig(
+        frame_period=0.005,
+        window=0.015,
+        delta_window=0.01,
+        num_mels=26,
+        num_ceps=13,
+        num_components=60,
+        silence_components=2,
+        iterations=12,
+        posterior_scale=0.3,
+        boundary_shift=0.0,
+    )
+
+
+@pytest.fixture(scope="session")
+def aligner(corpus: Corpus, lexicon: Lexicon, config: AlignerConfig) -> CorpusAligner:
+    """Return an aligner trained on the made-up corpus; treat it as read-only."""
+    return CorpusAligner.train(corpus, lexicon=lexicon, config=config)
+
+
+@pytest.fixture(scope="session")
+def alignments(aligner: CorpusAligner, corpus: Corpus) -> list[Alignment]:
+    """Return the times that the aligner finds in the made-up corpus."""
+    return aligner.align(corpus)
 
 
 @pytest.fixture(scope="session")

@@ -1,75 +1,68 @@
-"""The command line, with a stand-in for the aligner: what it reads, writes, says and returns."""
+"""The command line: what it reads, writes, says and returns."""
 
 import subprocess
 import sys
-import wave
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner, Result
 
 import hmm_align._commands as commands
-from hmm_align import AlignedInterval, AlignerConfig, Alignment, TrainingReport, write_textgrid
+from hmm_align import (
+    AlignedInterval,
+    AlignerConfig,
+    Alignment,
+    CorpusAligner,
+    Tiers,
+    read_json,
+    write_textgrid,
+)
 from hmm_align.cli import app, main
 from hmm_models import ModelFileError, load_tensors, save_tensors
-from hmm_speech import Corpus, Problem
+from hmm_speech import Corpus, Lexicon
 
-
-class StandIn:
-    """Answers as the aligner does, without listening: utterances whose text holds "fail" have no times."""
-
-    calls: dict[str, Any]
-
-    def __init__(self, problems: tuple[Problem, ...] = ()) -> None:
-        self.training_report = TrainingReport((-60.0,), 1, 0.1, problems)
-
-    @classmethod
-    def train(
-        cls, corpus: Corpus, *, progress: Callable[[str, int, int], None] | None, **options: Any
-    ) -> "StandIn":
-        cls.calls = options
-        if progress is not None:
-            progress("train", 1, 2)
-            progress("train", 2, 2)
-        return cls(tuple(Problem(item.id, "cannot be used") for item in corpus if "fail" in item.text))
-
-    def save(self, path: Path) -> None:
-        save_tensors(path, {}, {"kind": "stand-in"})
-
-    @classmethod
-    def load(cls, path: Path) -> "StandIn":
-        load_tensors(path)
-        return cls()
-
-    def align(self, corpus: Corpus, *, progress: Callable[[str, int, int], None] | None) -> list[Alignment]:
-        if progress is not None:
-            progress("align", len(corpus), len(corpus))
-        tier = (AlignedInterval(0.0, 0.5, "a", 1.0),)
-        return [
-            Alignment.failure(item.id, "cannot be used")
-            if "fail" in item.text
-            else Alignment(item.id, 0.5, tier, tier)
-            for item in corpus
-        ]
+TEXT = ("masa see zoom ash", "either of hem shoozy", "see hem masa zoom", "ash of shoozy see")
+HINT = "words without a pronunciation: give it with --lexicon, or guess with --g2p"
 
 
 @pytest.fixture(autouse=True)
-def _stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commands, "CorpusAligner", StandIn)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let trainings be short."""
+
+    def config(**choices: Any) -> AlignerConfig:
+        return AlignerConfig(iterations=4, num_components=40, **choices)
+
+    monkeypatch.setattr(commands, "AlignerConfig", config)
+
+
+@pytest.fixture(scope="session")
+def own(tmp_path_factory: pytest.TempPathFactory, lexicon: Lexicon) -> Path:
+    """Return the file of the made-up language's pronunciations."""
+    path = tmp_path_factory.mktemp("lexicon") / "own.dict"
+    lexicon.save(path)
+    return path
 
 
 @pytest.fixture
-def corpus(tmp_path: Path) -> Path:
+def folder(tmp_path: Path, say: Callable[..., Tiers]) -> Path:
+    """Return a corpus of four recordings."""
     folder = tmp_path / "corpus"
-    folder.mkdir()
-    for name in ("one", "two"):
-        with wave.open(str(folder / f"{name}.wav"), "wb") as file:
-            file.setparams((1, 2, 16_000, 0, "NONE", "not compressed"))
-            file.writeframes(bytes(16_000))
-        (folder / f"{name}.txt").write_text("a\n")
+    for number, text in enumerate(TEXT):
+        said = [None, *((word, 0) for word in text.split()), None]
+        say(folder, f"clip{number}", said, seed=number)
     return folder
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory, aligner: CorpusAligner) -> Path:
+    """Return a trained model."""
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    aligner.save(path)
+    return path
 
 
 def hmm_align(*arguments: object) -> Result:
@@ -80,137 +73,264 @@ def files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_corpus_trains_aligns_and_writes_everything(corpus: Path, tmp_path: Path) -> None:
-    result = hmm_align("corpus", corpus, tmp_path / "out")
+def test_corpus_trains_aligns_and_writes_everything(folder: Path, tmp_path: Path, own: Path) -> None:
+    result = hmm_align("corpus", folder, tmp_path / "out", "--lexicon", own)
     assert result.exit_code == 0, result.output
-    assert files(tmp_path / "out") == {
-        "one.TextGrid", "one.json", "two.TextGrid", "two.json", "alignments.csv", "problems.csv",
-        "model.safetensors",
-    }  # fmt: skip
+    clips = {f"clip{number}.{suffix}" for number in range(4) for suffix in ("TextGrid", "json")}
+    assert files(tmp_path / "out") == {*clips, "alignments.csv", "problems.csv", "model.safetensors"}
     assert (tmp_path / "out" / "problems.csv").read_text() == "id,reason\n"
-    assert "aligned 2 of 2 utterances" in result.stdout
-    assert "train" in result.stderr  # the progress bar
+    assert "trained on 4 utterances" in result.stdout
+    assert "aligned 4 of 4 utterances" in result.stdout
+    assert "training" in result.stderr  # the progress bar
+    words = [word.label for word in read_json(tmp_path / "out" / "clip0.json").words if word.label]
+    assert words == TEXT[0].split()
 
 
-def test_train_and_run_are_the_two_halves_of_corpus(corpus: Path, tmp_path: Path) -> None:
+def test_train_and_run_are_the_two_halves_of_corpus(folder: Path, tmp_path: Path, own: Path) -> None:
     model = tmp_path / "models" / "m.safetensors"
-    assert hmm_align("train", corpus, model).exit_code == 0
+    assert hmm_align("train", folder, model, "--lexicon", own).exit_code == 0
     assert files(model.parent) == {"m.safetensors"}
-    result = hmm_align(
-        "run", corpus, model, tmp_path / "out", "--format", "textgrid", "--format", "csv", "--quiet"
-    )
+    formats = ["--format", "textgrid", "--format", "csv"]
+    result = hmm_align("run", folder, model, tmp_path / "out", *formats, "--quiet")
     assert result.exit_code == 0, result.output
     assert result.output == ""
-    assert files(tmp_path / "out") == {"one.TextGrid", "two.TextGrid", "alignments.csv", "problems.csv"}
+    grids = {f"clip{number}.TextGrid" for number in range(4)}
+    assert files(tmp_path / "out") == {*grids, "alignments.csv", "problems.csv"}
 
 
-def test_options_reach_the_aligner(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "own.dict").write_text("a AH0\n")
+def test_options_reach_the_aligner(
+    folder: Path, tmp_path: Path, own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     used: list[int] = []
     monkeypatch.setattr("torch.set_num_threads", used.append)
-    options = [
-        "--lexicon",
-        tmp_path / "own.dict",
-        "--frame-period",
-        0.005,
-        "--seed",
-        7,
-        "--threads",
-        2,
-        "--quiet",
-    ]
-    assert hmm_align("train", corpus, tmp_path / "m", *options).exit_code == 0
-    calls = StandIn.calls
-    assert calls["config"] == AlignerConfig(frame_period=0.005)
-    assert calls["lexicon"].pronounce("a") == (("AH0",),)
-    assert (calls["seed"], calls["workdir"], used) == (7, tmp_path / "m.training", [2])
+    options = ["--lexicon", own, "--no-english", "--frame-period", 0.005, "--threads", 2, "--quiet"]
+    result = hmm_align("train", folder, tmp_path / "m", *options)
+    assert (result.exit_code, result.output, used) == (0, "", [2])
+    trained = CorpusAligner.load(tmp_path / "m")
+    assert trained.config.frame_period == 0.005
+    assert dict(trained.lexicon) == dict(Lexicon.load(own))
 
 
-def test_every_problem_is_named_and_the_rest_is_aligned(corpus: Path, tmp_path: Path) -> None:
-    (corpus / "two.txt").write_text("fail\n")
-    (corpus / "three.txt").write_text("no sound\n")
-    result = hmm_align("corpus", corpus, tmp_path / "out")
-    assert result.exit_code == 1
-    assert "problem: two: cannot be used" in result.stderr
-    assert "problem: three: " in result.stderr
-    assert "aligned 1 of 3 utterances" in result.stdout
-    header, *rows = (tmp_path / "out" / "problems.csv").read_text().splitlines()
-    assert header == "id,reason"
-    assert [row.split(",")[0] for row in rows] == ["three", "two"]
-    assert "one.TextGrid" in files(tmp_path / "out")
-    assert hmm_align("train", corpus, tmp_path / "m").exit_code == 1
+def test_pronunciations_of_a_file_win_over_the_dictionary(folder: Path, tmp_path: Path, own: Path) -> None:
+    assert hmm_align("train", folder, tmp_path / "m", "--lexicon", own).exit_code == 0
+    lexicon = CorpusAligner.load(tmp_path / "m").lexicon
+    assert lexicon.pronounce("of") == (("UW",),)
+    assert lexicon.pronounce("aardvark") == Lexicon.english().pronounce("aardvark")
 
 
-def test_training_resumes_unless_told_to_start_over(corpus: Path, tmp_path: Path) -> None:
-    found: list[bool] = []
-    left = tmp_path / "m.training" / "state"
-
-    class Looks(StandIn):
-        @classmethod
-        def train(cls, corpus: Corpus, **options: Any) -> "StandIn":
-            found.append(left.exists())
-            return super().train(corpus, **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(commands, "CorpusAligner", Looks)
-        for option in ("--resume", "--fresh"):
-            left.parent.mkdir()
-            left.touch()
-            assert hmm_align("train", corpus, tmp_path / "m", option).exit_code == 0
-    assert found == [True, False]
-    assert not left.parent.exists()
+def test_phones_of_another_language_stand_alone(folder: Path, tmp_path: Path, own: Path) -> None:
+    strange = tmp_path / "strange.dict"
+    strange.write_text(own.read_text().replace("SH", "5x") + "more Q AH1 T\n")
+    result = hmm_align("train", folder, tmp_path / "m", "--lexicon", strange)
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"error: {strange} has phones that CMUdict does not have: 5x Q; "
+        "to use its pronunciations alone, add --no-english\n"
+    )
+    result = hmm_align("train", folder, tmp_path / "m", "--lexicon", strange, "--no-english")
+    assert result.exit_code == 0, result.output
+    assert "5x" in CorpusAligner.load(tmp_path / "m").phones
 
 
-def test_an_interrupted_training_keeps_its_work(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+class Speller:
+    """Stands in for the guesser of pronunciations: every word is said as "see"."""
+
+    def __call__(self, word: str) -> tuple[str, ...]:
+        return ("S", "IY") if word == "snark" else ()
+
+
+@pytest.mark.parametrize("command", ["train", "corpus", "run"])
+def test_unknown_words_are_guessed_only_if_asked_for(
+    folder: Path, tmp_path: Path, own: Path, model: Path, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(*_: object, workdir: Path, **__: object) -> None:
-        (workdir / "state").touch()
-        raise KeyboardInterrupt
+    monkeypatch.setattr(commands, "EnglishG2P", Speller)
+    (folder / "clip2.txt").write_text("snark hem masa zoom")
+    out = tmp_path / "out"
+    arguments = {
+        "train": ["train", folder, tmp_path / "m", "--lexicon", own],
+        "corpus": ["corpus", folder, out, "--lexicon", own],
+        "run": ["run", folder, model, out],
+    }[command]
+    result = hmm_align(*arguments)
+    assert result.exit_code == 1
+    *_, problem, hint = result.stderr.splitlines()
+    assert problem == "problem: clip2: no pronunciation for the word 'snark'"
+    assert hint == HINT
+    result = hmm_align(*arguments, "--g2p")
+    assert result.exit_code == 0, result.output
+    if command == "corpus":
+        again = hmm_align("run", folder, out / "model.safetensors", tmp_path / "again")
+        assert again.exit_code == 1  # a guesser is code, and in no file
 
-    monkeypatch.setattr(StandIn, "train", interrupted)
-    assert hmm_align("train", corpus, tmp_path / "m").exit_code != 0
-    assert (tmp_path / "m.training" / "state").exists()
+
+def test_run_takes_more_words(folder: Path, tmp_path: Path, model: Path) -> None:
+    (folder / "clip2.txt").write_text("snark hem masa zoom")
+    (tmp_path / "more.dict").write_text("snark S IY\n")
+    result = hmm_align("run", folder, model, tmp_path / "out", "--lexicon", tmp_path / "more.dict")
+    assert result.exit_code == 0, result.output
+    assert "snark" in [word.label for word in read_json(tmp_path / "out" / "clip2.json").words]
 
 
-def test_evaluate_prints_the_table_and_what_is_missing(corpus: Path, tmp_path: Path) -> None:
-    hmm_align("corpus", corpus, tmp_path / "out")
-    tier = (AlignedInterval(0.0, 0.2, "a", 1.0), AlignedInterval(0.2, 0.5, "b", 1.0))
-    for name in ("one", "other"):
-        write_textgrid(Alignment(name, 0.5, tier, tier), tmp_path / "reference" / f"{name}.TextGrid")
+def test_a_folder_with_every_fault_is_aligned_but_for_them(
+    folder: Path, tmp_path: Path, own: Path, say: Callable[..., Tiers], write_wav: Callable[..., None]
+) -> None:
+    (folder / "corrupt.wav").write_bytes(bytes(range(256)))
+    (folder / "corrupt.txt").write_text("see")
+    say(folder, "empty", [("see", 0)], text=" \n")
+    write_wav(folder / "short.wav", np.random.default_rng(0).normal(0.0, 0.1, 3200))
+    (folder / "short.txt").write_text("see zoom hem ash masa see zoom hem ash masa")
+    say(folder, "unknown", [("see", 0)], text="see snark")
+    write_wav(folder / "silent.wav", np.zeros(16_000))
+    (folder / "silent.txt").write_text("see zoom")
+    (folder / "deaf.txt").write_text("see")
+    out = tmp_path / "out"
+    result = hmm_align("corpus", folder, out, "--lexicon", own)
+    assert result.exit_code == 1
+    assert "Traceback" not in result.output
+    said = [line for line in result.stderr.splitlines() if line.startswith("problem: ")]
+    for line, (name, reason) in zip(
+        said,
+        {
+            "corrupt": "corrupt.wav",
+            "deaf": "no recording beside deaf.txt",
+            "empty": "empty transcript (empty.txt)",
+            "short": "the transcript needs 0.830 s or more; the recording has 0.200 s",
+            "silent": "the recording is silent: its peak is digital zero",
+            "unknown": "no pronunciation for the word 'snark'",
+        }.items(),
+        strict=True,
+    ):
+        assert line.startswith(f"problem: {name}: ")
+        assert reason in line
+    assert result.stderr.splitlines()[-1] == HINT
+    assert "aligned 4 of 10 utterances" in result.stdout
+    assert {f"clip{number}.TextGrid" for number in range(4)} <= files(out)
+    header, *rows = (out / "problems.csv").read_text().splitlines()
+    assert header == "id,reason"
+    assert len(rows) == 6
+
+
+def interrupted(after: int) -> Callable[..., Any]:
+    """Return a stand-in for the training that Ctrl-C meets after some iterations."""
+    real = CorpusAligner.train
+
+    def train(corpus: Corpus, **options: Any) -> CorpusAligner:
+        def progress(stage: str, done: int, _total: int) -> None:
+            if stage == "training" and done > after:
+                raise KeyboardInterrupt
+
+        return real(corpus, **options | {"progress": progress})
+
+    return train
+
+
+def test_an_interrupted_training_is_kept_and_continued(
+    folder: Path, tmp_path: Path, own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["train", folder, tmp_path / "m", "--lexicon", own]
+    assert hmm_align(*command).exit_code == 0
+    whole, _ = load_tensors(tmp_path / "m")
+    (tmp_path / "m").unlink()
+    left = tmp_path / "m.training"
+    with monkeypatch.context() as patch:
+        patch.setattr(CorpusAligner, "train", interrupted(2))
+        result = hmm_align(*command)
+    assert result.exit_code == 130
+    assert f"interrupted: the same command continues from {left}" in result.stderr
+    assert left.is_dir()
+    assert not (tmp_path / "m").exists()
+    result = hmm_align(*command)
+    assert result.exit_code == 0, result.output
+    again, _ = load_tensors(tmp_path / "m")
+    assert again.keys() == whole.keys()
+    assert all(torch.equal(value, whole[name]) for name, value in again.items())
+    assert not left.exists()
+
+
+def test_an_interruption_before_the_first_iteration_leaves_nothing(
+    folder: Path, tmp_path: Path, own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(CorpusAligner, "train", interrupted(0))
+    result = hmm_align("train", folder, tmp_path / "m", "--lexicon", own)
+    assert result.exit_code == 130
+    assert "interrupted" not in result.stderr
+    assert not (tmp_path / "m.training").exists()
+
+
+def test_a_stale_checkpoint_names_the_cure(
+    folder: Path, tmp_path: Path, own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["train", folder, tmp_path / "m", "--lexicon", own, "--quiet"]
+    with monkeypatch.context() as patch:
+        patch.setattr(CorpusAligner, "train", interrupted(2))
+        hmm_align(*command)
+    (folder / "clip2.txt").write_text("see hem")
+    result = hmm_align(*command)
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith(f"error: {tmp_path / 'm.training'}")
+    assert line.endswith("--fresh starts the training anew")
+    assert hmm_align(*command, "--fresh").exit_code == 0
+    assert not (tmp_path / "m.training").exists()
+
+
+def test_evaluate_prints_the_table_and_what_is_missing(folder: Path, tmp_path: Path, model: Path) -> None:
+    hmm_align("run", folder, model, tmp_path / "out")
+    found = read_json(tmp_path / "out" / "clip0.json")
+    write_textgrid(found, tmp_path / "reference" / "clip0.TextGrid")
+    tier = (AlignedInterval(0.0, 0.5, "a", 1.0),)
+    write_textgrid(Alignment("other", 0.5, tier, tier), tmp_path / "reference" / "other.TextGrid")
     result = hmm_align("evaluate", tmp_path / "out", tmp_path / "reference")
     assert result.exit_code == 0, result.output
     assert "within 20 ms" in result.stdout
-    assert result.stderr.splitlines() == ["not aligned: other", "no reference: two"]
+    assert result.stderr.splitlines() == [
+        "not aligned: other", *(f"no reference: clip{number}" for number in (1, 2, 3)),
+    ]  # fmt: skip
 
 
-@pytest.fixture(params=["no corpus", "no model", "no lexicon", "bad reference", "no g2p", "no place"])
-def mendable(
-    request: pytest.FixtureRequest, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture(
+    params=[
+        "no corpus", "no model", "bad lexicon", "no lexicon", "more lexicon", "bad reference", "no g2p",
+        "no g2p run", "no place", "no use",
+    ]
+)  # fmt: skip
+def mendable(  # noqa: C901 - a list of cases
+    request: pytest.FixtureRequest, folder: Path, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[list[object], str]]:
     """Arguments with a fault in what they name, and a part of the answer."""
     bad, empty = tmp_path / "bad", tmp_path / "empty"
     bad.write_text("word\n")
     empty.mkdir()
+    monkeypatch.setattr(commands, "EnglishG2P", missing_extra)
+    no_phones = f"{bad}:1: the word 'word' has no phones"
     match request.param:
         case "no corpus":
             yield ["train", empty, tmp_path / "m"], str(empty)
         case "no model":
-            yield ["run", corpus, bad, tmp_path / "out"], str(bad)
+            yield ["run", folder, bad, tmp_path / "out"], str(bad)
+        case "bad lexicon":
+            yield ["train", folder, tmp_path / "m", "--lexicon", bad], no_phones
+        case "more lexicon":
+            yield ["run", folder, model, tmp_path / "out", "--lexicon", bad], no_phones
         case "no lexicon":
-            yield (
-                ["train", corpus, tmp_path / "m", "--lexicon", bad],
-                f"{bad}:1: the word 'word' has no phones",
-            )
+            yield ["corpus", folder, tmp_path / "m", "--no-english"], "--no-english needs --lexicon"
         case "bad reference":
-            hmm_align("corpus", corpus, tmp_path / "out")
-            (empty / "one.lab").write_text("a\n")
-            yield ["evaluate", tmp_path / "out", empty], "one.lab: must hold lines"
+            hmm_align("run", folder, model, tmp_path / "out")
+            (empty / "clip0.lab").write_text("a\n")
+            yield ["evaluate", tmp_path / "out", empty], "clip0.lab: must hold lines"
         case "no g2p":
-            monkeypatch.setattr(commands, "EnglishG2P", missing_extra)
-            yield ["train", corpus, tmp_path / "m", "--g2p"], "hmm-speech[g2p]"
+            yield ["train", folder, tmp_path / "m", "--g2p"], "hmm-speech[g2p]"
+        case "no g2p run":
+            yield ["run", folder, model, tmp_path / "out", "--g2p"], "hmm-speech[g2p]"
         case "no place":
-            yield ["train", corpus, bad / "m"], "Not a directory"
+            yield ["train", folder, bad / "m"], "File exists: '"
+        case "no use":
+            for path in folder.glob("*.wav"):
+                path.write_bytes(b"")
+            yield (
+                ["corpus", folder, tmp_path / "out", "--quiet"],
+                "no utterance can be trained on (4 problems",
+            )
 
 
 def missing_extra() -> None:
@@ -221,9 +341,10 @@ def test_an_error_of_the_user_is_one_line_and_status_two(mendable: tuple[list[ob
     arguments, expected = mendable
     result = hmm_align(*arguments)
     assert result.exit_code == 2
-    (line,) = result.stderr.splitlines()
+    (line,) = [line for line in result.stderr.splitlines() if "━" not in line]
     assert line.startswith("error: ")
     assert expected in line
+    assert not [name for name in files(Path(str(arguments[2]))) if "training" in name]
 
 
 def test_a_corpus_of_problems_alone_names_them_and_does_nothing(tmp_path: Path) -> None:
@@ -238,10 +359,10 @@ def test_a_corpus_of_problems_alone_names_them_and_does_nothing(tmp_path: Path) 
 
 
 def test_a_fault_of_ours_keeps_its_traceback(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(StandIn, "train", lambda *_, **__: 1 / 0)
-    assert isinstance(hmm_align("train", corpus, tmp_path / "m").exception, ZeroDivisionError)
+    monkeypatch.setattr(CorpusAligner, "train", lambda *_, **__: 1 / 0)
+    assert isinstance(hmm_align("train", folder, tmp_path / "m").exception, ZeroDivisionError)
 
 
 @pytest.mark.parametrize(
@@ -250,6 +371,7 @@ def test_a_fault_of_ours_keeps_its_traceback(
         ["corpus", "absent", "out"],
         ["corpus", ".", "out", "--format", "srt"],
         ["train", ".", "m", "--frame-period", "0"],
+        ["train", ".", "m", "--seed", "1"],
         ["run", "."],
         ["unknown"],
     ],
@@ -258,8 +380,12 @@ def test_a_wrong_call_is_status_two(arguments: list[str]) -> None:
     assert hmm_align(*arguments).exit_code == 2
 
 
-def test_a_model_file_error_is_an_error_of_the_user() -> None:
+def test_what_is_no_model_is_an_error_of_the_user(folder: Path, tmp_path: Path) -> None:
     assert issubclass(ModelFileError, commands.MENDABLE)
+    save_tensors(tmp_path / "other", {}, {"kind": "another"})
+    result = hmm_align("run", folder, tmp_path / "other", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "must hold a hmm_align.CorpusAligner; got 'another'" in result.stderr
 
 
 def test_help_is_there_before_torch(

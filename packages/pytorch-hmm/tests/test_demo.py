@@ -17,8 +17,8 @@ from hmm_align import read_textgrid
 from hmm_metrics import Interval
 from hmm_speech import Lexicon, normalize_text
 from pytorch_hmm.cli import app
-from pytorch_hmm.demo import NUM_SENTENCES, _espeak
-from pytorch_hmm.demo._corpus import _shifted, make_corpus, sentences
+from pytorch_hmm.demo import NUM_SENTENCES, _espeak, align
+from pytorch_hmm.demo._corpus import NOTE_NAME, _shifted, claim, make_corpus, sentences
 from pytorch_hmm.demo._espeak import ARPABET, PhoneEvent, speak, tiers
 
 espeak = pytest.importorskip("espeakng_loader", reason="the extra pytorch-hmm[demo] is not installed")
@@ -145,15 +145,40 @@ def test_the_corpus_is_the_same_in_every_run(tmp_path: Path) -> None:
     assert len(one) == 6
 
 
-def test_a_smaller_corpus_replaces_a_larger_one(tmp_path: Path) -> None:
-    corpus, reference = make_corpus(tmp_path, 3)
-    (corpus / "mine.wav").touch()
-    make_corpus(tmp_path, 1)
-    assert {path.name for path in corpus.iterdir()} == {"sentence_001.wav", "sentence_001.txt", "mine.wav"}
+def test_the_times_end_with_the_recording(tmp_path: Path) -> None:
+    corpus, reference = make_corpus(tmp_path, 1)
+    assert {path.name for path in corpus.iterdir()} == {"sentence_001.wav", "sentence_001.txt"}
     with wave.open(str(corpus / "sentence_001.wav")) as file:
         duration = file.getnframes() / file.getframerate()
     (path,) = reference.iterdir()
     assert read_textgrid(path).phones[-1].end == pytest.approx(duration, abs=1e-6)
+
+
+def test_the_demo_clears_what_it_wrote_and_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "demo"
+    claim(folder)
+    own = [
+        "corpus/sentence_119.wav", "corpus/sentence_119.txt", "reference/sentence_119.TextGrid",
+        "aligned/sentence_119.TextGrid", "aligned/sentence_119.json", "sentence_119.png",
+    ]  # fmt: skip
+    mine = [
+        "corpus/mine.wav", "corpus/sentence_119.flac", "corpus/sentence_one.wav", "aligned/notes.txt",
+        "notes/sentence_119.txt", "sentence_119.txt",
+    ]  # fmt: skip
+    for name in (*own, *mine):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    claim(folder)
+    left = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert left == {*mine, NOTE_NAME}
+
+
+def test_a_folder_of_other_files_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").touch()
+    result = CliRunner().invoke(app, ["demo", "align", "--out", str(tmp_path)])
+    assert result.exit_code == 2
+    assert "holds files that are not the demo's" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 def test_the_demo_aligns_what_it_says(tmp_path: Path) -> None:
@@ -161,7 +186,7 @@ def test_the_demo_aligns_what_it_says(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["demo", "align", "--out", str(out), "--sentences", "12"])
     assert result.exit_code == 0, result.output
     assert {path.name for path in out.iterdir()} == {
-        "corpus", "reference", "aligned", "model.safetensors", "sentence_001.png",
+        "about.txt", "corpus", "reference", "aligned", "model.safetensors", "sentence_001.png",
     }  # fmt: skip
     assert len(list((out / "aligned").glob("*.TextGrid"))) == 12
     share = re.search(r"within 50 ms\D*([\d.]+)%", result.stdout)
@@ -169,14 +194,19 @@ def test_the_demo_aligns_what_it_says(tmp_path: Path) -> None:
     # Twelve sentences are little to learn from; the whole demo is measured elsewhere.
     assert float(share[1]) > 50.0
     assert re.search(r"\d+ s in all", result.stdout)
+    again = CliRunner().invoke(app, ["demo", "align", "--out", str(out), "--sentences", "3"])
+    assert again.exit_code == 0, again.output
+    assert len(list((out / "aligned").glob("*.TextGrid"))) == 3
+    assert len(list((out / "corpus").iterdir())) == 6
 
 
 def test_without_the_extra_its_name_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
-    monkeypatch.setattr(_espeak, "_library", _espeak._library.__wrapped__)
+    monkeypatch.setattr(align, "start_engine", _espeak.start_engine.__wrapped__)
     result = CliRunner().invoke(app, ["demo", "align", "--out", str(tmp_path / "demo")])
     assert result.exit_code == 2
     assert 'pip install "pytorch-hmm[demo]"' in result.stderr
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -190,14 +220,14 @@ def test_an_engine_that_does_not_start_says_so(
     )
     monkeypatch.setattr(ctypes, "CDLL", lambda _: engine)
     with pytest.raises(RuntimeError, match=message):
-        _espeak._library.__wrapped__()
+        _espeak.start_engine.__wrapped__()
 
 
 def test_a_sentence_that_is_refused_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = SimpleNamespace(
         espeak_SetSynthCallback=lambda _: None, espeak_SetParameter=lambda *_: 0, espeak_Synth=lambda *_: -1
     )
-    monkeypatch.setattr(_espeak, "_library", lambda: (engine, 22_050))
+    monkeypatch.setattr(_espeak, "start_engine", lambda: (engine, 22_050))
     with pytest.raises(RuntimeError, match="did not say 'hello'; status -1"):
         speak("hello")
 

@@ -1,4 +1,4 @@
-"""The acoustic model of an aligner: Gaussian mixtures for the states of each phone, and how the states follow."""
+"""The acoustic model of an aligner: Gaussian mixtures for each phone's states, and how the states follow."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ _STEP_PRIOR = 5.0
 class AcousticModel:
     """Units (the silence and the phones), each with its own densities and transition probabilities.
 
-    Densities are numbered unit by unit, the silence's first. Features are expected with mean 0 and variance 1.
+    Densities are numbered unit by unit, the silence's first. Features should have mean 0 and variance 1.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class AcousticModel:
         return self.mixtures.log_prob(features)
 
     def no_steps(self) -> NDArray[np.float64]:
-        """Return counts (P, S + 1) of steps from a density's state to a state of its unit, or last out of it."""
+        """Return counts (P, S + 1) of steps from a density's state to a state of its unit, last out of it."""
         return np.zeros((self.num_densities, self._max_states + 1))
 
     def count_steps(self, graph: UtteranceGraph, states: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -99,7 +99,9 @@ class AcousticModel:
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Take what ``to_tensors`` returned."""
-        state = {name.removeprefix("mixtures."): t for name, t in tensors.items() if name.startswith("mixtures.")}
+        state = {
+            name.removeprefix("mixtures."): t for name, t in tensors.items() if name.startswith("mixtures.")
+        }
         self.mixtures = GaussianMixtures(self.num_densities, state["mean"].shape[1], self.feature_dim)
         self.mixtures.load_state_dict(state)
         for number, (label, unit) in enumerate(self.units.items()):

@@ -13,15 +13,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from hmm_models import ModelFileError
-from hmm_speech import Corpus, CorpusError, EnglishG2P, Lexicon, read_corpus
+from hmm_speech import Corpus, CorpusError, EnglishG2P, Lexicon, UnknownWordError, read_corpus
 
 from ._config import AlignerConfig
 from ._evaluate import evaluate
+from ._phones import unit_of
 from .corpus_aligner import CorpusAligner
 from .export import IntervalFileError, write_alignments, write_rows
 
 PROBLEMS_NAME = "problems.csv"
 MENDABLE = (CorpusError, IntervalFileError, ModelFileError, OSError)
+# How the reason of a problem begins if a word has no pronunciation.
+_UNKNOWN_WORD = str(UnknownWordError("")).removesuffix("''")
 
 
 class Session:
@@ -55,43 +58,63 @@ class Session:
         if not self.corpus.utterances:
             raise CorpusError(folder, "no recording has a transcript that can be used")
 
-    def lexicon(self, path: Path | None, guess: bool) -> Lexicon:
-        """Load the pronunciations, CMUdict's if no file is given."""
-        try:
-            fallback = EnglishG2P() if guess else None
-            return (
-                Lexicon.english(fallback=fallback) if path is None else Lexicon.load(path, fallback=fallback)
+    def lexicon(self, path: Path | None, no_english: bool, guess: bool) -> Lexicon:
+        """Load the pronunciations: CMUdict's, over them those of the file; or the file's alone."""
+        if no_english and path is None:
+            raise _usage_error("--no-english needs --lexicon")
+        fallback = _guesser() if guess else None
+        if path is None:
+            return Lexicon.english(fallback=fallback)
+        own = _load_lexicon(path)
+        if no_english:
+            own.fallback = fallback
+            return own
+        english = Lexicon.english(fallback=fallback)
+        strange = {unit_of(phone) for phone in own.phones} - {unit_of(phone) for phone in english.phones}
+        if strange:
+            raise _usage_error(
+                f"{path} has phones that CMUdict does not have: {' '.join(sorted(strange))}; "
+                "to use its pronunciations alone, add --no-english"
             )
-        except (ImportError, ValueError) as error:
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(2) from error
+        return english | own
 
-    def load(self, model: Path) -> CorpusAligner:
-        """Load a trained model."""
-        return CorpusAligner.load(model)
+    def load(self, model: Path, lexicon: Path | None, guess: bool) -> CorpusAligner:
+        """Load a trained model, and give it more pronunciations."""
+        aligner = CorpusAligner.load(model)
+        if lexicon is not None:
+            aligner.lexicon = aligner.lexicon | _load_lexicon(lexicon)
+        if guess:
+            aligner.lexicon.fallback = _guesser()
+        return aligner
 
-    def train(
-        self, model: Path, lexicon: Lexicon, frame_period: float, seed: int, resume: bool
-    ) -> CorpusAligner:
+    def train(self, model: Path, lexicon: Lexicon, frame_period: float, fresh: bool) -> CorpusAligner:
         """Train and save; what an interrupted training left beside the model is used, then removed."""
         workdir = model.with_name(f"{model.name}.training")
-        if not resume and workdir.exists():
+        if fresh and workdir.exists():
             shutil.rmtree(workdir)
-        workdir.mkdir(parents=True, exist_ok=True)
-        with self._progress() as progress:
-            aligner = CorpusAligner.train(
-                self.corpus,
-                lexicon=lexicon,
-                config=AlignerConfig(frame_period=frame_period),
-                seed=seed,
-                workdir=workdir,
-                progress=progress,
-            )
-        aligner.save(model)
-        shutil.rmtree(workdir)
-        left_out = aligner.training_report.problems
-        self.problems.update(left_out)
-        self._say(f"trained on {len(self.corpus) - len(left_out)} utterances: {model}")
+        # Before the work: a place that cannot be written to should not show after it.
+        model.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with self._progress() as progress:
+                aligner = CorpusAligner.train(
+                    self.corpus,
+                    lexicon=lexicon,
+                    config=AlignerConfig(frame_period=frame_period),
+                    workdir=workdir,
+                    progress=progress,
+                )
+            aligner.save(model)
+        except ModelFileError as error:
+            raise ModelFileError(error.path, f"{error.reason}; --fresh starts the training anew") from error
+        except KeyboardInterrupt:
+            if workdir.exists():
+                typer.echo(f"interrupted: the same command continues from {workdir}", err=True)
+            raise
+        if workdir.exists():
+            shutil.rmtree(workdir)
+        report = aligner.training_report
+        self.problems.update(report.problems)
+        self._say(f"trained on {report.num_utterances} utterances: {model}")
         return aligner
 
     def align(self, aligner: CorpusAligner, out: Path, formats: Sequence[str]) -> None:
@@ -127,6 +150,8 @@ class Session:
         """Print each utterance that has a problem, and its reason."""
         for name, reason in sorted(self.problems.items()):
             typer.echo(f"problem: {name}: {reason}", err=True)
+        if any(reason.startswith(_UNKNOWN_WORD) for reason in self.problems.values()):
+            typer.echo("words without a pronunciation: give it with --lexicon, or guess with --g2p", err=True)
 
     def _say(self, message: str) -> None:
         """Print unless the user wants silence."""
@@ -155,3 +180,25 @@ class Session:
                 bars.update(tasks[stage], completed=done, total=total)
 
             yield advance
+
+
+def _usage_error(message: str) -> typer.Exit:
+    """Say what is wrong with the call; return what ends it."""
+    typer.echo(f"error: {message}", err=True)
+    return typer.Exit(2)
+
+
+def _load_lexicon(path: Path) -> Lexicon:
+    """Load pronunciations from a file that may be faulty."""
+    try:
+        return Lexicon.load(path)
+    except ValueError as error:
+        raise _usage_error(str(error)) from error
+
+
+def _guesser() -> EnglishG2P:
+    """Start the guesser of pronunciations, which is an extra."""
+    try:
+        return EnglishG2P()
+    except ImportError as error:
+        raise _usage_error(str(error)) from error

@@ -12,27 +12,35 @@ class AlignerConfig:
     sample_rate : int
         Hz; recordings are resampled to it.
     frame_period : float
-        Seconds between frames; times are finer than this only as far as posteriors tell.
+        Seconds between frames. Times are finer than that; half of it makes them no better, since it also
+        halves the shortest phone.
     window : float
         Seconds of signal seen by a frame.
     num_mels, num_ceps : int
         Mel filters, and cepstra kept (C0 included); deltas and delta-deltas triple the latter.
+    delta_window : float
+        Seconds before and after a frame that its deltas see. Short ones keep boundaries sharp.
     states_per_phone, silence_states : int
-        A phone is left-to-right; a silence loops among its inner states.
+        A phone is left-to-right; a silence of three or more states loops among the inner ones.
     num_components : int
         Gaussians of the whole model at most, dealt out by how often each state occurs.
     frames_per_component : float
         Frames that a Gaussian wants; a small corpus gets a smaller model.
+    silence_components : int
+        Gaussians of a silence's state at most. A silence that may have as many as its frames ask for learns
+        the ends of words as well, and takes them.
     iterations : int
-        Passes over the corpus.
+        Re-estimations of the model.
     silence_prob : float
         Probability, in (0, 1), of a silence between two words.
     variance_floor : float
         Smallest variance of a Gaussian, as a share of the global variance.
     posterior_scale : float
-        Power of the densities when boundaries and confidences are computed from posteriors.
+        Power, in (0, 1], to which densities are raised where boundaries and confidences are computed from
+        posteriors: neighbouring frames are not as independent as the model takes them to be.
     boundary_shift : float
-        Seconds added to every boundary.
+        Seconds added to every boundary. On speech whose times are exact, boundaries come out late without
+        it, by a few milliseconds to over ten.
     batch_frames : int
         Frames per minibatch, padding included; bounds the memory.
 
@@ -45,17 +53,19 @@ class AlignerConfig:
     sample_rate: int = 16_000
     frame_period: float = 0.010
     window: float = 0.025
-    num_mels: int = 26
-    num_ceps: int = 13
+    num_mels: int = 40
+    num_ceps: int = 16
+    delta_window: float = 0.010
     states_per_phone: int = 3
-    silence_states: int = 5
+    silence_states: int = 3
     num_components: int = 1000
     frames_per_component: float = 80.0
+    silence_components: int = 1
     iterations: int = 40
     silence_prob: float = 0.2
     variance_floor: float = 0.01
-    posterior_scale: float = 1.0
-    boundary_shift: float = 0.0
+    posterior_scale: float = 0.05
+    boundary_shift: float = -0.004
     batch_frames: int = 32_000
 
     def __post_init__(self) -> None:
@@ -64,11 +74,13 @@ class AlignerConfig:
             "frame_period",
             "window",
             "num_mels",
+            "delta_window",
             "num_ceps",
             "states_per_phone",
             "silence_states",
             "num_components",
             "frames_per_component",
+            "silence_components",
             "iterations",
             "variance_floor",
             "posterior_scale",

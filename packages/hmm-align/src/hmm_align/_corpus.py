@@ -1,4 +1,4 @@
-"""From a corpus to what training and aligning read: words with pronunciations, features, and what went wrong."""
+"""From a corpus to what is trained on and aligned: words, pronunciations, features, and what went wrong."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence

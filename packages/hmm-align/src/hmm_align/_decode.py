@@ -29,8 +29,8 @@ def unit_posteriors(
 ) -> list[NDArray[np.float64]]:
     """Return for each utterance the probability (T, U) that a frame lies in each unit of its chain.
 
-    Densities are raised to the power ``scale``: neighbouring frames resemble each other, and counting each as new evidence
-    makes posteriors too sure.
+    Densities are raised to the power ``scale``: neighbouring frames resemble each other, and counting each
+    as new evidence makes posteriors too sure.
     """
     graphs = [build_chain([unit.label for unit in chain], models) for chain in chains]
     graph = stack_graphs([item.graph for item in graphs])
@@ -56,8 +56,8 @@ def intervals(
 ) -> list[AlignedInterval]:
     """Turn unit posteriors (T, U) into intervals that cover 0 to ``duration``.
 
-    Frame t is centred at ``t * frame_period``, so that n whole frames end at ``(n - 1/2) * frame_period``. A boundary
-    stands after as many frames as are expected before it, moved by ``boundary_shift``.
+    Frame t is centred at ``t * frame_period``, so that n whole frames end at ``(n - 1/2) * frame_period``.
+    A boundary stands after as many frames as are expected before it, moved by ``boundary_shift``.
     """
     period = config.frame_period
     expected = probability.sum(axis=0).cumsum()[:-1]
@@ -67,9 +67,10 @@ def intervals(
     edges = np.minimum(np.maximum(edges, room), duration - room[::-1])
     times = [0.0, *(round(float(edge), 6) for edge in edges), duration]
     found = []
+    cuts = [0, *np.rint(expected).astype(int).tolist(), len(probability)]
     for number, (unit, start, end) in enumerate(zip(chain, times, times[1:], strict=False)):
-        first = min(max(round(start / period), 0), len(probability) - 1)
-        last = max(first + 1, min(round(end / period), len(probability)))
+        first = min(cuts[number], len(probability) - 1)
+        last = max(first + 1, cuts[number + 1])
         confidence = float(probability[first:last, number].mean().clip(0.0, 1.0))
         found.append(AlignedInterval(start, end, unit.label, confidence))
     return found

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from hmm_speech import MFCC, Audio, MeanVariance, deltas
 from torch import Tensor
+
+from hmm_speech import MFCC, Audio, MeanVariance, deltas
 
 from ._config import AlignerConfig
 
@@ -23,12 +24,13 @@ class FeatureExtractor:
             num_mels=config.num_mels,
             num_ceps=config.num_ceps,
         )
+        self._delta_window = max(1, round(config.delta_window / config.frame_period))
         self.feature_dim = 3 * config.num_ceps
 
     def __call__(self, audio: Audio) -> Tensor:
         """Return the features (T, D) of one recording."""
         with torch.no_grad():
-            return deltas(self.mfcc(audio.waveform), order=2)
+            return deltas(self.mfcc(audio.waveform), order=2, window=self._delta_window)
 
 
 class FeatureStore:

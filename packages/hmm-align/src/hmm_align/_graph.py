@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from hmm_core import Graph, from_arcs
 from numpy.typing import NDArray
+
+from hmm_core import Graph, from_arcs
 
 Pronunciation = tuple[str, ...]
 SILENCE = ""  # the label of the silence unit, here and in every output
@@ -32,7 +33,7 @@ class UnitModel(NamedTuple):
         for frames in range(1, len(self.densities) + 1):
             if (reached & np.isfinite(self.log_final)).any():
                 return frames
-            reached = (reached[:, None] & np.isfinite(self.log_transition)).any(axis=0)
+            reached = np.any(reached[:, None] & np.isfinite(self.log_transition), axis=0)
         raise ValueError("the states of a unit must lead from log_initial to log_final")
 
 
@@ -126,7 +127,9 @@ class _Builder:
         )
         densities = torch.from_numpy(np.concatenate(self.densities))
         return UtteranceGraph(
-            Graph(torch.from_numpy(log_initial).float(), arcs, torch.from_numpy(log_final).float(), densities),
+            Graph(
+                torch.from_numpy(log_initial).float(), arcs, torch.from_numpy(log_final).float(), densities
+            ),
             self.units,
             np.repeat(np.arange(len(self.units)), [len(item) for item in self.densities]),
             densities,

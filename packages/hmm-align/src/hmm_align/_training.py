@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hmm_core import stack_graphs, viterbi
-from hmm_models import MixtureStatistics
+from hmm_models import MixtureStatistics, split_targets
 
 from ._acoustic import AcousticModel
 from ._config import AlignerConfig
@@ -19,9 +19,9 @@ from ._graph import SILENCE, UnitModel, UtteranceGraph, build_graph
 
 # A pause shorter than this is left to the phones around it until the silence has been learned.
 _SHORTEST_PAUSE = 0.15  # seconds
-# How far above the quiet frames of an utterance, towards its loud ones, a frame may be and still count as a pause.
+# How far from an utterance's quiet frames towards its loud ones a frame may be and still count as a pause.
 _PAUSE_LEVEL = 0.25
-# Gaussians are dealt out by this power of a state's count, and a Gaussian wants at least so many frames (both Kaldi's).
+# Gaussians are dealt out by this power of a state's count, and one wants so many frames (both Kaldi's).
 _SPLIT_POWER = 0.25
 _MIN_OCCUPANCY = 10.0
 # Mixtures stop growing after this share of the iterations, so that the last of them settle.
@@ -34,7 +34,8 @@ def emissions(model: AcousticModel, features: Sequence[Tensor]) -> tuple[Tensor,
     """Return log emissions (B, T, P), padded, and lengths (B,)."""
     lengths = torch.tensor([len(item) for item in features])
     flat = model.log_emission(torch.cat(list(features)))
-    return torch.nn.utils.rnn.pad_sequence(flat.split(lengths.tolist()), batch_first=True), lengths
+    items = list(torch.split(flat, lengths.tolist()))
+    return torch.nn.utils.rnn.pad_sequence(items, batch_first=True), lengths
 
 
 def best_paths(
@@ -55,7 +56,10 @@ def best_paths(
 
 
 def flat_densities(
-    features: Tensor, pronunciations: Sequence[Sequence[Sequence[str]]], models: Mapping[str, UnitModel], period: float
+    features: Tensor,
+    pronunciations: Sequence[Sequence[Sequence[str]]],
+    models: Mapping[str, UnitModel],
+    period: float,
 ) -> Tensor:
     """Deal an utterance's frames out: its pauses to the silence, the rest evenly to the phones' states.
 
@@ -87,7 +91,7 @@ def _long_runs(flags: NDArray[np.bool_], shortest: int) -> NDArray[np.bool_]:
 
 
 def is_realigned(iteration: int) -> bool:
-    """Tell whether the paths are searched anew in an iteration (from 1): often at first, rarely once they stand."""
+    """Tell whether an iteration (from 1) searches paths: often at first, rarely once they stand."""
     if iteration <= 10:
         return True
     return iteration % 2 == 0 if iteration <= 20 else iteration % 3 == 2
@@ -113,7 +117,9 @@ class Trainer:
         self._batches = minibatches(utterances, config.batch_frames)
         self._store = store
         self._models = models
-        self._densities: dict[int, Tensor] = {}  # by number of the utterance: the density that each frame reads
+        self._densities: dict[
+            int, Tensor
+        ] = {}  # by number of the utterance: the density that each frame reads
         frames = sum(item.num_frames for item in utterances)
         budget = min(config.num_components, int(frames / config.frames_per_component))
         self._budget = max(budget, model.num_densities)
@@ -137,8 +143,10 @@ class Trainer:
         self.model.update_mixtures(statistics, min_occupancy=_MIN_OCCUPANCY)
         grown = min(1.0, self.iteration / (_GROWING * self.config.iterations))
         num_components = self.model.num_densities + round(grown * (self._budget - self.model.num_densities))
-        occupancy = statistics.occupancy.sum(dim=1)
-        self.model.mixtures.split(num_components, occupancy, power=_SPLIT_POWER)
+        targets = split_targets(statistics.occupancy.sum(dim=1), num_components, power=_SPLIT_POWER)
+        silence = self.model.units[SILENCE].densities
+        targets[silence] = targets[silence].clamp_max(self.config.silence_components)
+        self.model.mixtures.split(targets.maximum(self.model.mixtures.num_components))
 
     def _realign(self) -> None:
         """Find every utterance's best path; keep its densities, and estimate transitions from it."""
@@ -174,7 +182,9 @@ class Trainer:
             densities.append(self._densities[number])
             waiting += len(features[-1])
             if waiting >= _CHUNK:
-                total += self.model.mixtures.accumulate(torch.cat(features), density_index=torch.cat(densities))
+                total += self.model.mixtures.accumulate(
+                    torch.cat(features), density_index=torch.cat(densities)
+                )
                 features, densities, waiting = [], [], 0
         if waiting:
             total += self.model.mixtures.accumulate(torch.cat(features), density_index=torch.cat(densities))

@@ -3,7 +3,6 @@
 Exit status: 0 all utterances aligned; 1 some were not, each named with its reason; 2 nothing was done.
 """
 # ruff: noqa: PLC0415 - what needs torch is imported inside the commands, so that --help answers at once
-# ruff: noqa: PLR0917 - the signature of a command is the list of its options
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -44,15 +43,21 @@ OutFolder = Annotated[Path, typer.Argument(help="Where the times go.", file_okay
 LexiconFile = Annotated[
     Path | None,
     typer.Option(
-        "--lexicon", help="A word and its phones per line; default: CMUdict.", exists=True, dir_okay=False
+        "--lexicon",
+        help="More pronunciations, a word and its phones per line; they win over the others.",
+        exists=True,
+        dir_okay=False,
+        show_default=False,
     ),
+]
+NoEnglish = Annotated[
+    bool, typer.Option("--no-english", help="Use the pronunciations of --lexicon alone, not CMUdict's.")
 ]
 Guess = Annotated[bool, typer.Option("--g2p", help="Guess how unknown words sound (needs hmm-speech[g2p]).")]
 FramePeriod = Annotated[float, typer.Option(help="Seconds between frames.", min=0.001, max=0.05)]
-Seed = Annotated[int, typer.Option(help="Same seed, same model.", min=0)]
 Threads = Annotated[int, typer.Option(help="CPU threads; 0 leaves the choice to torch.", min=0)]
-Resume = Annotated[
-    bool, typer.Option("--resume/--fresh", help="Continue a training that was interrupted, or start over.")
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Start over instead of continuing a training that was interrupted.")
 ]
 Formats = Annotated[
     list[str],
@@ -66,11 +71,11 @@ def train(
     corpus: CorpusFolder,
     model: Annotated[Path, typer.Argument(help="Model file to write.", dir_okay=False, show_default=False)],
     lexicon: LexiconFile = None,
+    no_english: NoEnglish = False,
     g2p: Guess = False,
     frame_period: FramePeriod = 0.01,
-    seed: Seed = 0,
     threads: Threads = 0,
-    resume: Resume = True,
+    fresh: Fresh = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a model on CORPUS alone, from a flat start, and write it to MODEL."""
@@ -78,7 +83,7 @@ def train(
 
     with _commands.Session(quiet, threads) as session:
         session.read_corpus(corpus)
-        session.train(model, session.lexicon(lexicon, g2p), frame_period, seed, resume)
+        session.train(model, session.lexicon(lexicon, no_english, g2p), frame_period, fresh)
         session.finish()
 
 
@@ -89,6 +94,8 @@ def run(
         Path, typer.Argument(help="What `train` wrote.", exists=True, dir_okay=False, show_default=False)
     ],
     out: OutFolder,
+    lexicon: LexiconFile = None,
+    g2p: Guess = False,
     formats: Formats = list(FORMATS),  # noqa: B006 - typer reads it once and copies it
     threads: Threads = 0,
     quiet: Quiet = False,
@@ -98,7 +105,7 @@ def run(
 
     with _commands.Session(quiet, threads) as session:
         session.read_corpus(corpus)
-        session.align(session.load(model), out, formats)
+        session.align(session.load(model, lexicon, g2p), out, formats)
         session.finish()
 
 
@@ -107,12 +114,12 @@ def train_and_run(
     corpus: CorpusFolder,
     out: OutFolder,
     lexicon: LexiconFile = None,
+    no_english: NoEnglish = False,
     g2p: Guess = False,
     frame_period: FramePeriod = 0.01,
-    seed: Seed = 0,
     formats: Formats = list(FORMATS),  # noqa: B006 - typer reads it once and copies it
     threads: Threads = 0,
-    resume: Resume = True,
+    fresh: Fresh = False,
     quiet: Quiet = False,
 ) -> None:
     """Train on CORPUS and align it; times and the model go to OUT."""
@@ -120,8 +127,8 @@ def train_and_run(
 
     with _commands.Session(quiet, threads) as session:
         session.read_corpus(corpus)
-        lexicon_ = session.lexicon(lexicon, g2p)
-        aligner = session.train(out / MODEL_NAME, lexicon_, frame_period, seed, resume)
+        pronunciations = session.lexicon(lexicon, no_english, g2p)
+        aligner = session.train(out / MODEL_NAME, pronunciations, frame_period, fresh)
         session.align(aligner, out, formats)
         session.finish()
 

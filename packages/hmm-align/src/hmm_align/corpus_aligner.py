@@ -1,4 +1,4 @@
-"""The corpus aligner: from recordings and their transcripts to phone and word times, with nothing else given."""
+"""The corpus aligner: from recordings and their transcripts alone to phone and word times."""
 
 import hashlib
 import json
@@ -6,6 +6,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, Self, overload
@@ -74,9 +75,9 @@ class CorpusAligner:
 
     Notes
     -----
-    Each phone is a left-to-right HMM with Gaussian mixture emissions, whatever its stress and its neighbours; a silence
-    may stand between any two words. The best path chooses pronunciations and silences. Boundaries are the expected
-    ones given these choices, and are therefore finer than a frame.
+    Each phone is a left-to-right HMM with Gaussian mixture emissions, whatever its stress and its neighbours;
+    a silence may stand between any two words. The best path chooses pronunciations and silences. Boundaries
+    are the expected ones given these choices, and are therefore finer than a frame.
 
     References
     ----------
@@ -131,7 +132,8 @@ class CorpusAligner:
         config : AlignerConfig, optional
             Choices; the defaults suit minutes to hours of read speech.
         workdir : path, optional
-            Folder for checkpoints. A training that was interrupted goes on from the last one and ends as if it had not been.
+            Folder for checkpoints. A training that was interrupted goes on from the last one and ends as if
+            it had not been.
         progress : callable, optional
             Called with the name of the stage, the steps done and the steps in all.
 
@@ -145,33 +147,43 @@ class CorpusAligner:
         CorpusError
             If no utterance can be used.
         ModelFileError
-            If ``workdir`` holds a checkpoint of another corpus, lexicon or configuration, or one that cannot be read.
+            If ``workdir`` holds a checkpoint of another corpus, lexicon or configuration, or one that cannot
+            be read.
 
         Notes
         -----
-        No random numbers are drawn: the same corpus gives the same model. Memory is that of one batch and the model;
-        features lie in a temporary file, 16 kB per second of speech at the default settings.
+        No random numbers are drawn: the same corpus gives the same model. Memory is that of one batch and the
+        model; features lie in a temporary file, 16 kB per second of speech at the default settings.
         """
         lexicon = Lexicon.english() if lexicon is None else lexicon
         config = AlignerConfig() if config is None else config
-        with tempfile.TemporaryDirectory(prefix="hmm-align-") as folder:
-            store = FeatureStore(Path(folder), FeatureExtractor(config).feature_dim)
+        with (
+            tempfile.TemporaryDirectory(prefix="hmm-align-") as folder,
+            closing(FeatureStore(Path(folder), FeatureExtractor(config).feature_dim)) as store,
+        ):
             prepared, problems = prepare(corpus.utterances, lexicon, config, store, progress)
             known = inventory(prepared)
             utterances = [keep_known(item, known) for item in prepared]
             acoustic = AcousticModel(
-                known, store.feature_dim, config.states_per_phone, config.silence_states, config.variance_floor
+                known,
+                store.feature_dim,
+                config.states_per_phone,
+                config.silence_states,
+                config.variance_floor,
             )
             utterances, too_short = _long_enough(utterances, acoustic, config)
             problems += too_short
             if not utterances:
                 raise CorpusError(corpus.root, "no utterance can be trained on" + _first_reason(problems))
-            trainer = Trainer(acoustic, utterances, store, lambda: _label_models(acoustic, utterances), config)
+            trainer = Trainer(
+                acoustic, utterances, store, lambda: _label_models(acoustic, utterances), config
+            )
             checkpoint = None if workdir is None else Path(workdir) / _CHECKPOINT
             _run(trainer, checkpoint, _fingerprint(corpus, utterances, config), progress)
-            store.close()
         lost = {item.id for item in trainer.lost}
-        problems += [Problem(name, "no path: the transcript does not fit the recording") for name in sorted(lost)]
+        problems += [
+            Problem(name, "no path: the transcript does not fit the recording") for name in sorted(lost)
+        ]
         used = [item for item in utterances if item.id not in lost]
         report = TrainingReport(
             tuple(trainer.log_likelihood),
@@ -195,15 +207,16 @@ class CorpusAligner:
         Parameters
         ----------
         data : Utterance or Corpus
-            What to align. A speaker's utterances are normalised together, so a corpus is better than one utterance at a time.
+            What to align. A speaker's utterances are normalised together, so a corpus is better than one
+            utterance at a time.
         progress : callable, optional
             Called with the name of the stage, the steps done and the steps in all.
 
         Returns
         -------
         Alignment or list of Alignment
-            One per utterance, in order. An utterance that cannot be aligned has ``ok=False`` and a reason; it does
-            not stop the others.
+            One per utterance, in order. An utterance that cannot be aligned has ``ok=False`` and a reason; it
+            does not stop the others.
 
         Notes
         -----
@@ -216,8 +229,10 @@ class CorpusAligner:
     def _align(self, utterances: Sequence[Utterance], progress: Progress | None) -> list[Alignment]:
         """Align utterances; a problem becomes a failure."""
         config, acoustic = self.config, self._acoustic
-        with tempfile.TemporaryDirectory(prefix="hmm-align-") as folder:
-            store = FeatureStore(Path(folder), acoustic.feature_dim)
+        with (
+            tempfile.TemporaryDirectory(prefix="hmm-align-") as folder,
+            closing(FeatureStore(Path(folder), acoustic.feature_dim)) as store,
+        ):
             prepared, problems = prepare(utterances, self.lexicon, config, store, progress)
             usable = []
             for item in prepared:
@@ -227,14 +242,14 @@ class CorpusAligner:
                     problems.append(Problem(item.id, str(error)))
             usable, too_short = _long_enough(usable, acoustic, config)
             found = {
-                problem.id: Alignment.failure(problem.id, problem.reason) for problem in [*problems, *too_short]
+                problem.id: Alignment.failure(problem.id, problem.reason)
+                for problem in [*problems, *too_short]
             }
             models = _label_models(acoustic, usable)
             for batch in minibatches(usable, config.batch_frames):
                 found.update((item.id, item) for item in self._align_batch(batch, store, models))
                 if progress is not None:
                     progress("aligning", len(found), len(utterances))
-            store.close()
         return [found[utterance.id] for utterance in utterances]
 
     def _align_batch(
@@ -259,7 +274,9 @@ class CorpusAligner:
         if not aligned:
             return
         chains = [path_units(graphs[number], paths[number][0]) for number in aligned]
-        posteriors = unit_posteriors(chains, models, log_emission[aligned], lengths[aligned], config.posterior_scale)
+        posteriors = unit_posteriors(
+            chains, models, log_emission[aligned], lengths[aligned], config.posterior_scale
+        )
         for number, chain, probability in zip(aligned, chains, posteriors, strict=True):
             item, (_, score) = batch[number], paths[number]
             phones = intervals(chain, probability, item.duration, config)
@@ -290,13 +307,16 @@ class CorpusAligner:
         if own:
             text = json.dumps(own, ensure_ascii=False).encode()
             tensors["lexicon"] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
-        report = self.training_report._asdict() | {"problems": [list(item) for item in self.training_report.problems]}
+        report = self.training_report._asdict() | {
+            "problems": [list(item) for item in self.training_report.problems]
+        }
         config = {
             "kind": _KIND,
             "format": _FORMAT,
             "config": asdict(self.config),
             "phones": list(self.phones),
             "extends_english": extends_english,
+            "possessives": self.lexicon.possessives,
             "training_report": report,
         }
         save_tensors(path, tensors, config)
@@ -326,7 +346,9 @@ class CorpusAligner:
         if description.get("kind") != _KIND:
             raise ModelFileError(path, f"it must hold a {_KIND}; got {description.get('kind')!r}")
         if description["format"] > _FORMAT:
-            raise ModelFileError(path, f"its format {description['format']} is later than {_FORMAT}, update hmm-align")
+            raise ModelFileError(
+                path, f"its format {description['format']} is later than {_FORMAT}, update hmm-align"
+            )
         config = AlignerConfig(**description["config"])
         acoustic = AcousticModel(
             description["phones"],
@@ -337,7 +359,7 @@ class CorpusAligner:
         )
         acoustic.load_tensors(tensors)
         if lexicon is None:
-            lexicon = _lexicon_of(tensors, description["extends_english"])
+            lexicon = _lexicon_of(tensors, description["extends_english"], description["possessives"])
         report = description["training_report"]
         return cls(
             acoustic,
@@ -353,7 +375,7 @@ class CorpusAligner:
 
 
 def _own_words(lexicon: Lexicon) -> tuple[bool, dict[str, tuple[tuple[str, ...], ...]]]:
-    """Return whether a lexicon holds all of the CMU dictionary's words, and what it has beside or instead of them."""
+    """Return whether a lexicon holds all CMU dictionary words, and what it has beside or instead of them."""
     english = Lexicon.english()
     extends = len(lexicon) >= len(english) and all(word in lexicon for word in english)
     return extends, {
@@ -361,10 +383,12 @@ def _own_words(lexicon: Lexicon) -> tuple[bool, dict[str, tuple[tuple[str, ...],
     }
 
 
-def _lexicon_of(tensors: dict[str, Tensor], extends_english: bool) -> Lexicon:
+def _lexicon_of(tensors: dict[str, Tensor], extends_english: bool, possessives: bool) -> Lexicon:
     """Return the pronunciations that a model file holds or names."""
     own = json.loads(tensors["lexicon"].numpy().tobytes().decode()) if "lexicon" in tensors else {}
-    return Lexicon.english() | own if extends_english else Lexicon(own)
+    lexicon = Lexicon.english() | own if extends_english else Lexicon(own)
+    lexicon.possessives = possessives
+    return lexicon
 
 
 def _label_models(acoustic: AcousticModel, utterances: Iterable[Prepared]) -> dict[str, UnitModel]:
@@ -390,33 +414,38 @@ def _long_enough(
         if needed <= item.num_frames:
             fitting.append(item)
             continue
-        seconds = needed * config.frame_period
-        reason = f"the transcript needs {seconds:.2f} s or more; the recording has {item.duration:.2f} s"
+        seconds = (needed - 1) * config.frame_period  # the first frame is centred at 0
+        reason = f"the transcript needs {seconds:.3f} s or more; the recording has {item.duration:.3f} s"
         problems.append(Problem(item.id, reason))
     return fitting, problems
 
 
 def _first_reason(problems: Sequence[Problem]) -> str:
     """Return how many problems there are, and the first, for an error message."""
-    return f" ({len(problems)} problems, the first: {problems[0].id}: {problems[0].reason})" if problems else ""
+    return (
+        f" ({len(problems)} problems, the first: {problems[0].id}: {problems[0].reason})" if problems else ""
+    )
 
 
 def _fingerprint(corpus: Corpus, utterances: Sequence[Prepared], config: AlignerConfig) -> str:
     """Return what identifies a training: everything it depends on but the sound itself."""
     audio = {item.id: item.audio for item in corpus.utterances}
     described: list[Any] = [asdict(config)]
-    for item in utterances:
-        described.append([item.id, item.words, item.pronunciations, item.num_frames, audio[item.id].stat().st_size])
+    described += [
+        [item.id, item.words, item.pronunciations, item.num_frames, audio[item.id].stat().st_size]
+        for item in utterances
+    ]
     return hashlib.sha256(json.dumps(described).encode()).hexdigest()
 
 
 def _run(trainer: Trainer, checkpoint: Path | None, fingerprint: str, progress: Progress | None) -> None:
-    """Iterate to the end, from the checkpoint if there is one, leaving one whenever paths are about to be searched."""
+    """Iterate to the end, from the checkpoint if there is one, leaving one before each search of paths."""
     if checkpoint is not None and checkpoint.exists():
         tensors, state = load_tensors(checkpoint)
         if state.get("fingerprint") != fingerprint:
             raise ModelFileError(
-                checkpoint, "it is of another corpus, lexicon or configuration; delete it or choose another workdir"
+                checkpoint,
+                "it is of another corpus, lexicon or configuration; delete it or choose another workdir",
             )
         trainer.model.load_tensors(tensors)
         trainer.iteration = state["iteration"]
@@ -429,7 +458,7 @@ def _run(trainer: Trainer, checkpoint: Path | None, fingerprint: str, progress: 
         trainer.step()
         if progress is not None:
             progress("training", trainer.iteration, iterations)
-        if checkpoint is not None and is_realigned(trainer.iteration + 1):
+        if checkpoint is not None and trainer.iteration < iterations and is_realigned(trainer.iteration + 1):
             state = {
                 "fingerprint": fingerprint,
                 "iteration": trainer.iteration,

@@ -1,5 +1,6 @@
 """A small spoken corpus with exact times, made on the spot."""
 
+import re
 import wave
 from importlib.resources import files
 from pathlib import Path
@@ -11,6 +12,20 @@ from hmm_metrics import Interval
 
 from ._espeak import speak
 
+NOTE_NAME = "about.txt"
+_NOTE = """Made by `hmm demo align`, which replaces its files here when it runs again:
+
+corpus/             recordings by eSpeak NG, and their transcripts
+reference/          exact times of words and phones, as TextGrids
+aligned/            the times found, as TextGrid, JSON and CSV
+model.safetensors   the model, trained on corpus/ alone
+sentence_001.png    waveform, spectrogram, boundaries
+"""
+# What the demo writes for each sentence, and so what it may delete.
+_OWN = re.compile(
+    r"corpus/sentence_\d{3}\.(wav|txt)|reference/sentence_\d{3}\.TextGrid"
+    r"|aligned/sentence_\d{3}\.(TextGrid|json)|sentence_\d{3}\.png"
+)
 _NOISE = 8.0  # standard deviation in steps of 16-bit audio: a quiet room, so that silence is not digital zero
 
 
@@ -19,12 +34,23 @@ def sentences() -> list[str]:
     return (files(__package__) / "sentences.txt").read_text(encoding="utf-8").splitlines()
 
 
+def claim(folder: Path) -> None:
+    """Make the demo's folder, or clear what it wrote there before; refuse a folder that is not its own."""
+    note = folder / NOTE_NAME
+    if note.is_file():
+        for path in (*folder.glob("*/*"), *folder.glob("*.png")):
+            if _OWN.fullmatch(path.relative_to(folder).as_posix()):
+                path.unlink()
+    elif folder.exists() and any(folder.iterdir()):
+        raise FileExistsError(f"{folder} holds files that are not the demo's; choose another with --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    note.write_text(_NOTE, encoding="utf-8")
+
+
 def make_corpus(folder: Path, num_sentences: int) -> tuple[Path, Path]:
     """Speak the first sentences into ``folder/corpus``, with their exact times in ``folder/reference``."""
     corpus, reference = folder / "corpus", folder / "reference"
     corpus.mkdir(parents=True, exist_ok=True)
-    for old in (*corpus.glob("sentence_???.*"), *reference.glob("sentence_???.*")):
-        old.unlink()
     for number, sentence in enumerate(sentences()[:num_sentences], start=1):
         name = f"sentence_{number:03d}"
         speech = speak(sentence, words_per_minute=150 + 7 * (number % 5), pitch=44 + 4 * (number % 4))

@@ -107,7 +107,7 @@ def speak(text: str, words_per_minute: int = 165, pitch: int = 50) -> Speech:
     library keeps one global state: not for several threads, and a sentence sounds minutely different after
     others.
     """
-    library, sample_rate = _library()
+    library, sample_rate = start_engine()
     chunks: list[bytes] = []
     events: list[PhoneEvent] = []
 
@@ -191,7 +191,7 @@ def _last_sound(samples: NDArray[np.int16]) -> int:
 
 
 @cache
-def _library() -> tuple[ctypes.CDLL, int]:
+def start_engine() -> tuple[ctypes.CDLL, int]:
     """Load and start eSpeak NG; with it comes the sample rate of its voice."""
     try:
         import espeakng_loader  # noqa: PLC0415 - an extra, needed here only

@@ -19,7 +19,8 @@ from hmm_align import (
 from hmm_speech import read_corpus
 
 from . import NUM_SENTENCES
-from ._corpus import make_corpus
+from ._corpus import claim, make_corpus
+from ._espeak import start_engine
 
 
 class DemoResult(NamedTuple):
@@ -54,9 +55,13 @@ def align_demo(out: Path, num_sentences: int = NUM_SENTENCES, console: Console |
     ------
     ImportError
         If the extra ``pytorch-hmm[demo]`` is not installed.
+    FileExistsError
+        If the folder holds files and none of them is from an earlier demo.
     """
     console = console or Console()
     started = time.perf_counter()
+    start_engine()  # where it is missing, nothing is touched
+    claim(out)
     corpus_dir, reference = make_corpus(out, num_sentences)
     corpus = read_corpus(corpus_dir)
     console.print(f"spoke {len(corpus)} sentences with eSpeak NG in {time.perf_counter() - started:.1f} s")
@@ -91,14 +96,16 @@ def align_demo(out: Path, num_sentences: int = NUM_SENTENCES, console: Console |
         picture,
         reference=read_textgrid(reference / f"{shown.id}.TextGrid"),
     )
-    for path, content in (
-        (corpus_dir, "recordings and their transcripts"),
-        (reference, "exact times as TextGrids"),
-        (aligned, "times found, as TextGrid, JSON and CSV"),
-        (model, "the trained model"),
-        (picture, "waveform, spectrogram, boundaries (blue: found, orange: exact)"),
-    ):
-        console.print(f"{path}  {content}", soft_wrap=True, highlight=False)
+    contents = {
+        corpus_dir: "recordings and their transcripts",
+        reference: "exact times as TextGrids",
+        aligned: "times found, as TextGrid, JSON and CSV",
+        model: "the trained model",
+        picture: "waveform, spectrogram, boundaries (blue: found, orange: exact)",
+    }
+    width = max(len(str(path)) for path in contents)
+    for path, content in contents.items():
+        console.print(f"{path!s:<{width}}  {content}", soft_wrap=True, highlight=False)
     console.print(f"{time.perf_counter() - started:.0f} s in all")
     return DemoResult(report, corpus_dir, reference, aligned, model, picture)
 
@@ -110,7 +117,7 @@ def main(
     """Speak a corpus whose phone times are known, train on it alone, align it, and measure."""
     try:
         align_demo(out, sentences)
-    except ImportError as error:
+    except (ImportError, FileExistsError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
 

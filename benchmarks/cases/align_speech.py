@@ -1,0 +1,127 @@
+"""Accuracy and time of the corpus aligner, trained from a flat start on each set alone, against known times.
+
+Sets (looked for in the folder named by HMM_SPEECH_DATA): `ljspeech`, 186 clips of one reader, whose reference is the
+Montreal Forced Aligner's and stands on a grid of 10 ms; `synth/en_hts`, 40 clips of an HMM voice, whose labels are the
+ones it was driven by. Unknown words are guessed by hmm-speech[g2p] for everybody.
+
+The peer is viter, a Kaldi-style trainer in Rust, with monophones as here and the same words and pronunciations; all
+times are scored by the same code (hmm_metrics.boundary_errors). Without viter its rows are left out, and the table
+says so. A case of accuracy, not of kernels: times are of one run on whatever machine this is.
+"""
+
+import csv
+import datetime as dt
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from hmm_align import CorpusAligner, read_intervals
+from hmm_bench import machine_card
+from hmm_metrics import BoundarySummary, Interval, boundary_errors, summarize_boundaries
+from hmm_speech import Corpus, EnglishG2P, Lexicon, normalize_text, read_corpus
+
+ROOT = Path(__file__).resolve().parents[2]
+DATA = Path(os.environ.get("HMM_SPEECH_DATA", ROOT.parent / "shared" / "data"))
+RESULTS = ROOT / "benchmarks" / "results" / "align_speech.csv"
+SETS = ("ljspeech", "synth/en_hts")
+HEADER = ["set", "aligner", "boundaries", "coverage", "mean_ms", "median_ms", "bias_ms"]
+WITHIN = (0.010, 0.020, 0.025, 0.050, 0.100)
+
+Times = dict[str, list[Interval]]
+
+
+def reference_of(folder: Path, name: str) -> tuple[Interval, ...]:
+    """Return the reference phones of a clip."""
+    exact = folder / f"{name}.json"
+    return read_intervals(exact if exact.exists() else folder / f"{name}.TextGrid").phones
+
+
+def ours(corpus: Corpus, lexicon: Lexicon) -> Times:
+    """Train and align with hmm-align."""
+    alignments = CorpusAligner.train(corpus, lexicon=lexicon).align(corpus)
+    return {
+        item.id: [Interval(phone.start, phone.end, phone.label) for phone in item.phones]
+        for item in alignments
+        if item.ok
+    }
+
+
+def viter(corpus: Corpus, lexicon: Lexicon) -> Times:
+    """Train and align with viter: monophones, the same words and pronunciations."""
+    with tempfile.TemporaryDirectory() as folder:
+        clips, out = Path(folder) / "clips", Path(folder) / "out"
+        clips.mkdir()
+        words: dict[str, tuple[tuple[str, ...], ...]] = {}
+        for item in corpus.utterances:
+            (clips / item.audio.name).symlink_to(item.audio.resolve())
+            text = normalize_text(item.text)
+            words.update((word, lexicon.pronounce(word)) for word in text)
+            (clips / f"{item.id}.txt").write_text(" ".join(text), encoding="utf-8")
+        Lexicon(words).save(Path(folder) / "words.dict")
+        command = [str(Path(sys.executable).with_name("viter")), "train", str(clips), "--no-tri"]
+        command += ["--dict", str(Path(folder) / "words.dict"), "--speakers", "single"]
+        command += ["--out", str(Path(folder) / "mono.viter"), "--out-textgrids", str(out)]
+        subprocess.run(command, check=True, capture_output=True)
+        return {path.stem: list(_viter_phones(path)) for path in sorted(out.glob("*.TextGrid"))}
+
+
+def _viter_phones(path: Path) -> Iterator[Interval]:
+    """Read one of viter's files; its phones are marked with their place in the word."""
+    for start, end, label in read_intervals(path).phones:
+        yield Interval(start, end, label.partition("_")[0].replace("sil", ""))
+
+
+def score(folder: Path, times: Times) -> BoundarySummary:
+    """Compare with the reference."""
+    return summarize_boundaries(
+        [boundary_errors(reference_of(folder, name), phones) for name, phones in sorted(times.items())]
+    )
+
+
+def main() -> int:
+    """Train, align, score, print, write."""
+    if not DATA.is_dir():
+        print("no speech: HMM_SPEECH_DATA must name the folder that holds", *SETS)
+        return 2
+    torch.set_num_threads(min(2, os.cpu_count() or 1))
+    lexicon = Lexicon.english(fallback=EnglishG2P())
+    aligners: dict[str, Callable[[Corpus, Lexicon], Times]] = {f"hmm-align {version('hmm-align')}": ours}
+    if Path(sys.executable).with_name("viter").exists() or shutil.which("viter"):
+        aligners[f"viter {version('viter')} monophone"] = viter
+    else:
+        print("viter is not installed: its rows are left out")
+    rows = []
+    columns = [
+        *HEADER,
+        *(f"within_{round(1000 * tolerance)}ms" for tolerance in WITHIN),
+        "aligned",
+        "seconds",
+    ]
+    for name in SETS:
+        corpus = read_corpus(DATA / name)
+        for aligner, run in aligners.items():
+            began = time.perf_counter()
+            times = run(corpus, lexicon)
+            seconds = time.perf_counter() - began
+            found = score(DATA / name, times)
+            milliseconds = [f"{1000 * value:.1f}" for value in (found.mean, found.median, found.bias)]
+            shares = [f"{found.within[tolerance]:.3f}" for tolerance in WITHIN]
+            row = [name, aligner, str(found.num_boundaries), f"{found.coverage:.3f}", *milliseconds, *shares]
+            rows.append([*row, f"{len(times)}/{len(corpus)}", f"{seconds:.1f}"])
+            print(*(f"{key}={value}" for key, value in zip(columns, rows[-1], strict=True)), flush=True)
+    card = machine_card(dt.datetime.now(tz=dt.UTC).date())
+    with RESULTS.open("w", encoding="utf-8", newline="") as file:
+        file.writelines(f"# {key}: {value}\n" for key, value in card.items())
+        csv.writer(file).writerows([columns, *rows])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,32 @@
+"""Choices of an aligner."""
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from hmm_align import AlignerConfig
+
+FREE = {"silence_prob", "boundary_shift"}
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(AlignerConfig) if field.name not in FREE])
+@pytest.mark.parametrize("value", [0, -1, float("nan")])
+def test_what_must_be_positive_is_named(name: str, value: float) -> None:
+    choices: dict[str, Any] = {name: value}
+    with pytest.raises(ValueError, match=f"{name} must be positive; got {value}"):
+        AlignerConfig(**choices)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -0.1, float("nan")])
+def test_a_silence_is_neither_impossible_nor_certain(value: float) -> None:
+    with pytest.raises(ValueError, match=r"silence_prob must lie in \(0, 1\)"):
+        AlignerConfig(silence_prob=value)
+
+
+def test_choices_are_named_and_fixed() -> None:
+    choices: dict[str, Any] = {"frame_period": 0.005, "boundary_shift": -0.01}
+    config = AlignerConfig(**choices)
+    assert (config.frame_period, config.boundary_shift) == (0.005, -0.01)
+    with pytest.raises(AttributeError):
+        config.frame_period = 0.01  # type: ignore[misc]  # that it is refused is the test

@@ -1,0 +1,98 @@
+"""From paths and posteriors to intervals: conventions of time, order, and certainty."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from hmm_align import AlignedInterval, AlignerConfig
+from hmm_align._acoustic import AcousticModel
+from hmm_align._decode import intervals, path_units, unit_posteriors, word_intervals
+from hmm_align._graph import SILENCE, Unit, build_graph
+from hmm_core.testing import Arguments, enumerate_paths
+
+MODEL = AcousticModel(["a", "b"], 2, states_per_phone=1, silence_states=3, variance_floor=0.01)
+CHAIN = [Unit("", -1, 0, 0), Unit("a", 0, 0, 5), Unit("b", 0, 0, 8), Unit("", -1, 0, 11)]
+
+
+def hard(*frames: int) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """Return the posteriors of units that last the given numbers of frames for certain."""
+    return np.repeat(np.eye(len(frames)), frames, axis=0)
+
+
+def test_the_units_of_a_path_are_named_once_each_even_twins() -> None:
+    graph = build_graph([[("a",)], [("a",)]], MODEL.units, silence_prob=0.2)
+    # Silence 0-2, a 3, silence 4-6, a 7, silence 8-10.
+    units = path_units(graph, np.array([3, 3, 7, 8, 9, 10, 10]))
+    assert [(unit.label, unit.word) for unit in units] == [("a", 0), ("a", 1), ("", -1)]
+    units = path_units(graph, np.array([0, 1, 2, 3, 4, 5, 6, 7]))
+    assert [(unit.label, unit.word) for unit in units] == [("", -1), ("a", 0), ("", -1), ("a", 1)]
+
+
+@pytest.mark.parametrize("period", [0.01, 0.005])
+def test_a_boundary_stands_halfway_between_two_frame_centres(period: float) -> None:
+    config = AlignerConfig(frame_period=period, boundary_shift=0.0)
+    # Frames 0..9 are centred at 0 to 9 periods: after 3 of them it is 2.5 periods.
+    found = intervals(CHAIN, hard(3, 2, 4, 1), 9.3 * period, config)
+    assert [phone.label for phone in found] == ["", "a", "b", ""]
+    assert [phone.end for phone in found] == pytest.approx(
+        [2.5 * period, 4.5 * period, 8.5 * period, 9.3 * period]
+    )
+    assert found[0].start == 0.0
+    assert [phone.confidence for phone in found] == [1.0] * 4
+
+
+def test_a_frame_shared_by_two_units_puts_the_boundary_inside_it() -> None:
+    probability = hard(3, 3)
+    probability[3] = [0.3, 0.7]
+    one, two = intervals(CHAIN[:2], probability, 0.06, AlignerConfig(boundary_shift=0.0))
+    assert one.end == two.start == pytest.approx((3.3 - 0.5) * 0.01)
+    assert two.confidence == pytest.approx((0.7 + 1 + 1) / 3)
+    moved, _ = intervals(CHAIN[:2], probability, 0.06, AlignerConfig(boundary_shift=-0.004))
+    assert moved.end == pytest.approx(one.end - 0.004)
+
+
+@pytest.mark.parametrize("shift", [-1.0, 1.0])
+def test_no_boundary_leaves_the_recording_or_passes_another(shift: float) -> None:
+    found = intervals(CHAIN, hard(3, 2, 4, 1), 0.095, AlignerConfig(boundary_shift=shift))
+    assert (found[0].start, found[-1].end) == (0.0, 0.095)
+    for before, after in pairwise(found):
+        assert before.end == after.start
+    assert min(phone.end - phone.start for phone in found) >= 0.005 - 1e-6  # microseconds are kept
+
+
+def test_one_unit_covers_the_recording() -> None:
+    assert intervals(CHAIN[:1], hard(4), 0.035, AlignerConfig()) == [AlignedInterval(0.0, 0.035, "", 1.0)]
+
+
+def test_posteriors_are_those_of_the_paths_one_by_one() -> None:
+    log_emission = torch.randn(2, 6, 5, generator=torch.Generator().manual_seed(0))
+    lengths = torch.tensor([6, 4])
+    chains = [CHAIN[1:], [Unit("b", 0, 0, 0), Unit("a", 1, 0, 1)]]
+    for scale in (1.0, 0.3):
+        one, two = unit_posteriors(chains, MODEL.units, log_emission, lengths, scale)
+        assert (one.shape, two.shape) == ((6, 3), (4, 2))
+        initial = torch.tensor([0.0, -torch.inf])
+        stay = torch.from_numpy(np.exp(MODEL.units["a"].log_transition)).float()[0, 0]
+        arcs = torch.tensor([[stay, 1 - stay], [0.0, stay]]).log()
+        final = torch.tensor([-torch.inf, float(1 - stay)])
+        scaled = Arguments(initial, arcs, log_emission[1:, :4, [4, 3]] * scale, None, final)
+        # Arcs are in float32.
+        torch.testing.assert_close(
+            torch.from_numpy(two), enumerate_paths(scaled).state[0], rtol=1e-5, atol=1e-6
+        )
+        np.testing.assert_allclose(one.sum(axis=1), 1.0, rtol=1e-5)
+
+
+def test_words_join_their_phones_and_weigh_their_confidence_by_length() -> None:
+    phones = [
+        AlignedInterval(0.0, 0.1, "", 0.9),
+        AlignedInterval(0.1, 0.2, "a", 1.0),
+        AlignedInterval(0.2, 0.5, "b", 0.6),
+        AlignedInterval(0.5, 0.6, "a", 0.5),
+    ]
+    chain = [*CHAIN[:3], Unit("a", 1, 0, 11)]
+    words = word_intervals(chain, phones, ["ab", "a"])
+    assert [word[:3] for word in words] == [(0.0, 0.1, SILENCE), (0.1, 0.5, "ab"), (0.5, 0.6, "a")]
+    assert [word.confidence for word in words] == pytest.approx([0.9, 0.7, 0.5])

@@ -1,0 +1,106 @@
+"""The HMM of a transcript: which paths it has, and how probable they are."""
+
+from itertools import product
+from math import comb
+
+import numpy as np
+import pytest
+import torch
+
+from hmm_align._acoustic import AcousticModel
+from hmm_align._graph import SILENCE, UnitModel, UtteranceGraph, build_chain, build_graph, min_frames
+from hmm_core import Sparse, log_likelihood, viterbi
+from hmm_core.testing import Arguments, enumerate_paths
+
+STAYS = np.log([[0.5]])
+# Units of one state that stay or leave alike: u of them share T frames in comb(T-1, u-1) ways.
+ONE_STATE = {
+    label: UnitModel(np.array([number]), np.zeros(1), STAYS, np.log([0.5]))
+    for number, label in enumerate([SILENCE, "a", "b"])
+}
+PHONES = AcousticModel(["a", "b"], 2, states_per_phone=3, silence_states=5, variance_floor=0.01).units
+
+
+def total(graph: UtteranceGraph, frames: int) -> float:
+    """Return the probability of all paths of a length, path by path."""
+    initial, arcs, final, densities = graph.graph
+    silent = torch.zeros(1, frames, 64)
+    paths = enumerate_paths(Arguments(initial, arcs, silent, None, final, densities))
+    return float(paths.log_likelihood.exp())
+
+
+def dense(graph: UtteranceGraph) -> torch.Tensor:
+    assert isinstance(graph.graph.log_transition, Sparse)
+    return graph.graph.log_transition.to_dense().double()
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3, 5])
+def test_a_transcript_has_every_choice_of_silences_and_pronunciations_once(frames: int) -> None:
+    graph = build_graph([[("a",)], [("a", "b"), ("b",)]], ONE_STATE, silence_prob=0.3)
+    expected = 0.0
+    for *silences, second in product([0, 1], [0, 1], [0, 1], [1, 2]):
+        units = 1 + second + sum(silences)
+        chosen = float(np.prod([0.3 if silence else 0.7 for silence in silences])) * 0.5
+        expected += chosen * comb(frames - 1, units - 1) * 0.5**frames
+    assert total(graph, frames) == pytest.approx(expected, rel=1e-5)  # arcs are in float32
+
+
+@pytest.mark.parametrize("models", [ONE_STATE, PHONES], ids=["one state", "phones"])
+def test_the_paths_of_all_lengths_have_probability_one(models: dict[str, UnitModel]) -> None:
+    graph = build_graph([[("a", "b"), ("b",), ("a",)], [("b",)]], models, silence_prob=0.2)
+    arcs = dense(graph).exp()
+    visits = torch.linalg.solve((torch.eye(len(arcs)) - arcs).T, graph.graph.log_initial.double().exp())
+    assert graph.graph.log_final is not None
+    # Three exponentials of float32 logarithms.
+    assert float(visits @ graph.graph.log_final.double().exp()) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_a_chain_has_its_units_in_order_and_no_choice() -> None:
+    graph = build_chain(["a", "", "a"], ONE_STATE)
+    assert [unit.label for unit in graph.units] == ["a", "", "a"]
+    for frames in (2, 3, 5):
+        assert total(graph, frames) == pytest.approx(comb(frames - 1, 2) * 0.5**frames, rel=1e-5)
+
+
+def test_states_are_in_the_order_of_time_and_know_their_units() -> None:
+    graph = build_graph([[("a", "b"), ("b",)], [("a",)]], PHONES, silence_prob=0.2)
+    back_in_time = torch.from_numpy(graph.unit_of_state[:, None] > graph.unit_of_state)
+    assert (dense(graph)[back_in_time] == -torch.inf).all()
+    labels = [(unit.label, unit.word, unit.variant) for unit in graph.units]
+    assert labels == [
+        ("", -1, 0), ("a", 0, 0), ("b", 0, 0), ("b", 0, 1), ("", -1, 0), ("a", 1, 0), ("", -1, 0),
+    ]  # fmt: skip
+    for number, unit in enumerate(graph.units):
+        (states,) = (graph.unit_of_state == number).nonzero()
+        assert states[0] == unit.first_state
+        assert graph.density_of_state[states].tolist() == PHONES[unit.label].densities.tolist()
+
+
+def test_the_fewest_frames_are_those_of_the_shortest_path() -> None:
+    words: list[list[tuple[str, ...]]] = [[("a", "b"), ("b",)], [("a",)]]
+    graph = build_graph(words, PHONES, silence_prob=0.2)
+    initial, arcs, final, densities = graph.graph
+    shortest = min_frames(words, PHONES)
+    assert shortest == 6
+    for frames, possible in ((shortest, True), (shortest - 1, False)):
+        score = log_likelihood(
+            initial, arcs, torch.zeros(1, frames, 11), log_final=final, emission_index=densities
+        )
+        assert bool(torch.isfinite(score)) is possible
+    assert PHONES[SILENCE].min_frames == 3  # its inner states can be left at once
+
+
+def test_a_silence_is_found_where_the_sound_says_so_and_nowhere_else() -> None:
+    graph = build_graph([[("a",)], [("b",)]], ONE_STATE, silence_prob=0.2)
+    initial, arcs, final, densities = graph.graph
+    heard = torch.tensor([1, 1, 0, 0, 2, 2])  # densities: a, a, silence, silence, b, b
+    log_emission = torch.full((1, 6, 3), -20.0).scatter(2, heard[None, :, None], 0.0)
+    path = viterbi(initial, arcs, log_emission, log_final=final, emission_index=densities)
+    labels = [graph.units[number].label for number in graph.unit_of_state[path.states[0].numpy()]]
+    assert labels == ["a", "a", "", "", "b", "b"]
+
+
+def test_a_unit_that_leads_nowhere_is_refused() -> None:
+    closed = UnitModel(np.array([0]), np.zeros(1), STAYS, np.array([-np.inf]))
+    with pytest.raises(ValueError, match="must lead from log_initial to log_final"):
+        closed.min_frames  # noqa: B018 - the access is the test
