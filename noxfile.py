@@ -132,7 +132,7 @@ def typecheck(session: nox.Session) -> None:
 
 @nox.session(default=False, requires=["build"])
 def tests_floor(session: nox.Session) -> None:
-    """Test every package with the oldest versions that it declares (Python 3.12 has wheels of all of them)."""
+    """Test every package with the oldest versions that it declares; Python 3.12 has wheels of all."""
     session.install(
         "--find-links",
         str(DIST),

@@ -11,7 +11,10 @@ REEXPORTED = [import_name(package) for package in PACKAGES if package not in {"h
 
 
 def test_importing_the_meta_package_does_not_import_torch() -> None:
-    code = "import sys, pytorch_hmm; assert 'torch' not in sys.modules; assert not [m for m in sys.modules if m.startswith('hmm_')]"
+    code = (
+        "import sys, pytorch_hmm\nassert 'torch' not in sys.modules\n"
+        "assert not [name for name in sys.modules if name.startswith('hmm_')]"
+    )
     subprocess.run([sys.executable, "-I", "-c", code], check=True)
 
 

@@ -4,7 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile as sf
+
 from hmm_align import EvaluationReport, evaluate
 
 
@@ -48,9 +51,6 @@ def test_the_demonstration_speaks_trains_aligns_and_scores(tmp_path: Path) -> No
 @pytest.fixture
 def corpus_with_damage(speech_data: Path, tmp_path: Path) -> Path:
     """Make a corpus of sixteen good clips and five that cannot be aligned."""
-    import numpy as np
-    import soundfile as sf
-
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     source = speech_data / "synth" / "en_hts"

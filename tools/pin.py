@@ -1,4 +1,4 @@
-"""Write the pinned versions: ``name==version`` lines; addresses, our own packages and local suffixes left out."""
+"""Write the pinned versions as ``name==version``: no addresses, none of ours, no local suffixes."""
 
 import os
 import re

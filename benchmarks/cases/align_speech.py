@@ -22,6 +22,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+
 from hmm_align import CorpusAligner, read_intervals
 from hmm_bench import machine_card
 from hmm_metrics import BoundarySummary, Interval, boundary_errors, summarize_boundaries

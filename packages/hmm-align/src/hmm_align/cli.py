@@ -4,6 +4,7 @@ Exit status: 0 all utterances aligned; 1 some were not, each named with its reas
 """
 # ruff: noqa: PLC0415 - what needs torch is imported inside the commands, so that --help answers at once
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -157,4 +158,6 @@ def evaluate(
 
 def main() -> None:
     """Run the command line as ``hmm-align``."""
+    # Before torch is loaded: threads that spin while they wait make a busy machine many times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app()

@@ -1,6 +1,7 @@
 """The command ``hmm``: every job of the toolkit from a shell."""
 # ruff: noqa: PLC0415 - what needs torch is imported inside the commands, so that --help answers at once
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -48,4 +49,6 @@ def demo_align(
 
 def main() -> None:
     """Run the command line."""
+    # Before torch is loaded: threads that spin while they wait make a busy machine many times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     app()
