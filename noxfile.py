@@ -29,7 +29,7 @@ nox.options.sessions = ["build", "lint", "typecheck", "docs", "tests", "coverage
 def groups(*names: str) -> list[str]:
     """Return the requirements of the dependency groups that exist among ``names``."""
     known = [name for name in names if name in PYPROJECT["dependency-groups"]]
-    return nox.project.dependency_groups(PYPROJECT, *known)
+    return list(nox.project.dependency_groups(PYPROJECT, *known))
 
 
 def install_wheels(session: nox.Session, package: str, extra: str = "", *more: str) -> None:
@@ -95,7 +95,7 @@ def docs(session: nox.Session) -> None:
     """Build the documentation with every warning an error, and run its examples."""
     install_everything(session, *groups("docs", "test"))
     session.run("sphinx-build", "-W", "-n", "-q", "--keep-going", "docs", "docs/_build/html")
-    session.run("python", "-I", "-m", "pytest", "-q", "-c", "docs/pytest.ini", "docs", "README.md")
+    session.run("python", "-I", "-m", "pytest", "docs", "README.md")
 
 
 @nox.session
@@ -125,8 +125,8 @@ def typecheck(session: nox.Session) -> None:
             f"packages/{package}/tests",
             env={"MYPYPATH": str(folder / "tests")},
         )
-    for folder in ("tests-integration", "benchmarks/cases"):
-        session.run("mypy", folder, env={"MYPYPATH": folder})
+    for scripts in ("tests-integration", "benchmarks/cases"):
+        session.run("mypy", scripts, env={"MYPYPATH": scripts})
     session.run("mypy", "tools", "noxfile.py")
 
 

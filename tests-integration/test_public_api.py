@@ -21,7 +21,8 @@ def test_importing_the_meta_package_does_not_import_torch() -> None:
 def test_the_help_of_the_command_does_not_import_torch() -> None:
     code = (
         "import sys\nfrom pytorch_hmm.cli import main\nsys.argv = ['hmm', '--help']\n"
-        "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code\nassert 'torch' not in sys.modules"
+        "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code\n"
+        "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-I", "-c", code], check=True, capture_output=True)
 

@@ -1,12 +1,12 @@
-"""Accuracy and time of the corpus aligner, trained from a flat start on each set alone, against known times.
+"""Accuracy and time of the corpus aligner, trained from a flat start on each set alone.
 
-Sets (looked for in the folder named by HMM_SPEECH_DATA): `ljspeech`, 186 clips of one reader, whose reference is the
-Montreal Forced Aligner's and stands on a grid of 10 ms; `synth/en_hts`, 40 clips of an HMM voice, whose labels are the
-ones it was driven by. Unknown words are guessed by hmm-speech[g2p] for everybody.
+Sets (looked for in the folder named by HMM_SPEECH_DATA): `ljspeech`, 186 clips of one reader, whose
+reference is the Montreal Forced Aligner's and stands on a grid of 10 ms; `synth/en_hts`, 40 clips of an HMM
+voice, whose labels are the ones it was driven by. Unknown words are guessed by hmm-speech[g2p] for everybody.
 
-The peer is viter, a Kaldi-style trainer in Rust, with monophones as here and the same words and pronunciations; all
-times are scored by the same code (hmm_metrics.boundary_errors). Without viter its rows are left out, and the table
-says so. A case of accuracy, not of kernels: times are of one run on whatever machine this is.
+The peer is viter, a Kaldi-style trainer in Rust, with monophones as here and the same words and
+pronunciations; all times are scored by the same code (hmm_metrics.boundary_errors). Without viter its rows
+are left out, and the output says so. Seconds are those of one run, training and aligning together.
 """
 
 import csv
