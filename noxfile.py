@@ -130,28 +130,17 @@ def typecheck(session: nox.Session) -> None:
     session.run("mypy", "tools", "noxfile.py")
 
 
-@nox.session(default=False, requires=["build"])
+@nox.session(default=False, python="3.12")
 def tests_floor(session: nox.Session) -> None:
-    """Test every package with the oldest versions that it declares; Python 3.12 has wheels of all."""
+    """Test every package with the oldest versions that it declares."""
+    session.install("--resolution", "lowest-direct", *(f"./packages/{package}" for package in PACKAGES))
     session.install(
-        "--find-links",
-        str(DIST),
-        "--resolution",
-        "lowest-direct",
-        f"pytorch-hmm[all] @ {wheel('pytorch-hmm').as_uri()}",
-        *groups("test"),
+        "--resolution", "lowest-direct", "./packages/hmm-align[plot]", "./packages/pytorch-hmm[all]"
     )
+    session.install(*groups("test"))
     for package in PACKAGES:
-        session.run(
-            "python",
-            "-I",
-            "-m",
-            "pytest",
-            "-q",
-            "-c",
-            f"packages/{package}/pyproject.toml",
-            f"packages/{package}/tests",
-        )
+        config = f"packages/{package}/pyproject.toml"
+        session.run("python", "-I", "-m", "pytest", "-q", "-c", config, f"packages/{package}/tests")
 
 
 @nox.session(default=False, requires=["build"])
