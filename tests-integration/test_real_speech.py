@@ -92,5 +92,5 @@ def test_damaged_utterances_are_named_with_their_reasons_and_the_rest_is_aligned
     assert "cut short" in reasons["corrupt"] or "decoded" in reasons["corrupt"]
     assert "empty" in reasons["empty"]
     assert "flurbelwock" in reasons["unknown"]
-    assert "0.20 s" in reasons["short"]
+    assert "0.200 s" in reasons["short"]
     assert "silent" in reasons["silent"]

@@ -106,6 +106,13 @@ def format_rows(rows: Sequence[Row]) -> str:
     -------
     str
         Milliseconds, median and interquartile range, and the ratio to the first implementation.
+
+    Examples
+    --------
+    >>> from hmm_bench import Instance, implementations, compare
+    >>> rows = compare(Instance("viterbi", batch=1, frames=5, states=3), implementations()[:1], rounds=5)
+    >>> format_rows(rows).splitlines()[0] == str(rows[0].instance)
+    True
     """
     lines: list[str] = []
     instance = None
@@ -172,6 +179,15 @@ def read_results(path: Path | str) -> tuple[dict[str, str], list[dict[str, str]]
         The machine.
     rows : list of dict of str to str
         The columns of each row as text; ``Instance.parse(row["instance"])`` repeats it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_results(f"{folder}/none.csv", [], {"cpu": "a good one"})
+    ...     card, rows = read_results(f"{folder}/none.csv")
+    >>> card["cpu"], rows
+    ('a good one', [])
     """
     lines = Path(path).read_text(encoding="utf-8").splitlines()
     head = [line for line in lines if line.startswith("# ")]

@@ -70,6 +70,12 @@ def register_model(cls: _Model) -> _Model:
     ------
     ValueError
         If another class is registered under the same name.
+
+    Examples
+    --------
+    >>> from hmm_models import GaussianMixtures
+    >>> register_model(GaussianMixtures) is GaussianMixtures
+    True
     """
     known = _MODELS.setdefault(cls.__name__, cls)
     if known is not cls:
@@ -167,6 +173,15 @@ def load_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
     ModelFileError
         If the file is missing, truncated, not written by ``save_tensors``, or of a newer format than this
         version of the package reads.
+
+    Examples
+    --------
+    >>> import tempfile, torch
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_tensors(f"{folder}/a.safetensors", {"x": torch.zeros(1)}, {"rate": 16000})
+    ...     tensors, config = load_tensors(f"{folder}/a.safetensors")
+    >>> config["rate"]
+    16000
     """
     if not Path(path).is_file():
         raise ModelFileError(path, "no such file")
@@ -221,6 +236,16 @@ def save_model(model: nn.Module, path: str | os.PathLike[str]) -> None:
     --------
     load_model : Read it back.
     register_model : Make a class of your own savable.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from hmm_models import GaussianHMM
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_model(GaussianHMM(3, 13), Path(folder) / "model.safetensors")
+    ...     [path.name for path in Path(folder).iterdir()]
+    ['model.safetensors']
     """
     name = type(model).__name__
     if not isinstance(model, SavableModel) or type(model) is not _MODELS.get(name):

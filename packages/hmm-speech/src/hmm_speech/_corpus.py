@@ -176,6 +176,15 @@ def read_folder(path: str | os.PathLike[str]) -> Corpus:
     is taken. Where X has both transcripts, ``X.txt`` is. A ``.lab`` that holds times (HTK's ``start end
     label``, festvox's ``#`` and ``end number label``) is no transcript. Transcripts are UTF-8. Hidden files,
     README, LICENSE and the like are passed over.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Path(folder, "hello.wav").touch()
+    ...     _ = Path(folder, "hello.lab").write_text("hello")
+    ...     read_folder(folder).utterances[0].text
+    'hello'
     """
     root = _folder(path)
     return _read_pairs(root, per_speaker=False)
@@ -199,6 +208,16 @@ def read_speaker_folders(path: str | os.PathLike[str]) -> Corpus:
     ------
     CorpusError
         If the path is not a folder, or holds neither recordings nor transcripts.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Path(folder, "anna").mkdir()
+    ...     Path(folder, "anna", "hello.wav").touch()
+    ...     _ = Path(folder, "anna", "hello.txt").write_text("hello")
+    ...     read_speaker_folders(folder).speakers
+    ('anna',)
     """
     root = _folder(path)
     return _read_pairs(root, per_speaker=True)
@@ -224,6 +243,15 @@ def read_ljspeech(path: str | os.PathLike[str]) -> Corpus:
     ------
     CorpusError
         If the path is not a folder, or ``metadata.csv`` is absent, not UTF-8 or empty.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Path(folder, "LJ001-0001.wav").touch()
+    ...     _ = Path(folder, "metadata.csv").write_text("LJ001-0001|In 1455.|In fourteen fifty-five.")
+    ...     read_ljspeech(folder).utterances[0].text
+    'In fourteen fifty-five.'
     """
     root = _folder(path)
     metadata = root / "metadata.csv"
