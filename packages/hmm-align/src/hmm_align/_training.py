@@ -117,9 +117,8 @@ class Trainer:
         self._batches = minibatches(utterances, config.batch_frames)
         self._store = store
         self._models = models
-        self._densities: dict[
-            int, Tensor
-        ] = {}  # by number of the utterance: the density that each frame reads
+        # By number of the utterance, the density that each frame reads: small integers, one for every frame.
+        self._densities: dict[int, Tensor] = {}
         frames = sum(item.num_frames for item in utterances)
         budget = min(config.num_components, int(frames / config.frames_per_component))
         self._budget = max(budget, model.num_densities)
@@ -129,9 +128,8 @@ class Trainer:
         models = self._models()
         for item in self._utterances:
             features = self._store.read(item.number)
-            self._densities[item.number] = flat_densities(
-                features, item.pronunciations, models, self.config.frame_period
-            )
+            densities = flat_densities(features, item.pronunciations, models, self.config.frame_period)
+            self._densities[item.number] = densities.to(torch.int16)
         self.model.update_mixtures(self._statistics(), min_occupancy=_MIN_OCCUPANCY)
 
     def step(self) -> None:
@@ -164,7 +162,7 @@ class Trainer:
                 if not math.isfinite(score):
                     self.lost.append(item)
                     continue
-                self._densities[item.number] = graph.density_of_state[states]
+                self._densities[item.number] = graph.density_of_state[states].to(torch.int16)
                 steps += self.model.count_steps(graph, states)
                 log_score += score
                 num_frames += len(states)
@@ -174,18 +172,18 @@ class Trainer:
     def _statistics(self) -> MixtureStatistics:
         """Collect the statistics of all frames under the densities they were given."""
         total = MixtureStatistics.zeros(*self.model.mixtures.mean.shape)
-        features: list[Tensor] = []
-        densities: list[Tensor] = []
+        chunk: list[int] = []
         waiting = 0
         for number in sorted(self._densities):
-            features.append(self._store.read(number))
-            densities.append(self._densities[number])
-            waiting += len(features[-1])
+            chunk.append(number)
+            waiting += len(self._densities[number])
             if waiting >= _CHUNK:
-                total += self.model.mixtures.accumulate(
-                    torch.cat(features), density_index=torch.cat(densities)
-                )
-                features, densities, waiting = [], [], 0
-        if waiting:
-            total += self.model.mixtures.accumulate(torch.cat(features), density_index=torch.cat(densities))
-        return total
+                total += self._accumulate(chunk)
+                chunk, waiting = [], 0
+        return total + self._accumulate(chunk) if chunk else total
+
+    def _accumulate(self, numbers: Sequence[int]) -> MixtureStatistics:
+        """Collect the statistics of some utterances at once."""
+        features = torch.cat([self._store.read(number) for number in numbers])
+        densities = torch.cat([self._densities[number] for number in numbers]).long()
+        return self.model.mixtures.accumulate(features, density_index=densities)

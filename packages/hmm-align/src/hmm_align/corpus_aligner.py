@@ -153,7 +153,8 @@ class CorpusAligner:
         Notes
         -----
         No random numbers are drawn: the same corpus gives the same model. Memory is that of one batch and the
-        model; features lie in a temporary file, 16 kB per second of speech at the default settings.
+        model, and 200 bytes per second of speech; features lie in a temporary file, 19 kB per second at the
+        default settings.
         """
         lexicon = Lexicon.english() if lexicon is None else lexicon
         config = AlignerConfig() if config is None else config
