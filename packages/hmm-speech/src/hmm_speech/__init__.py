@@ -13,16 +13,16 @@ from ._corpus import read_corpus as read_corpus
 from ._corpus import read_folder as read_folder
 from ._corpus import read_ljspeech as read_ljspeech
 from ._corpus import read_speaker_folders as read_speaker_folders
+from ._deltas import deltas as deltas
 from ._features import MFCC as MFCC
 from ._features import LogMel as LogMel
-from ._features import MeanVariance as MeanVariance
-from ._features import deltas as deltas
 from ._features import frame_times as frame_times
 from ._features import mel_filterbank as mel_filterbank
 from ._features import num_frames as num_frames
 from ._g2p import EnglishG2P as EnglishG2P
 from ._lexicon import Lexicon as Lexicon
 from ._lexicon import UnknownWordError as UnknownWordError
+from ._normalization import MeanVariance as MeanVariance
 from ._text import TextError as TextError
 from ._text import normalize_text as normalize_text
 
