@@ -348,6 +348,8 @@ def test_an_utterance_without_a_path_is_named(
     assert trained.training_report.num_utterances == 8
     assert trained.align(short).reason == reason
     assert trained.align(some)[0].ok
+    with pytest.raises(CorpusError, match=r"\(1 problems, the first: long text: no path: "):
+        CorpusAligner.train(replace(corpus, utterances=(short,)), lexicon=lexicon, config=QUICK)
 
 
 def test_the_cmu_dictionary_is_the_default(corpus: Corpus, say: Callable[..., Tiers], tmp_path: Path) -> None:

@@ -167,7 +167,8 @@ class Trainer:
                 log_score += score
                 num_frames += len(states)
         self.model.update_transitions(steps)
-        self.log_likelihood.append(log_score / num_frames if num_frames else -math.inf)
+        if num_frames:
+            self.log_likelihood.append(log_score / num_frames)
 
     def _statistics(self) -> MixtureStatistics:
         """Collect the statistics of all frames under the densities they were given."""

@@ -186,6 +186,8 @@ class CorpusAligner:
             Problem(name, "no path: the transcript does not fit the recording") for name in sorted(lost)
         ]
         used = [item for item in utterances if item.id not in lost]
+        if not used:
+            raise CorpusError(corpus.root, "no utterance can be trained on" + _first_reason(problems))
         report = TrainingReport(
             tuple(trainer.log_likelihood),
             len(used),
