@@ -24,6 +24,17 @@ def test_a_silence_is_neither_impossible_nor_certain(value: float) -> None:
         AlignerConfig(silence_prob=value)
 
 
+def test_a_posterior_scale_above_one_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"posterior_scale must lie in \(0, 1\]; got 1.5"):
+        AlignerConfig(posterior_scale=1.5)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_shift_that_is_no_time_is_refused(value: float) -> None:
+    with pytest.raises(ValueError, match=f"boundary_shift must be finite; got {value}"):
+        AlignerConfig(boundary_shift=value)
+
+
 def test_choices_are_named_and_fixed() -> None:
     choices: dict[str, Any] = {"frame_period": 0.005, "boundary_shift": -0.01}
     config = AlignerConfig(**choices)

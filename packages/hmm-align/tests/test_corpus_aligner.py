@@ -212,7 +212,7 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been(
     assert done == [("training", number, iterations) for number in range(resumed, iterations + 1)]
 
 
-@pytest.mark.parametrize("change", ["config", "transcript", "recording", "lexicon"])
+@pytest.mark.parametrize("change", ["config", "transcript", "recording", "lexicon", "speaker"])
 def test_a_checkpoint_of_another_training_is_refused(
     corpus: Corpus, lexicon: Lexicon, tmp_path: Path, change: str, say: Callable[..., Tiers]
 ) -> None:
@@ -225,6 +225,8 @@ def test_a_checkpoint_of_another_training_is_refused(
     if change == "recording":
         say(tmp_path / "other", "s00", [("see", 0), None])
         first = replace(first, audio=tmp_path / "other" / "s00.wav")
+    if change == "speaker":
+        first = replace(first, speaker="somebody else")
     if change == "lexicon":
         lexicon = lexicon | {"see": [["S", "IY", "M"]]}
     with pytest.raises(ModelFileError, match="another corpus, lexicon or configuration") as caught:

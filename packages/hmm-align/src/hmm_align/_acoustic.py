@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hmm_models import GaussianMixtures, MixtureStatistics, phone_topology, silence_topology
+from hmm_models import GaussianMixtures, phone_topology, silence_topology
 
 from ._graph import SILENCE, UnitModel, UtteranceGraph
 
@@ -84,10 +84,6 @@ class AcousticModel:
             with np.errstate(divide="ignore"):
                 log_probs = np.log(counts / counts.sum(axis=1, keepdims=True))
             self.units[label] = unit._replace(log_transition=log_probs[:, :-1], log_final=log_probs[:, -1])
-
-    def update_mixtures(self, statistics: MixtureStatistics, min_occupancy: float) -> None:
-        """Re-estimate the densities; one that saw too little keeps what it has."""
-        self.mixtures.update(statistics, min_occupancy=min_occupancy)
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Return everything learned, as tensors by name."""

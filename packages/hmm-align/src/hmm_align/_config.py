@@ -1,5 +1,6 @@
 """What can be chosen about an aligner, with the reason for each default."""
 
+import math
 from dataclasses import dataclass
 
 
@@ -88,5 +89,9 @@ class AlignerConfig:
         ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive; got {getattr(self, name)!r}")
+        if not math.isfinite(self.boundary_shift):
+            raise ValueError(f"boundary_shift must be finite; got {self.boundary_shift!r}")
+        if self.posterior_scale > 1:
+            raise ValueError(f"posterior_scale must lie in (0, 1]; got {self.posterior_scale!r}")
         if not 0 < self.silence_prob < 1:
             raise ValueError(f"silence_prob must lie in (0, 1); got {self.silence_prob!r}")

@@ -55,13 +55,6 @@ class FeatureStore:
         self._file.write(features.contiguous().numpy().tobytes())
         return len(self._start) - 1
 
-    def __len__(self) -> int:
-        return len(self._start)
-
-    def num_frames(self, number: int) -> int:
-        """Return the number of frames of an utterance."""
-        return self._length[number]
-
     def read(self, number: int) -> Tensor:
         """Return an utterance's features (T, D), normalised to its speaker's mean and variance."""
         self._file.seek(self._start[number])

@@ -130,7 +130,7 @@ class Trainer:
             features = self._store.read(item.number)
             densities = flat_densities(features, item.pronunciations, models, self.config.frame_period)
             self._densities[item.number] = densities.to(torch.int16)
-        self.model.update_mixtures(self._statistics(), min_occupancy=_MIN_OCCUPANCY)
+        self.model.mixtures.update(self._statistics(), min_occupancy=_MIN_OCCUPANCY)
 
     def step(self) -> None:
         """Search paths where it is due, and re-estimate."""
@@ -138,7 +138,7 @@ class Trainer:
         if is_realigned(self.iteration):
             self._realign()
         statistics = self._statistics()
-        self.model.update_mixtures(statistics, min_occupancy=_MIN_OCCUPANCY)
+        self.model.mixtures.update(statistics, min_occupancy=_MIN_OCCUPANCY)
         grown = min(1.0, self.iteration / (_GROWING * self.config.iterations))
         num_components = self.model.num_densities + round(grown * (self._budget - self.model.num_densities))
         targets = split_targets(statistics.occupancy.sum(dim=1), num_components, power=_SPLIT_POWER)

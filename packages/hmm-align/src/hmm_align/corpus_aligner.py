@@ -432,11 +432,10 @@ def _first_reason(problems: Sequence[Problem]) -> str:
 
 def _fingerprint(corpus: Corpus, utterances: Sequence[Prepared], config: AlignerConfig) -> str:
     """Return what identifies a training: everything it depends on but the sound itself."""
-    audio = {item.id: item.audio for item in corpus.utterances}
+    source = {item.id: item for item in corpus.utterances}
     described: list[Any] = [asdict(config)]
     described += [
-        [item.id, item.words, item.pronunciations, item.num_frames, audio[item.id].stat().st_size]
-        for item in utterances
+        [*item, source[item.id].speaker, source[item.id].audio.stat().st_size] for item in utterances
     ]
     return hashlib.sha256(json.dumps(described).encode()).hexdigest()
 
