@@ -1,4 +1,4 @@
-// A C++ program that needs the headers only: c++ -std=c++17 -O3 -Iinclude example/viterbi.cpp -pthread
+// A C++ program that needs the headers only: c++ -std=c++17 -O3 -Iinclude example/viterbi.cpp
 //
 // Decodes five frames with a left-to-right model of three states and prints the best path: 0 0 1 1 2
 #include "hmm/viterbi.hpp"
@@ -25,15 +25,20 @@ int main() {
   };
   const std::vector<std::int64_t> lengths{5};
 
-  hmm::ViterbiLayout layout{};
-  layout.batch = 1;
-  layout.frames = 5;
-  layout.states = 3;
-  layout.slots = 2;
-  layout.densities = 3;
+  hmm::Model<float> model;
+  model.batch = 1;
+  model.frames = 5;
+  model.states = 3;
+  model.slots = 2;
+  model.densities = 3;
+  model.log_initial = log_initial.data();
+  model.predecessors = predecessors.data();
+  model.log_weight = log_weight.data();
+  model.log_emission = log_emission.data();
+  model.lengths = lengths.data();
+  model.log_final = log_final.data();
   std::vector<std::int64_t> states(5);
-  hmm::viterbi(log_initial.data(), predecessors.data(), log_weight.data(), log_emission.data(),
-               lengths.data(), log_final.data(), nullptr, layout, 1, states.data());
+  hmm::viterbi(model, hmm::Executor{}, states.data());
   for (const std::int64_t state : states) std::printf("%lld ", static_cast<long long>(state));
   std::printf("\n");
   return 0;

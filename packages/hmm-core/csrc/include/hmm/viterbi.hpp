@@ -8,31 +8,14 @@
 // keep that promise.
 #pragma once
 
-#include <algorithm>
-#include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <stdexcept>
-#include <vector>
 
-#include "hmm/parallel.hpp"
+#include "hmm/buffer.hpp"
+#include "hmm/executor.hpp"
+#include "hmm/model.hpp"
 
-namespace hmm {
-
-// Sizes, and the distance in elements from one sequence (or step) to the next: 0 where all share one table.
-struct ViterbiLayout {
-  std::int64_t batch;      // B
-  std::int64_t frames;     // T
-  std::int64_t states;     // K
-  std::int64_t slots;      // R
-  std::int64_t densities;  // P
-  std::int64_t initial_stride;
-  std::int64_t predecessor_stride;
-  std::int64_t weight_stride;
-  std::int64_t weight_step;
-  std::int64_t final_stride;
-  std::int64_t index_stride;
-};
+HMM_BEGIN_TARGET
 
 namespace detail {
 
@@ -94,40 +77,45 @@ void step_band(std::int64_t begin, std::int64_t end, const std::int64_t* offset,
 template <typename Real, typename Slot>
 class ViterbiDecoder {
  public:
-  explicit ViterbiDecoder(const ViterbiLayout& layout)
-      : layout_(layout),
-        previous_(static_cast<std::size_t>(layout.states)),
-        score_(static_cast<std::size_t>(layout.states)),
-        emission_(static_cast<std::size_t>(layout.states)),
-        used_(static_cast<std::size_t>(layout.states)) {}
+  ViterbiDecoder() = default;
+
+  // Allocates for one model.
+  void open(const Model<Real>& model) {
+    model_ = &model;
+    previous_.reserve(model.states);
+    score_.reserve(model.states);
+    emission_.reserve(model.states);
+    used_.reserve(model.states);
+    segments_.reserve(model.states);
+  }
 
   // The arguments are those of one sequence; `states` receives its T states.
   void decode(const Real* log_initial, const std::int64_t* predecessors, const Real* log_weight,
               const Real* log_emission, std::int64_t length, const Real* log_final,
               const std::int64_t* emission_index, std::int64_t* states) {
-    const std::int64_t K = layout_.states;
-    std::fill(states, states + layout_.frames, std::int64_t{-1});
-    if (length < 0 || length > layout_.frames) throw std::out_of_range("hmm::viterbi: length outside 0..T");
+    const std::int64_t K = model_->states;
+    for (std::int64_t t = 0; t < model_->frames; ++t) states[t] = -1;
     if (length == 0) return;
-    prepare(predecessors, log_weight, emission_index);
-    back_.resize(static_cast<std::size_t>((length - 1) * K));
+    prepare(predecessors, log_weight);
+    back_.reserve((length - 1) * K);
     for (std::int64_t t = 0; t < length; ++t) {
-      const Real* emission = frame(log_emission + t * layout_.densities, emission_index);
+      const Real* emission = frame(log_emission + t * model_->densities, emission_index);
       if (t == 0) {
         for (std::int64_t j = 0; j < K; ++j) score_[j] = log_initial[j] + emission[j];
       } else {
-        step(predecessors, log_weight + (t - 1) * layout_.weight_step, emission, back_.data() + (t - 1) * K);
+        step(predecessors, log_weight + (t - 1) * model_->weight_step, emission, back_.data() + (t - 1) * K);
       }
       const Real shift = maximum(score_.data(), K);
       if (shift == -std::numeric_limits<Real>::infinity()) return;  // No path reaches this frame.
       for (std::int64_t j = 0; j < K; ++j) previous_[j] = score_[j] - shift;
     }
     for (std::int64_t j = 0; j < K; ++j) score_[j] = previous_[j] + log_final[j];
-    std::int64_t state = std::max_element(score_.begin(), score_.end()) - score_.begin();
+    std::int64_t state = 0;
+    for (std::int64_t j = 1; j < K; ++j) state = score_[j] > score_[state] ? j : state;
     if (score_[state] == -std::numeric_limits<Real>::infinity()) return;  // No path may end here.
     states[length - 1] = state;
     for (std::int64_t t = length - 1; t > 0; --t) {
-      state = predecessors[state * layout_.slots + back_[(t - 1) * K + state]];
+      state = predecessors[state * model_->slots + back_[(t - 1) * K + state]];
       states[t - 1] = state;
     }
   }
@@ -145,25 +133,20 @@ class ViterbiDecoder {
   static constexpr std::int64_t kShortestBand = 8;
   static constexpr int kBandSlots = 4;
 
-  // Counts the used slots, checks every index, and finds the bands.
-  void prepare(const std::int64_t* predecessors, const Real* log_weight, const std::int64_t* emission_index) {
-    const std::int64_t K = layout_.states;
-    const std::int64_t R = layout_.slots;
+  // Counts the used slots and finds the bands.
+  void prepare(const std::int64_t* predecessors, const Real* log_weight) {
+    const std::int64_t K = model_->states;
+    const std::int64_t R = model_->slots;
     for (std::int64_t j = 0; j < K; ++j) {
       std::int64_t count = 0;
       while (count < R && predecessors[j * R + count] >= 0) {
-        if (predecessors[j * R + count] >= K)
-          throw std::out_of_range("hmm::viterbi: predecessor outside 0..K-1");
         ++count;
       }
       used_[j] = count;
-      if (emission_index != nullptr && (emission_index[j] < 0 || emission_index[j] >= layout_.densities)) {
-        throw std::out_of_range("hmm::viterbi: emission_index outside 0..P-1");
-      }
     }
-    segments_.clear();
-    if (layout_.weight_step != 0) {  // Weights that change in every frame are not worth transposing.
-      segments_.push_back({0, K, 0, {}});
+    segment_count_ = 0;
+    if (model_->weight_step != 0) {  // Weights that change in every frame are not worth transposing.
+      segments_[segment_count_++] = {0, K, 0, {}};
       return;
     }
     for (std::int64_t begin = 0; begin < K;) {
@@ -173,16 +156,17 @@ class ViterbiDecoder {
       if (band) {
         Segment segment{begin, end, static_cast<int>(used_[begin]), {}};
         for (int r = 0; r < segment.band_slots; ++r) segment.offset[r] = predecessors[begin * R + r] - begin;
-        segments_.push_back(segment);
-      } else if (!segments_.empty() && segments_.back().band_slots == 0) {
-        segments_.back().end = end;
+        segments_[segment_count_++] = segment;
+      } else if (segment_count_ > 0 && segments_[segment_count_ - 1].band_slots == 0) {
+        segments_[segment_count_ - 1].end = end;
       } else {
-        segments_.push_back({begin, end, 0, {}});
+        segments_[segment_count_++] = {begin, end, 0, {}};
       }
       begin = end;
     }
-    band_weight_.resize(static_cast<std::size_t>(kBandSlots * K));
-    for (const Segment& segment : segments_) {
+    band_weight_.reserve(kBandSlots * K);
+    for (std::int64_t i = 0; i < segment_count_; ++i) {
+      const Segment& segment = segments_[i];
       for (int r = 0; r < segment.band_slots; ++r) {
         for (std::int64_t j = segment.begin; j < segment.end; ++j)
           band_weight_[r * K + j] = log_weight[j * R + r];
@@ -191,7 +175,7 @@ class ViterbiDecoder {
   }
 
   bool same_offsets(const std::int64_t* predecessors, std::int64_t a, std::int64_t b) const {
-    const std::int64_t R = layout_.slots;
+    const std::int64_t R = model_->slots;
     if (used_[a] != used_[b]) return false;
     for (std::int64_t r = 0; r < used_[a]; ++r) {
       if (predecessors[a * R + r] - a != predecessors[b * R + r] - b) return false;
@@ -202,16 +186,17 @@ class ViterbiDecoder {
   // Scores of all states in one frame, through the densities they read.
   const Real* frame(const Real* densities, const std::int64_t* emission_index) {
     if (emission_index == nullptr) return densities;
-    for (std::int64_t j = 0; j < layout_.states; ++j) emission_[j] = densities[emission_index[j]];
+    for (std::int64_t j = 0; j < model_->states; ++j) emission_[j] = densities[emission_index[j]];
     return emission_.data();
   }
 
   void step(const std::int64_t* predecessors, const Real* log_weight, const Real* emission, Slot* slot) {
-    const std::int64_t K = layout_.states;
+    const std::int64_t K = model_->states;
     const Real* previous = previous_.data();
     const Real* weight = band_weight_.data();
     Real* score = score_.data();
-    for (const Segment& s : segments_) {
+    for (std::int64_t i = 0; i < segment_count_; ++i) {
+      const Segment& s = segments_[i];
       switch (s.band_slots) {
         case 0:
           step_any(s.begin, s.end, predecessors, log_weight, emission, slot);
@@ -234,7 +219,7 @@ class ViterbiDecoder {
 
   void step_any(std::int64_t begin, std::int64_t end, const std::int64_t* predecessors,
                 const Real* log_weight, const Real* emission, Slot* slot) {
-    const std::int64_t R = layout_.slots;
+    const std::int64_t R = model_->slots;
     const Real* previous = previous_.data();
     for (std::int64_t j = begin; j < end; ++j) {
       const std::int64_t* source = predecessors + j * R;
@@ -252,65 +237,43 @@ class ViterbiDecoder {
     }
   }
 
-  const ViterbiLayout& layout_;
-  std::vector<Real> previous_, score_, emission_, band_weight_;
-  std::vector<std::int64_t> used_;
-  std::vector<Segment> segments_;
-  std::vector<Slot> back_;
+  const Model<Real>* model_ = nullptr;
+  Buffer<Real> previous_, score_, emission_, band_weight_;
+  Buffer<std::int64_t> used_;
+  Buffer<Segment> segments_;
+  std::int64_t segment_count_ = 0;
+  Buffer<Slot> back_;
 };
 
 template <typename Slot, typename Real>
-void viterbi_with_slots(const Real* log_initial, const std::int64_t* predecessors, const Real* log_weight,
-                        const Real* log_emission, const std::int64_t* lengths, const Real* log_final,
-                        const std::int64_t* emission_index, const ViterbiLayout& layout, int threads,
-                        std::int64_t* states) {
-  parallel_for(layout.batch, threads, [&]() {
-    return [&, decoder = ViterbiDecoder<Real, Slot>(layout)](std::int64_t b) mutable {
-      decoder.decode(log_initial + b * layout.initial_stride, predecessors + b * layout.predecessor_stride,
-                     log_weight + b * layout.weight_stride,
-                     log_emission + b * layout.frames * layout.densities, lengths[b],
-                     log_final + b * layout.final_stride,
-                     emission_index == nullptr ? nullptr : emission_index + b * layout.index_stride,
-                     states + b * layout.frames);
-    };
+void viterbi_with_slots(const Model<Real>& m, const Executor& executor, int threads, std::int64_t* states) {
+  PerWorker<ViterbiDecoder<Real, Slot>> decoders(threads);
+  parallel_for(executor, m.batch, threads, [&](std::int64_t b, int worker) {
+    ViterbiDecoder<Real, Slot>& decoder = decoders[worker];
+    decoder.open(m);
+    decoder.decode(m.log_initial + b * m.initial_stride, m.predecessors + b * m.predecessor_stride,
+                   m.log_weight + b * m.weight_stride, m.log_emission + b * m.frames * m.densities,
+                   m.lengths[b], m.log_final + b * m.final_stride,
+                   m.emission_index == nullptr ? nullptr : m.emission_index + b * m.index_stride,
+                   states + b * m.frames);
   });
 }
 
 }  // namespace detail
 
-// Best path of each sequence, -1 after its end and where no path exists.
-//
-// predecessors  (K, R) a sequence: the states with an arc into each state, then -1
-// log_weight    (K, R) a step, `layout.weight_step` apart, or one table for all steps
-// log_emission  (T, P) a sequence
-// emission_index  the density that each state reads, or null: state k reads density k
-// threads       at most this many; few are used where there is little to do, and the result is the same for
-// any
-//
-// Throws std::out_of_range where an index or length leaves its range.
+// Best path (B, T) of each sequence, -1 after its end and where no path exists. Sparse models only.
 template <typename Real>
-void viterbi(const Real* log_initial, const std::int64_t* predecessors, const Real* log_weight,
-             const Real* log_emission, const std::int64_t* lengths, const Real* log_final,
-             const std::int64_t* emission_index, const ViterbiLayout& layout, int threads,
-             std::int64_t* states) {
-  // Starting a thread costs about as much as a hundred thousand arcs.
-  constexpr double kArcsPerThread = 500e3;
-  const double arcs = static_cast<double>(layout.batch) * static_cast<double>(layout.frames) *
-                      static_cast<double>(layout.states) * static_cast<double>(layout.slots);
-  const double wanted = std::min(
-      {static_cast<double>(threads), static_cast<double>(layout.batch), 1.0 + arcs / kArcsPerThread});
-  const int used = std::max(1, static_cast<int>(wanted));
-  const auto run = [&](auto slot) {
-    detail::viterbi_with_slots<decltype(slot)>(log_initial, predecessors, log_weight, log_emission, lengths,
-                                               log_final, emission_index, layout, used, states);
-  };
-  if (layout.slots <= 255) {
-    run(std::uint8_t{});
-  } else if (layout.slots <= 65535) {
-    run(std::uint16_t{});
+void viterbi(const Model<Real>& m, const Executor& executor, std::int64_t* states) {
+  const double arcs = static_cast<double>(m.batch) * static_cast<double>(m.frames) *
+                      static_cast<double>(m.states) * static_cast<double>(m.slots);
+  const int threads = useful_threads(executor, m.batch, arcs / 4);
+  if (m.slots <= 255) {
+    detail::viterbi_with_slots<std::uint8_t>(m, executor, threads, states);
+  } else if (m.slots <= 65535) {
+    detail::viterbi_with_slots<std::uint16_t>(m, executor, threads, states);
   } else {
-    run(std::uint32_t{});
+    detail::viterbi_with_slots<std::uint32_t>(m, executor, threads, states);
   }
 }
 
-}  // namespace hmm
+HMM_END_TARGET

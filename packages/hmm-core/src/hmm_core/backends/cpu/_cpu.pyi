@@ -1,26 +1,45 @@
 # The C++ kernels: addresses of contiguous memory and sizes; see csrc/include/hmm.
-def viterbi_float32(
-    log_initial: int,
-    predecessors: int,
-    log_weight: int,
-    log_emission: int,
-    lengths: int,
-    log_final: int,
-    emission_index: int,
-    batch: int,
-    frames: int,
-    state_count: int,
-    slots: int,
-    densities: int,
-    initial_stride: int,
-    predecessor_stride: int,
-    weight_stride: int,
-    weight_step: int,
-    final_stride: int,
-    index_stride: int,
-    threads: int,
-    states: int,
-    /,
-) -> None: ...
+class Model:
+    def __init__(
+        self,
+        is_double: bool,
+        B: int,
+        T: int,
+        K: int,
+        R: int,
+        P: int,
+        log_initial: int,
+        predecessors: int,
+        log_weight: int,
+        log_emission: int,
+        lengths: int,
+        log_final: int,
+        emission_index: int,
+        initial_stride: int,
+        predecessor_stride: int,
+        weight_stride: int,
+        weight_step: int,
+        final_stride: int,
+        index_stride: int,
+        /,
+    ) -> None: ...
+    def fault(self) -> int: ...
 
-viterbi_float64 = viterbi_float32
+def target() -> str: ...
+def targets() -> list[str]: ...
+def use_target(name: str, /) -> bool: ...
+
+# viterbi
+def viterbi(model: Model, threads: int, states: int, /) -> None: ...
+
+# dense
+
+# sparse
+
+# sampling
+
+# semi_markov
+
+# online
+
+# warping

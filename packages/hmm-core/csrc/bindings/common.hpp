@@ -1,0 +1,47 @@
+// What the bindings share: addresses in, no arithmetic. The caller owns and checks the memory.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include <cstdint>
+
+#include "hmm/model.hpp"
+#include "hmm/thread_pool.hpp"
+
+namespace nb = nanobind;
+
+using Address = std::uintptr_t;
+
+template <typename T>
+T* pointer(Address address) {
+  return reinterpret_cast<T*>(address);
+}
+
+// A model of either precision.
+struct AnyModel {
+  bool is_double = false;
+  hmm::Model<float> single;
+  hmm::Model<double> twice;
+
+  // Calls work(const Model<Real>&) with the model that this is, without the interpreter's lock.
+  template <typename Work>
+  auto visit(Work&& work) const {
+    const nb::gil_scoped_release released;
+    return is_double ? work(twice) : work(single);
+  }
+};
+
+// The type of numbers in a model: visit([&](const auto& model) { using Real = RealOf<decltype(model)>; ...
+// }).
+template <typename Real>
+Real real_of(const hmm::Model<Real>&);
+template <typename M>
+using RealOf = decltype(real_of(std::declval<M>()));
+
+void bind_dense(nb::module_& module);
+void bind_sparse(nb::module_& module);
+void bind_viterbi(nb::module_& module);
+void bind_sampling(nb::module_& module);
+void bind_semi_markov(nb::module_& module);
+void bind_online(nb::module_& module);
+void bind_warping(nb::module_& module);

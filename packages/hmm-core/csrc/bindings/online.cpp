@@ -1,0 +1,3 @@
+#include "common.hpp"
+
+void bind_online(nb::module_&) {}

@@ -1,0 +1,3 @@
+#include "common.hpp"
+
+void bind_semi_markov(nb::module_&) {}

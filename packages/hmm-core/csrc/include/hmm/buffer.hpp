@@ -1,0 +1,61 @@
+// Uninitialised memory on a cache line boundary.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <new>
+
+#include "hmm/target.hpp"
+
+HMM_BEGIN_TARGET
+
+// Grows, never shrinks, does not keep its contents when it grows. For numbers only: nothing is constructed.
+template <typename T>
+class Buffer {
+ public:
+  Buffer() = default;
+  explicit Buffer(std::int64_t size) { reserve(size); }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer() { release(); }
+
+  T* reserve(std::int64_t size) {
+    if (size > size_) {
+      release();
+      data_ =
+          static_cast<T*>(::operator new(static_cast<std::size_t>(size) * sizeof(T), std::align_val_t{64}));
+      size_ = size;
+    }
+    return data_;
+  }
+  T* data() { return data_; }
+  const T* data() const { return data_; }
+  T& operator[](std::int64_t i) { return data_[i]; }
+  const T& operator[](std::int64_t i) const { return data_[i]; }
+  std::int64_t size() const { return size_; }
+
+ private:
+  void release() {
+    if (data_ != nullptr) ::operator delete(data_, std::align_val_t{64});
+    data_ = nullptr;
+    size_ = 0;
+  }
+  T* data_ = nullptr;
+  std::int64_t size_ = 0;
+};
+
+// One T for each worker of a parallel_for.
+template <typename T>
+class PerWorker {
+ public:
+  explicit PerWorker(int workers) : workers_(new T[static_cast<std::size_t>(workers)]) {}
+  PerWorker(const PerWorker&) = delete;
+  PerWorker& operator=(const PerWorker&) = delete;
+  ~PerWorker() { delete[] workers_; }
+  T& operator[](int worker) { return workers_[worker]; }
+
+ private:
+  T* workers_;
+};
+
+HMM_END_TARGET

@@ -1,0 +1,27 @@
+// The instances of the engine's Viterbi decoders that the Python module binds.
+#pragma once
+
+#include <cstdint>
+
+#include "dispatch.hpp"
+#include "hmm/executor.hpp"
+#include "hmm/model.hpp"
+
+namespace hmm {
+
+template <typename Real>
+struct ViterbiFunctions {
+  void (*viterbi)(const Model<Real>&, const Executor&, std::int64_t* states);
+};
+
+struct ViterbiKernels {
+  ViterbiFunctions<float> single;
+  ViterbiFunctions<double> twice;
+
+  const ViterbiFunctions<float>& of(float) const { return single; }
+  const ViterbiFunctions<double>& of(double) const { return twice; }
+};
+
+HMM_DECLARE_KERNELS(ViterbiKernels, viterbi_kernels)
+
+}  // namespace hmm
