@@ -22,6 +22,7 @@ _COLUMNS = (
     "median_ms",
     "iqr_ms",
     "min_ms",
+    "first_call_ms",
     "rounds",
     "ratio",
     "note",
@@ -89,6 +90,8 @@ def _fields(row: Row) -> dict[str, str]:
     if row.timing is not None:
         median, iqr, minimum = (f"{1e3 * seconds:.4g}" for seconds in row.timing[:3])
         times = {"median_ms": median, "iqr_ms": iqr, "min_ms": minimum, "rounds": str(row.timing.rounds)}
+    if row.first_call is not None:
+        times["first_call_ms"] = f"{1e3 * row.first_call:.4g}"
     ratio = "" if row.ratio is None else f"{row.ratio:.3g}"
     shared = {"instance": str(row.instance), "implementation": row.implementation, "version": row.version}
     return dict.fromkeys(_COLUMNS, "") | shared | times | {"ratio": ratio, "note": row.note}

@@ -1,0 +1,181 @@
+"""Hidden Markov models, dense or chains."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from hmm_bench._instance import Instance
+from hmm_bench._workload import Workload
+from hmm_bench.problems._problem import Answer, Problem, absolute_error, operation, relative_error
+from hmm_core import Sparse, linear_graph, skip
+
+
+def random_log_emission(instance: Instance, generator: torch.Generator) -> Tensor:
+    """Log-softmax (B, T, K) of normal random numbers with a standard deviation of 3."""
+    shape = (instance.batch, instance.frames, instance.states)
+    return (3 * torch.randn(shape, generator=generator, dtype=torch.float64)).log_softmax(2)
+
+
+class _Hmm(Problem):
+    """A model with its emissions given."""
+
+    def make(self, instance: Instance, generator: torch.Generator) -> Mapping[str, Tensor]:
+        """Uniform start and random transitions if dense; else from the first state to the last.
+
+        All paths through a chain have the same weight, as in monotonic alignment search.
+        """
+        K = instance.states
+        log_emission = random_log_emission(instance, generator)
+        if instance.topology == "dense":
+            return {
+                "log_initial": torch.zeros(K, dtype=torch.float64).log_softmax(0),
+                "log_transition": torch.randn((K, K), generator=generator, dtype=torch.float64).log_softmax(1),
+                "log_emission": log_emission,
+                "log_final": torch.zeros(K, dtype=torch.float64),
+            }
+        graph = linear_graph(torch.arange(K)[None], dtype=torch.float64)
+        predecessors, log_weight = graph.log_transition.predecessors[0], graph.log_transition.log_weight[0]
+        if instance.topology == "skip":
+            bakis = skip(K, 0.5, 0.3, 0.2, dtype=torch.float64)
+            predecessors, log_weight = bakis.predecessors, bakis.log_weight
+        return {
+            "log_initial": graph.log_initial[0],
+            "predecessors": predecessors,
+            "log_weight": log_weight,
+            "log_emission": log_emission,
+            "log_final": graph.log_final[0],
+        }
+
+
+def _call(name: str, workload: Workload, backend: str) -> Callable[[], object]:
+    """Bind an operation with the canonical arguments."""
+    op, transition = operation(name), workload.transition
+    initial, emission, final = (workload[f"log_{part}"] for part in ("initial", "emission", "final"))
+    return lambda: op(initial, transition, emission, log_final=final, backend=backend)
+
+
+class LogLikelihood(_Hmm):
+    """Log-likelihoods (B,), to 1e-5 relative."""
+
+    tolerance = 1e-5
+
+    def core(self, _: Instance, workload: Workload, backend: str) -> Callable[[], Answer]:
+        """Compute ``log_likelihood``, gradients not recorded."""
+        run = _call("log_likelihood", workload, backend)
+        return lambda: (run(),)  # type: ignore[return-value]  # a Tensor
+
+    def error(self, _: Workload, answer: Answer, expected: Answer) -> float:
+        """Compare values."""
+        return relative_error(answer[0], expected[0])
+
+
+class Posterior(_Hmm):
+    """State probabilities (B, T, K), to 1e-3."""
+
+    tolerance = 1e-3
+
+    def core(self, _: Instance, workload: Workload, backend: str) -> Callable[[], Answer]:
+        """Compute ``posterior``."""
+        run = _call("posterior", workload, backend)
+        return lambda: (run().state,)  # type: ignore[attr-defined]  # a Posterior
+
+    def error(self, _: Workload, answer: Answer, expected: Answer) -> float:
+        """Compare probabilities."""
+        return absolute_error(answer[0], expected[0])
+
+
+class Gradient(_Hmm):
+    """Gradients of the summed log-likelihood to ``log_emission`` (B, T, K) and the transition weights.
+
+    Posteriors to 1e-3, and expected counts to 1e-3 of each or of 1.
+    """
+
+    tolerance = 1e-3
+
+    def core(self, _: Instance, workload: Workload, backend: str) -> Callable[[], Answer]:
+        """Compute ``log_likelihood`` and its gradient, from leaves that require it."""
+        op = operation("log_likelihood")
+        initial, final = workload["log_initial"], workload["log_final"]
+        emission = workload["log_emission"].clone().requires_grad_()
+        if isinstance(workload.transition, Sparse):
+            weight = workload["log_weight"].clone().requires_grad_()
+            transition: Tensor | Sparse = Sparse(workload["predecessors"], weight)
+        else:
+            transition = weight = workload["log_transition"].clone().requires_grad_()
+
+        def run() -> Answer:
+            """Forward and backward."""
+            total = op(initial, transition, emission, log_final=final, backend=backend).sum()
+            return torch.autograd.grad(total, (emission, weight))
+
+        return run
+
+    def error(self, _: Workload, answer: Answer, expected: Answer) -> float:
+        """Compare both gradients."""
+        return max(absolute_error(answer[0], expected[0]), relative_error(answer[1], expected[1]))
+
+
+class Viterbi(_Hmm):
+    """State paths (B, T), whose joint log-probability is the best one to 1e-5 relative."""
+
+    tolerance = 1e-5
+
+    def core(self, _: Instance, workload: Workload, backend: str) -> Callable[[], Answer]:
+        """Compute ``viterbi``."""
+        run = _call("viterbi", workload, backend)
+        return lambda: (run().states,)  # type: ignore[attr-defined]  # a ViterbiPath
+
+    def error(self, exact: Workload, answer: Answer, expected: Answer) -> float:
+        """Score the paths; ties may be broken in any way."""
+        if answer[0].shape != expected[0].shape:
+            return torch.inf
+        return relative_error(_path_score(exact, answer[0]), _path_score(exact, expected[0]))
+
+
+def _path_score(workload: Workload, states: Tensor) -> Tensor:
+    """Joint log-probability (B,) of given paths (B, T); -inf where a state is negative."""
+    transition = workload.transition
+    matrix = transition.to_dense() if isinstance(transition, Sparse) else transition
+    path = states.to(torch.int64).clamp(min=0)
+    emission = workload["log_emission"].gather(2, path[..., None]).squeeze(2)
+    score = (
+        workload["log_initial"][path[:, 0]]
+        + matrix[path[:, :-1], path[:, 1:]].sum(1)
+        + emission.sum(1)
+        + workload["log_final"][path[:, -1]]
+    )
+    return torch.where((states < 0).any(1), -torch.inf, score)
+
+
+class Filter(_Hmm):
+    """State probabilities (B, T, K) of each frame given those up to it, to 1e-4; frames come in chunks."""
+
+    tolerance = 1e-4
+
+    def core(self, instance: Instance, workload: Workload, backend: str) -> Callable[[], Answer]:
+        """Compute ``online.filter_step`` chunk after chunk."""
+        op = operation("online.filter_step")
+        chunks = workload["log_emission"].split(instance.chunk or 1, dim=1)
+        initial, transition = workload["log_initial"], workload.transition
+
+        def run() -> Answer:
+            """Carry the message from chunk to chunk."""
+            message, answers = None, []
+            for chunk in chunks:
+                message = op(message, initial, transition, chunk, backend=backend)
+                answers.append(message)
+            return (torch.stack(answers, 1),)
+
+        return run
+
+    def expected(self, _: Instance, exact: Workload) -> Answer:
+        """Normalise the forward messages of hmm-core's definition."""
+        result = operation("forward")(
+            exact["log_initial"], exact.transition, exact["log_emission"], backend="reference"
+        )
+        return (result.log_alpha.softmax(2),)
+
+    def error(self, _: Workload, answer: Answer, expected: Answer) -> float:
+        """Compare probabilities."""
+        return absolute_error(answer[0], expected[0])
