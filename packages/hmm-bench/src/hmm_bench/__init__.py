@@ -15,7 +15,6 @@ from hmm_bench._measure import Timed as Timed
 from hmm_bench._measure import Timing as Timing
 from hmm_bench._measure import measure_all as measure_all
 from hmm_bench._peer import Peer as Peer
-from hmm_bench._peer import open_peers as open_peers
 from hmm_bench._peer import peers as peers
 from hmm_bench._results import format_rows as format_rows
 from hmm_bench._results import machine_card as machine_card
@@ -43,7 +42,6 @@ __all__ = [
     "machine_card",
     "make_workload",
     "measure_all",
-    "open_peers",
     "peers",
     "read_results",
     "write_results",

@@ -12,9 +12,8 @@ import tempfile
 import threading
 import tomllib
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Self, cast
 
 import numpy as np
 import torch
@@ -122,6 +121,14 @@ class Peer:
                 raise
         return self._process
 
+    def __enter__(self) -> Self:
+        """Return the peer; its process ends with the block."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the process."""
+        self.close()
+
     def close(self) -> None:
         """End the process, if there is one."""
         if self._process is not None:
@@ -228,31 +235,3 @@ class _Remote:
         """Let the worker compute so many times."""
         taken: float = self._process.ask(do="time", calls=calls)["seconds"]
         return taken
-
-
-@contextlib.contextmanager
-def open_peers(*names: str) -> Iterator[list[Peer]]:
-    """Provide peers, and end their processes afterwards.
-
-    Parameters
-    ----------
-    *names : str
-        As for :class:`Peer`.
-
-    Yields
-    ------
-    list of Peer
-        In order.
-
-    Examples
-    --------
-    >>> with open_peers("hmmlearn", "dynamax") as opened:
-    ...     [peer.name for peer in opened]
-    ['hmmlearn', 'dynamax']
-    """
-    opened = [Peer(name) for name in names]
-    try:
-        yield opened
-    finally:
-        for peer in opened:
-            peer.close()

@@ -2,7 +2,7 @@
 # requires-python = ">=3.11,<3.13"
 # dependencies = ["speed-viterbi==0.1.0", "numpy"]
 # ///
-"""speed-viterbi: CTC alignment in Rust, batched."""
+"""speed-viterbi: CTC alignment in Rust, batched. It takes the targets with their blanks, and returns states."""
 
 from collections.abc import Callable
 from importlib import metadata
@@ -20,11 +20,17 @@ def version() -> str:
     return metadata.version("speed-viterbi")
 
 
-def ctc_alignment(arrays: Arrays, threads: int) -> Callable[[], tuple[Any, ...]]:
+def ctc_alignment(
+    arrays: Arrays, threads: int
+) -> tuple[Callable[[], list[list[int]]], Callable[[list[list[int]]], tuple[NDArray[Any]]]]:
     """``viterbi_decoding``, or its serial form for one thread."""
     scores = arrays["log_prob"].astype(np.float32)
-    targets = np.ascontiguousarray(arrays["targets"], dtype=np.int64)
-    frames = np.full(len(scores), scores.shape[1], dtype=np.int64)
-    tokens = np.full(len(scores), targets.shape[1], dtype=np.int64)
+    B, T, _ = scores.shape
+    symbols = np.zeros((B, 2 * arrays["targets"].shape[1] + 1), dtype=np.int64)
+    symbols[:, 1::2] = arrays["targets"]
+    lengths = np.full(B, T), np.full(B, symbols.shape[1])
     decode = speed_viterbi.viterbi_decoding_serial if threads == 1 else speed_viterbi.viterbi_decoding
-    return lambda: (decode(scores, targets, frames, tokens),)
+    return (
+        lambda: decode(scores, symbols, *lengths),
+        lambda states: (np.take_along_axis(symbols, np.array(states), axis=1),),
+    )
