@@ -117,8 +117,7 @@ HMM_INLINE Extended<float> exp_extended(Vec<float> x) {
   using I = IntVec<float>;
   const auto nothing = x == -std::numeric_limits<float>::infinity();
   const V bounded = min(max(x, splat<V>(-F::kExpLimit)), splat<V>(F::kExpLimit));
-  const V scaled = bounded * F::kLog2E;
-  const I n = __builtin_convertvector(scaled + (scaled < 0 ? splat<V>(-0.5f) : splat<V>(0.5f)), I);
+  const I n = nearest(bounded * F::kLog2E);
   const V nf = __builtin_convertvector(n, V);
   V r = madd(nf, splat<V>(-F::kLn2High), bounded);
   r = madd(nf, splat<V>(-F::kLn2Low), r);
