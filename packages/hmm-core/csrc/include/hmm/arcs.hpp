@@ -278,7 +278,10 @@ class Arcs {
 class Reach {
  public:
   void build(std::int64_t K, std::int64_t R, const std::int64_t* predecessors) {
-    for (Buffer<std::int32_t>* part : {&after_high_, &after_low_, &before_high_, &before_low_}) part->reserve(K);
+    after_high_.reserve(K);
+    after_low_.reserve(K);
+    before_high_.reserve(K);
+    before_low_.reserve(K);
     const auto none = static_cast<std::int32_t>(K);
     for (std::int64_t j = 0; j < K; ++j) {
       after_high_[j] = before_high_[j] = -1;
