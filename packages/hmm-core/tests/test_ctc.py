@@ -8,9 +8,12 @@ from torch import Tensor
 from torch.nn.functional import ctc_loss
 
 from hmm_core import Graph, ViterbiPath, ctc_graph, log_likelihood, viterbi
+from hmm_core._dispatch import Backend
 
 
-def likelihood(graph: Graph, log_prob: Tensor, lengths: Tensor | None = None) -> Tensor:
+def likelihood(
+    graph: Graph, log_prob: Tensor, lengths: Tensor | None = None, backend: Backend = "auto"
+) -> Tensor:
     return log_likelihood(
         graph.log_initial,
         graph.log_transition,
@@ -18,6 +21,7 @@ def likelihood(graph: Graph, log_prob: Tensor, lengths: Tensor | None = None) ->
         lengths,
         log_final=graph.log_final,
         emission_index=graph.emission_index,
+        backend=backend,
     )
 
 
@@ -45,7 +49,9 @@ def problem(B: int, T: int, N: int, P: int, blank: int, seed: int = 0) -> tuple[
 
 
 @pytest.mark.parametrize(("N", "P", "blank"), [(1, 3, 0), (6, 2, 0), (9, 3, 1), (20, 30, 29)])
-def test_the_likelihood_and_its_gradient_are_those_of_the_loss_of_torch(N: int, P: int, blank: int) -> None:
+def test_the_likelihood_and_its_gradient_are_those_of_the_loss_of_torch(
+    N: int, P: int, blank: int, any_backend: Backend
+) -> None:
     logits, lengths, targets, target_lengths = problem(7, 50, N, P, blank)
     results = []
     for ours in (True, False):
@@ -53,7 +59,7 @@ def test_the_likelihood_and_its_gradient_are_those_of_the_loss_of_torch(N: int, 
         log_prob = x.log_softmax(-1)
         if ours:
             graph = ctc_graph(targets, target_lengths, blank=blank, dtype=torch.float64)
-            loss = -likelihood(graph, log_prob, lengths)
+            loss = -likelihood(graph, log_prob, lengths, any_backend)
         else:
             loss = ctc_loss(
                 log_prob.transpose(0, 1),

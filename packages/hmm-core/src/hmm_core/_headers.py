@@ -10,7 +10,7 @@ def _folder(name: str) -> str:
     found = [root / name for root in (_PACKAGE, _PACKAGE.parents[1] / "csrc") if (root / name).is_dir()]
     if not found:
         raise FileNotFoundError(
-            f"this installation of hmm-core has no folder {name!r}: neither in {_PACKAGE} nor beside its sources"
+            f"this installation of hmm-core has no folder {name!r}: neither in {_PACKAGE} nor in the sources"
         )
     return str(found[0])
 
@@ -33,8 +33,8 @@ def get_include() -> str:
     Notes
     -----
     Compile with ``-O3 -march=native -fno-math-errno -fno-trapping-math`` for speed, never with
-    ``-ffast-math``: ``-inf`` is a value here. A program that holds the engine compiled for several instruction
-    sets defines ``HMM_TARGET`` differently for each, as the Python module does.
+    ``-ffast-math``: ``-inf`` is a value here. A program that holds the engine compiled for several
+    instruction sets defines ``HMM_TARGET`` differently for each, as the Python module does.
 
     See Also
     --------

@@ -27,7 +27,8 @@ def ctc_graph(
     Parameters
     ----------
     targets : Tensor of int64, shape (B, N) or (N,)
-        Labels of each sequence, 0..P-1 and not ``blank``; N may be 0. What lies behind a length is never read.
+        Labels of each sequence, 0..P-1 and not ``blank``; N may be 0. What lies behind a length is never
+        read.
     target_lengths : Tensor of int64, shape (B,), optional
         Labels of each sequence, 0..N; N if omitted. Only with a batch.
     blank : int
@@ -98,8 +99,8 @@ def ctc_graph(
         target_lengths = torch.full((B,), N, device=targets.device)
     if target_lengths.shape != (B,):
         raise ValueError(
-            f"target_lengths must have shape (B,) = ({B},), with B from targets (B, N) = {tuple(targets.shape)}; "
-            f"got {tuple(target_lengths.shape)}"
+            f"target_lengths must have shape (B,) = ({B},), with B from targets (B, N) = "
+            f"{tuple(targets.shape)}; got {tuple(target_lengths.shape)}"
         )
     used_label = torch.arange(N, device=targets.device) < target_lengths[:, None]
     if values_are_readable():
