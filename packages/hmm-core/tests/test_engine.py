@@ -1,4 +1,4 @@
-"""The C++ engine as C++ programs use it: tests of its own, compiled with sanitizers for every instruction set."""
+"""The C++ engine as C++ programs use it: its own tests, with sanitizers, for every instruction set."""
 
 import importlib.util
 import os
