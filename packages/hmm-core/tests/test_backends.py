@@ -146,7 +146,7 @@ def test_kernels_work_after_a_fork() -> None:
         "from hmm_core.testing import Arguments, random_hmm\n"
         "torch.set_num_threads(4)\n"
         "problem = canonical(*random_hmm(8, 500, 200, sparse=True, ragged=False))\n"
-        "run = lambda: torch.ops.hmm_core.viterbi.default(*problem, 'cpu').tolist()\n"
+        "run = lambda: torch.ops.hmm_core.viterbi.default(*problem, 'auto', 'cpu')[0].tolist()\n"
         "expected = run()\n"
         "child = os.fork()\n"
         "if child == 0:\n"
