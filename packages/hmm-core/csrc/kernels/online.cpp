@@ -16,6 +16,7 @@ constexpr OnlineFunctions<Real> functions() {
       [](void* filter, const Real* log_filter, double log_likelihood, std::int64_t frames) {
         static_cast<Filter*>(filter)->restore(log_filter, log_likelihood, frames);
       },
+      [](const void* filter, Real* log_filter) { static_cast<const Filter*>(filter)->save(log_filter); },
       [](void* filter, const Real* log_emission, std::int64_t n, std::int64_t width, Real* log_filter,
          double* log_likelihood) {
         return static_cast<Filter*>(filter)->push(log_emission, n, width, log_filter, log_likelihood);

@@ -1,5 +1,5 @@
-// The engine's filter and decoder of a stream, behind functions, so that an object keeps to the variant of the
-// kernels that made it.
+// The engine's filter and decoder of a stream, behind functions, so that an object keeps to the variant of
+// the kernels that made it.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +15,7 @@ struct OnlineFunctions {
   void (*delete_filter)(void*);
   void (*reset_filter)(void*);
   void (*restore_filter)(void*, const Real* log_filter, double log_likelihood, std::int64_t frames);
+  void (*save_filter)(const void*, Real* log_filter);
   bool (*push_filter)(void*, const Real* log_emission, std::int64_t n, std::int64_t width, Real* log_filter,
                       double* log_likelihood);
   double (*log_likelihood)(const void*);
@@ -23,7 +24,8 @@ struct OnlineFunctions {
   void* (*make_viterbi)(const Model<Real>&, std::int64_t longest_delay);
   void (*delete_viterbi)(void*);
   void (*reset_viterbi)(void*);
-  bool (*push_viterbi)(void*, const Real* log_emission, std::int64_t n, std::int64_t width, std::int64_t* best);
+  bool (*push_viterbi)(void*, const Real* log_emission, std::int64_t n, std::int64_t width,
+                       std::int64_t* best);
   void (*take)(void*, std::int64_t* states);
   double (*finish)(void*, const Real* log_final, std::int64_t* states);
   std::int64_t (*viterbi_frames)(const void*);

@@ -1,17 +1,19 @@
 """Exact log-space HMM recursions for PyTorch, on ragged batches, with gradients.
 
-Forward, backward, posteriors, expected counts, Viterbi and sampling over dense or sparse transitions.
+Forward, backward, posteriors, expected counts, Viterbi, sampling and path entropies over dense or sparse transitions.
 """
 
 from importlib.metadata import version as _version
 
 from hmm_core import backends as backends
+from hmm_core import online as online
 from hmm_core._dispatch import NativeKernelsMissingWarning as NativeKernelsMissingWarning
 from hmm_core._results import ForwardResult as ForwardResult
 from hmm_core._results import Posterior as Posterior
 from hmm_core._results import ViterbiPath as ViterbiPath
 from hmm_core.backends import BackendUnavailableError as BackendUnavailableError
 from hmm_core.ops.backward import backward as backward
+from hmm_core.ops.entropy import entropy as entropy
 from hmm_core.ops.expected_transitions import expected_transitions as expected_transitions
 from hmm_core.ops.forward import forward as forward
 from hmm_core.ops.log_likelihood import log_likelihood as log_likelihood
@@ -39,6 +41,7 @@ __all__ = [
     "ViterbiPath",
     "backends",
     "backward",
+    "entropy",
     "ergodic",
     "expected_transitions",
     "forward",
@@ -46,6 +49,7 @@ __all__ = [
     "left_to_right",
     "linear_graph",
     "log_likelihood",
+    "online",
     "posterior",
     "sample",
     "skip",

@@ -47,9 +47,16 @@ class OnlineFilter {
     frames_ = frames;
   }
 
+  // What restore() takes: log_initial before the first frame.
+  void save(Real* log_filter) const {
+    const Real* from = frames_ == 0 ? model_.log_initial : log_filter_.data();
+    for (std::int64_t j = 0; j < model_.states; ++j) log_filter[j] = from[j];
+  }
+
   // Takes n frames, `width` numbers apart, and writes log_filter (n, K) and, unless null, log_likelihood (n,)
   // after each. Returns false, and does nothing, if a number that a frame holds is NaN or +inf.
-  bool push(const Real* log_emission, std::int64_t n, std::int64_t width, Real* log_filter, double* log_likelihood) {
+  bool push(const Real* log_emission, std::int64_t n, std::int64_t width, Real* log_filter,
+            double* log_likelihood) {
     if (!all_below_infinity(log_emission, n * width)) return false;
     const std::int64_t K = model_.states;
     for (std::int64_t t = 0; t < n; ++t) {
@@ -96,7 +103,8 @@ class OnlineFilter {
       return;
     }
     Vec<Real> totals{};
-    for (std::int64_t j = 0; j < size; j += L) totals = totals + relative_to<Real>(now_.at(j), IntVec<Real>{});
+    for (std::int64_t j = 0; j < size; j += L)
+      totals = totals + relative_to<Real>(now_.at(j), IntVec<Real>{});
     const Real total = sum(totals);
     for (std::int64_t j = 0; j < size; j += L) {
       const Extended<Real> x = now_.at(j);
@@ -297,7 +305,8 @@ template <typename Real>
 class OnlineViterbi {
  public:
   // longest_delay: no frame stays open for more than so many frames; -1 for no limit.
-  OnlineViterbi(const Model<Real>& model, std::int64_t longest_delay) : model_(model), longest_delay_(longest_delay) {
+  OnlineViterbi(const Model<Real>& model, std::int64_t longest_delay)
+      : model_(model), longest_delay_(longest_delay) {
     size_ = padded<Real>(model.states);
     score_.reserve(size_);
     previous_.reserve(size_);
@@ -348,8 +357,8 @@ class OnlineViterbi {
     taken_ = committed_;
   }
 
-  // Ends the stream in its best state: hands out the states of all frames not yet taken, -1 for those that were
-  // open where there is no path, and starts anew. Returns the score of the path.
+  // Ends the stream in its best state: hands out the states of all frames not yet taken, -1 for those that
+  // were open where there is no path, and starts anew. Returns the score of the path.
   double finish(const Real* log_final, std::int64_t* states) {
     const std::int64_t n = waiting();
     double score = frames_ == 0 ? 0 : -std::numeric_limits<double>::infinity();
@@ -414,7 +423,8 @@ class OnlineViterbi {
     const std::int64_t t = frames_++;
     if (t > 0 && best_ < 0) return;
     for (std::int64_t j = 0; j < size_; ++j) {
-      emission_[j] = j >= K ? kNothing : frame[model_.emission_index == nullptr ? j : model_.emission_index[j]];
+      emission_[j] =
+          j >= K ? kNothing : frame[model_.emission_index == nullptr ? j : model_.emission_index[j]];
     }
     if (t == 0) {
       for (std::int64_t j = 0; j < size_; ++j) score_[j] = j < K ? model_.log_initial[j] : kNothing;

@@ -4,9 +4,9 @@
 //
 // S. L. Scott, "Bayesian methods for hidden Markov models", J. Am. Stat. Assoc. 97(457), 2002.
 //
-// A state is the inverse of the cumulative distribution at a uniform number that the caller drew. Probabilities
-// add up in double, in the order of the states. Memory: the messages of one sequence, 8 (double: 16) bytes a
-// state and frame, for every thread.
+// A state is the inverse of the cumulative distribution at a uniform number that the caller drew.
+// Probabilities add up in double, in the order of the states. Memory: the messages of one sequence, 8
+// (double: 16) bytes a state and frame, for every thread.
 #pragma once
 
 #include <cstdint>
@@ -37,7 +37,8 @@ class Sampler {
   }
 
   // uniform and states: T numbers a sample, `stride` apart from one sample to the next.
-  void draw(std::int64_t b, std::int64_t samples, std::int64_t stride, const double* uniform, std::int64_t* states) {
+  void draw(std::int64_t b, std::int64_t samples, std::int64_t stride, const double* uniform,
+            std::int64_t* states) {
     const Model<Real>& m = *model_;
     const std::int64_t length = m.lengths[b];
     for (std::int64_t s = 0; s < samples; ++s) {
@@ -80,8 +81,8 @@ class Sampler {
     return pick(K, uniform);
   }
 
-  std::int64_t draw_sparse(const std::int64_t* predecessors, const Real* log_weight, std::int64_t t, std::int64_t to,
-                           double uniform) {
+  std::int64_t draw_sparse(const std::int64_t* predecessors, const Real* log_weight, std::int64_t t,
+                           std::int64_t to, double uniform) {
     const std::int64_t R = model_->slots;
     const Message<Real> alpha = pass_.at(t);
     std::int64_t n = 0;
@@ -106,7 +107,8 @@ class Sampler {
     }
     IntVec<Real> tops = splat_int<Real>(Format<Real>::kZeroExponent);
     for (std::int64_t i = 0; i < size; i += L) {
-      const Extended<Real> term = normalized(term_.at(i) * exp_extended(load<Vec<Real>>(log_weight_.data() + i)));
+      const Extended<Real> term =
+          normalized(term_.at(i) * exp_extended(load<Vec<Real>>(log_weight_.data() + i)));
       tops = max(tops, term.e);
       term_.put(i, term);
     }

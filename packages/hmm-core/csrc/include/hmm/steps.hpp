@@ -23,7 +23,9 @@ struct Message {
   Real* m;
   typename Simd<Real>::Int* e;
 
-  HMM_INLINE Extended<Real> at(std::int64_t j) const { return {load<Vec<Real>>(m + j), load<IntVec<Real>>(e + j)}; }
+  HMM_INLINE Extended<Real> at(std::int64_t j) const {
+    return {load<Vec<Real>>(m + j), load<IntVec<Real>>(e + j)};
+  }
   HMM_INLINE void put(std::int64_t j, Extended<Real> x) const {
     store(m + j, x.m);
     store(e + j, x.e);
@@ -114,8 +116,8 @@ class Steps {
     }
   }
 
-  // Reads the weights (K, K) or (K, R). `again`: they serve many steps, so that tables are worth their making.
-  // Dense weights must stay where they are.
+  // Reads the weights (K, K) or (K, R). `again`: they serve many steps, so that tables are worth their
+  // making. Dense weights must stay where they are.
   void set_weights(const std::int64_t* predecessors, const Real* log_weight, bool again) {
     log_weight_ = log_weight;
     tables_ = again;
@@ -126,7 +128,8 @@ class Steps {
     }
   }
 
-  // Reads the scores of a frame; returns their maximum over what is read, which the emissions are relative to.
+  // Reads the scores of a frame; returns their maximum over what is read, which the emissions are relative
+  // to.
   Real set_emission(const Real* log_density) {
     using V = Vec<Real>;
     constexpr Real kNothing = -std::numeric_limits<Real>::infinity();
@@ -154,7 +157,8 @@ class Steps {
   // Exponentials of K log weights.
   void exp_all(const Real* log_values, Message<Real> to) const {
     for (std::int64_t j = 0; j < size_; j += kLanes<Real>) {
-      to.put(j, exp_extended(load_within<Real>(log_values, j, states_, -std::numeric_limits<Real>::infinity())));
+      to.put(j,
+             exp_extended(load_within<Real>(log_values, j, states_, -std::numeric_limits<Real>::infinity())));
     }
   }
 
@@ -185,8 +189,8 @@ class Steps {
     }
   }
 
-  // Multiplies by the emission of set_emission() and makes the largest exponent 0; returns what it was, or the
-  // exponent of zero if nothing is left.
+  // Multiplies by the emission of set_emission() and makes the largest exponent 0; returns what it was, or
+  // the exponent of zero if nothing is left.
   Int settle(Message<Real> x) const {
     constexpr std::int64_t L = kLanes<Real>;
     IntVec<Real> tops = splat_int<Real>(Format<Real>::kZeroExponent);
@@ -211,7 +215,8 @@ class Steps {
       for (std::int64_t r = 0; r < used_[j / kLanes<Real>]; ++r) {
         const std::int64_t at = r * size_ + j;
         const std::int32_t* index = source_.data() + at;
-        const Extended<Real> from{gather<Vec<Real>>(message.m, index), gather<IntVec<Real>>(message.e, index)};
+        const Extended<Real> from{gather<Vec<Real>>(message.m, index),
+                                  gather<IntVec<Real>>(message.e, index)};
         visit(from * slot_.at(at), [&](const Real* values) { return gather<Vec<Real>>(values, index); });
       }
       return;
@@ -228,9 +233,10 @@ class Steps {
  private:
   // Vectors whose sums are in registers together.
   static constexpr std::int64_t kTile = 4;
-  // A plain sum above this, relative to its largest possible term, lacks nothing: what vanishes in a product is
-  // 2^-126 (2^-1022) at most, times a million terms.
-  static constexpr Real kTrusted = sizeof(Real) == 4 ? static_cast<Real>(0x1p-80) : static_cast<Real>(0x1p-900);
+  // A plain sum above this, relative to its largest possible term, lacks nothing: what vanishes in a product
+  // is 2^-126 (2^-1022) at most, times a million terms.
+  static constexpr Real kTrusted =
+      sizeof(Real) == 4 ? static_cast<Real>(0x1p-80) : static_cast<Real>(0x1p-900);
 
   Extended<Real> exact(Message<Real> message, std::int64_t j) const {
     Extended<Real> total = zero<Real>();
@@ -292,7 +298,8 @@ class Steps {
         if (used && used_[j / L] <= r) used_[j / L] = r + 1;
       }
     }
-    for (std::int64_t i = 0; i < slots_ * size_; i += L) slot_.put(i, exp_extended(load<Vec<Real>>(slot_.m + i)));
+    for (std::int64_t i = 0; i < slots_ * size_; i += L)
+      slot_.put(i, exp_extended(load<Vec<Real>>(slot_.m + i)));
   }
 
   std::int64_t states_ = 0;
