@@ -107,7 +107,7 @@ class Viterbi:
         """Forget all frames."""
         self._delta = self._log_initial
         self._offset = 0.0
-        self._origins: list[Tensor] = []  # of the frames num_committed + 1 and later
+        self._origins: list[Tensor] = []  # of the open frames, and some before them
         self._waiting: list[int] = []
         self.num_frames = self.num_committed = self.num_forced = 0
 
@@ -169,7 +169,7 @@ class Viterbi:
         self._waiting += surviving[:count, 0].tolist()
         self.num_committed += count
         opened = self.num_frames - self.num_committed
-        self._origins = self._origins[len(self._origins) - opened :] if opened else []
+        del self._origins[: max(len(self._origins) - opened, 0)]
 
     def _decide(self, best: int) -> None:
         """Drop the paths that part from the best one in the oldest open frame."""
