@@ -1,11 +1,12 @@
 """Exact log-space HMM recursions for PyTorch, on ragged batches, with gradients.
 
-Forward, backward, posteriors, expected counts, Viterbi and sampling over dense or sparse transitions.
+Forward, backward, posteriors, expected counts, Viterbi, sampling and path entropies over dense or sparse transitions.
 """
 
 from importlib.metadata import version as _version
 
 from hmm_core import backends as backends
+from hmm_core import online as online
 from hmm_core._dispatch import NativeKernelsMissingWarning as NativeKernelsMissingWarning
 from hmm_core._headers import get_cmake_dir as get_cmake_dir
 from hmm_core._headers import get_include as get_include
@@ -14,6 +15,7 @@ from hmm_core._results import Posterior as Posterior
 from hmm_core._results import ViterbiPath as ViterbiPath
 from hmm_core.backends import BackendUnavailableError as BackendUnavailableError
 from hmm_core.ops.backward import backward as backward
+from hmm_core.ops.entropy import entropy as entropy
 from hmm_core.ops.expected_transitions import expected_transitions as expected_transitions
 from hmm_core.ops.forward import forward as forward
 from hmm_core.ops.log_likelihood import log_likelihood as log_likelihood
@@ -43,6 +45,7 @@ __all__ = [
     "backends",
     "backward",
     "ctc_graph",
+    "entropy",
     "ergodic",
     "expected_transitions",
     "forward",
@@ -52,6 +55,7 @@ __all__ = [
     "left_to_right",
     "linear_graph",
     "log_likelihood",
+    "online",
     "posterior",
     "sample",
     "skip",

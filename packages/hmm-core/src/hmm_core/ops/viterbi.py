@@ -101,7 +101,7 @@ def viterbi(
     if memory not in {"auto", "full", "linear"}:
         raise ValueError(f'memory must be "auto", "full" or "linear"; got {memory!r}')
     problem, chosen = prepare(
-        "viterbi", backend, log_initial, log_transition, log_emission, lengths, log_final, emission_index
+        backend, log_initial, log_transition, log_emission, lengths, log_final, emission_index
     )
     if needs_reference():
         states, _ = reference_viterbi(*problem.detach(), memory)
