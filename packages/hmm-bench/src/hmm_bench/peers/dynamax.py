@@ -24,6 +24,7 @@ from dynamax.hidden_markov_model import hmm_filter, hmm_posterior_mode, hmm_smoo
 from numpy.typing import NDArray
 
 Arrays = dict[str, NDArray[Any]]
+Converted = tuple[Callable[[], list[Any]], Callable[[list[Any]], tuple[Any]]]
 Run = Callable[[], tuple[Any, ...]]
 
 
@@ -89,7 +90,7 @@ def gradient(arrays: Arrays, _threads: int) -> Run:
     return _compiled(jax.grad(total, argnums=(0, 1)), emission, jnp.asarray(arrays["log_transition"]))
 
 
-def filter(arrays: Arrays, _threads: int) -> Run:  # noqa: A001  (the operation's name)
+def filter(arrays: Arrays, _threads: int) -> Converted:  # noqa: A001  (the operation's name)
     """``hmm_filter`` on one frame at a time; dynamax has no such interface, the glue is ours."""
     initial, matrix, emission = _model(arrays)
     frames = list(np.asarray(emission[0])[:, None])
@@ -100,12 +101,12 @@ def filter(arrays: Arrays, _threads: int) -> Run:  # noqa: A001  (the operation'
         result = hmm_filter(predicted, matrix, frame)
         return result.filtered_probs[0], result.filtered_probs[0] @ matrix
 
-    def run() -> tuple[Any, ...]:
+    def run() -> list[Any]:
         """Take in all frames."""
         predicted, answers = initial, []
         for frame in frames:
             filtered, predicted = step(predicted, frame)
             answers.append(filtered)
-        return (np.stack(answers)[None],)
+        return answers
 
-    return run
+    return run, lambda answers: (np.log(np.stack(answers))[None],)

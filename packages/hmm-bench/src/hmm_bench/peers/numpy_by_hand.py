@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Arrays = dict[str, NDArray[Any]]
+Converted = tuple[Callable[[], list[Any]], Callable[[list[Any]], tuple[Any]]]
 
 
 def version() -> str:
@@ -18,12 +19,12 @@ def version() -> str:
     return np.__version__
 
 
-def filter(arrays: Arrays, _threads: int) -> Callable[[], tuple[Any, ...]]:  # noqa: A001  (the operation's name)
+def filter(arrays: Arrays, _threads: int) -> Converted:  # noqa: A001  (the operation's name)
     """Carry probabilities from frame to frame."""
     initial, matrix = (np.exp(arrays[f"log_{name}"]) for name in ("initial", "transition"))
     frames = list(arrays["log_emission"][0])
 
-    def run() -> tuple[Any, ...]:
+    def run() -> list[Any]:
         """Take in all frames."""
         predicted, answers = initial, []
         for frame in frames:
@@ -31,6 +32,6 @@ def filter(arrays: Arrays, _threads: int) -> Callable[[], tuple[Any, ...]]:  # n
             filtered = joint / joint.sum()
             answers.append(filtered)
             predicted = filtered @ matrix
-        return (np.stack(answers)[None],)
+        return answers
 
-    return run
+    return run, lambda answers: (np.log(np.stack(answers))[None],)
