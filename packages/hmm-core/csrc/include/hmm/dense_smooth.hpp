@@ -262,8 +262,9 @@ class Smoother {
         posterior(r, t, own, wanted_->upstream == nullptr ? Real{1} : wanted_->upstream[b], out);
         distribute(r, t, out);
       }
-      if (t > 0) rows_.emit(r, own, block_.emission(r, t), block_.index(r));
+      if (t > 0) rows_.read(r, block_.emission(r, t), block_.index(r));
     }
+    if (t > 0) rows_.emit(active, table);
   }
 
   void posterior(std::int64_t r, std::int64_t t, const Table<Real>* table, Real scale, Real* out) {
