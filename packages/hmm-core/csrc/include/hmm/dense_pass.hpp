@@ -135,7 +135,7 @@ class ForwardPass {
         table = &transitions_.at(block.sequence(0), t - 1);
         rows_.advance(*table, 0, active);
       }
-      for (std::int64_t r = 0; r < active; ++r) rows_.read(r, block.emission(r, t), block.index(r));
+      for (std::int64_t r = 0; r < active; ++r) rows_.read(r, block.emission(r, t), block.index(r), 1);
       rows_.emit(active, table);
       for (std::int64_t r = 0; r < active; ++r) after(r, t);
     }

@@ -105,8 +105,10 @@ class Rows {
     }
   }
 
-  // What the states of a row emit in the frame that comes next.
-  void read(std::int64_t r, const Real* log_emission, const std::int64_t* emission_index) {
+  // What the states of a row emit in the frame that comes next; frames follow in `direction` 1 or -1.
+  void read(std::int64_t r, const Real* log_emission, const std::int64_t* emission_index,
+            std::int64_t direction) {
+    if (emission_index == nullptr) fetch_ahead(log_emission, states_, direction);
     if (emission_index != nullptr) {
       Real* by_state = emission_.data() + r * pitch_;
       for (std::int64_t j = 0; j < states_; ++j) by_state[j] = log_emission[emission_index[j]];
