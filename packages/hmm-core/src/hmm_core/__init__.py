@@ -6,6 +6,7 @@ Forward, backward, posteriors, expected counts, Viterbi and sampling over dense 
 from importlib.metadata import version as _version
 
 from hmm_core import backends as backends
+from hmm_core import semi_markov as semi_markov
 from hmm_core._dispatch import NativeKernelsMissingWarning as NativeKernelsMissingWarning
 from hmm_core._results import ForwardResult as ForwardResult
 from hmm_core._results import Posterior as Posterior
@@ -48,6 +49,7 @@ __all__ = [
     "log_likelihood",
     "posterior",
     "sample",
+    "semi_markov",
     "skip",
     "stack_graphs",
     "viterbi",

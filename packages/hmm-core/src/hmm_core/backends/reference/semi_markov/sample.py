@@ -44,7 +44,9 @@ def sample(
     if emission_index is not None:
         log_emission = log_emission.gather(2, emission_index[:, None].expand(B, T, K))
     log_emission = torch.where(valid[..., None], log_emission, 0.0)
-    log_start = torch.stack([start + offset[:, None] for start, offset in zip(starts, offsets, strict=False)], 1)
+    log_start = torch.stack(
+        [start + offset[:, None] for start, offset in zip(starts, offsets, strict=False)], 1
+    )
     row = torch.arange(B, device=lengths.device)
     boundary = torch.where(total > -torch.inf, lengths, 0).expand(N, B)
     state, segment = torch.zeros_like(boundary), torch.zeros_like(boundary)

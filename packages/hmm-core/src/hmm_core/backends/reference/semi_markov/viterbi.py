@@ -53,7 +53,9 @@ def viterbi(
     boundary, segment = lengths, torch.zeros_like(lengths)
     states, durations = [], []
     for t in range(T, 0, -1):
-        segment = torch.where(boundary == t, lengths_back[t - 1].gather(1, state[:, None]).squeeze(1), segment)
+        segment = torch.where(
+            boundary == t, lengths_back[t - 1].gather(1, state[:, None]).squeeze(1), segment
+        )
         boundary = torch.where(boundary == t, t - segment, boundary)
         used, starts = valid[:, t - 1] & possible, boundary == t - 1
         states.append(torch.where(used, state, -1))
