@@ -354,7 +354,7 @@ def _enumerate_sequence(
             best = max(best, score + math.log(alike)) if alike > 0 else best
     peak = max((score for *_, score in scored), default=-math.inf)
     if peak == -math.inf:
-        nothing = torch.tensor(-math.inf).double()
+        nothing = torch.tensor(-math.inf, dtype=torch.float64)
         return SegmentEnumeration(nothing, *zeros, nothing)
     total = peak + math.log(sum(math.exp(score - peak) for *_, score in scored))
     for path, true, labels, score in scored:
@@ -367,7 +367,7 @@ def _enumerate_sequence(
             transition[i, j] += weight
         for j, d in zip(path, true, strict=True):
             count[j, d - 1] += weight
-    return SegmentEnumeration(torch.tensor(total).double(), *zeros, torch.tensor(best).double())
+    return SegmentEnumeration(torch.tensor(total, dtype=torch.float64), *zeros, torch.tensor(best, dtype=torch.float64))
 
 
 def _compositions(n: int, longest: int) -> Iterator[tuple[int, ...]]:

@@ -424,8 +424,9 @@ class SemiMarkovCounter {
     for (std::int64_t s = n - 1; s >= 0; --s) {
       const bool first = s == 0;
       const SegmentKind rest = first ? kFirst : kInner, last = first ? kOnly : kLast;
-      write(state + s * pass_.states());
-      segments.advance(pass_.frame(s));
+      const Real* emission = pass_.frame(s);
+      write(emission, state + s * pass_.states());
+      segments.advance(emission);
       for (std::int64_t j = 0; j < size; j += kLanes<Real>)
         after_start.store(j, segments.close(j, pass_.duration(), rest, last));
       pass_.keep_in_range(after_start);
@@ -466,9 +467,11 @@ class SemiMarkovCounter {
     }
   }
 
-  // Probabilities of the states in a frame, without the rounding that may leave 0..1.
-  void write(Input* state) const {
+  // Probabilities of the states in a frame, without the rounding that may leave 0..1; exactly 0 where the
+  // frame is impossible.
+  void write(const Real* emission, Input* state) {
     for (std::int64_t j = 0; j < pass_.states(); ++j) {
+      if (emission[j] == -std::numeric_limits<Real>::infinity()) occupancy_[j] = 0;
       const Real p = occupancy_[j];
       state[j] = static_cast<Input>(p < 0 ? 0 : (p > 1 ? 1 : p));
     }

@@ -58,10 +58,11 @@ def posterior(
         after_end = torch.where((lengths == s + 1)[:, None], log_final, after_end)
         ended = (ends[s] + after_end + (offsets[s + 1] + offset - total_or_zero)[:, None]).exp()
         final = final + torch.where((lengths == s + 1)[:, None], ended, 0.0)
-        occupied = occupied + ended
+        emission, peak = scaled_emission(log_emission, emission_index, valid[:, s], s)
+        # Exactly 0 where the frame is impossible, whatever the running sum was rounded to.
+        occupied = torch.where(emission == -torch.inf, 0.0, occupied + ended)
         states.append(occupied)
 
-        emission, peak = scaled_emission(log_emission, emission_index, valid[:, s], s)
         segments = grow(segments, after_end, emission)
         shift = finite_or_zero(segments.amax((1, 2), keepdim=True))
         segments = segments - shift

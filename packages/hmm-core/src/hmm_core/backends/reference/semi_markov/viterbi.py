@@ -61,6 +61,6 @@ def viterbi(
         states.append(torch.where(used, state, -1))
         durations.append(torch.where(used, torch.where(starts, segment, 0), -1))
         if t > 1:
-            state = torch.where(starts, sources[t - 2].gather(1, state[:, None]).squeeze(1), state)
+            state = torch.where(starts & used, sources[t - 2].gather(1, state[:, None]).squeeze(1), state)
     empty = lengths.new_empty((B, 0))
     return stack_frames(states[::-1], empty), stack_frames(durations[::-1], empty)
