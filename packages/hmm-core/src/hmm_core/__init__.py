@@ -1,18 +1,22 @@
 """Exact log-space HMM recursions for PyTorch, on ragged batches, with gradients.
 
-Forward, backward, posteriors, expected counts, Viterbi and sampling over dense or sparse transitions.
+Forward, backward, posteriors, expected counts, Viterbi, sampling and path entropies over dense or sparse transitions.
 """
 
 from importlib.metadata import version as _version
 
 from hmm_core import backends as backends
+from hmm_core import online as online
 from hmm_core import semi_markov as semi_markov
 from hmm_core._dispatch import NativeKernelsMissingWarning as NativeKernelsMissingWarning
+from hmm_core._headers import get_cmake_dir as get_cmake_dir
+from hmm_core._headers import get_include as get_include
 from hmm_core._results import ForwardResult as ForwardResult
 from hmm_core._results import Posterior as Posterior
 from hmm_core._results import ViterbiPath as ViterbiPath
 from hmm_core.backends import BackendUnavailableError as BackendUnavailableError
 from hmm_core.ops.backward import backward as backward
+from hmm_core.ops.entropy import entropy as entropy
 from hmm_core.ops.expected_transitions import expected_transitions as expected_transitions
 from hmm_core.ops.forward import forward as forward
 from hmm_core.ops.log_likelihood import log_likelihood as log_likelihood
@@ -21,6 +25,7 @@ from hmm_core.ops.sample import sample as sample
 from hmm_core.ops.viterbi import viterbi as viterbi
 from hmm_core.transitions import Graph as Graph
 from hmm_core.transitions import Sparse as Sparse
+from hmm_core.transitions import ctc_graph as ctc_graph
 from hmm_core.transitions import ergodic as ergodic
 from hmm_core.transitions import from_arcs as from_arcs
 from hmm_core.transitions import left_to_right as left_to_right
@@ -40,13 +45,18 @@ __all__ = [
     "ViterbiPath",
     "backends",
     "backward",
+    "ctc_graph",
+    "entropy",
     "ergodic",
     "expected_transitions",
     "forward",
     "from_arcs",
+    "get_cmake_dir",
+    "get_include",
     "left_to_right",
     "linear_graph",
     "log_likelihood",
+    "online",
     "posterior",
     "sample",
     "semi_markov",
