@@ -7,6 +7,7 @@ from importlib.metadata import version as _version
 
 from hmm_core import backends as backends
 from hmm_core import online as online
+from hmm_core import semi_markov as semi_markov
 from hmm_core._dispatch import NativeKernelsMissingWarning as NativeKernelsMissingWarning
 from hmm_core._headers import get_cmake_dir as get_cmake_dir
 from hmm_core._headers import get_include as get_include
@@ -58,6 +59,7 @@ __all__ = [
     "online",
     "posterior",
     "sample",
+    "semi_markov",
     "skip",
     "stack_graphs",
     "viterbi",

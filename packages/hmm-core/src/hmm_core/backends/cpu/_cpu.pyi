@@ -79,6 +79,55 @@ def sample(model: Model, threads: int, samples: int, uniform: int, states: int, 
 def entropy(model: Model, threads: int, result: int, /) -> None: ...
 
 # semi_markov
+def semi_markov_log_likelihood(
+    model: Model,
+    longest: int,
+    kinds: int,
+    log_duration: int,
+    duration_stride: int,
+    threads: int,
+    log_likelihood: int,
+    /,
+) -> None: ...
+def semi_markov_posterior(
+    model: Model,
+    longest: int,
+    kinds: int,
+    log_duration: int,
+    duration_stride: int,
+    threads: int,
+    log_likelihood: int,
+    state: int,
+    initial: int,
+    transition: int,
+    duration: int,
+    final: int,
+    /,
+) -> None: ...
+def semi_markov_viterbi(
+    model: Model,
+    longest: int,
+    kinds: int,
+    log_duration: int,
+    duration_stride: int,
+    threads: int,
+    states: int,
+    durations: int,
+    /,
+) -> None: ...
+def semi_markov_sample(
+    model: Model,
+    longest: int,
+    kinds: int,
+    log_duration: int,
+    duration_stride: int,
+    threads: int,
+    samples: int,
+    uniform: int,
+    states: int,
+    durations: int,
+    /,
+) -> None: ...
 
 # online
 class OnlineFilter:
