@@ -26,8 +26,8 @@ def native() -> None:
 
 
 @pytest.fixture(params=["reference", "cpu"])
-def sparse_backend(request: pytest.FixtureRequest) -> Any:
-    """Every backend that takes Sparse transitions."""
+def any_backend(request: pytest.FixtureRequest) -> Any:
+    """Every backend."""
     if request.param == "cpu":
         request.getfixturevalue("native")
     return request.param

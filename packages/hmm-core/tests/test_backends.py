@@ -17,14 +17,24 @@ from hmm_core import (
     NativeKernelsMissingWarning,
     _dispatch,
     backends,
+    backward,
+    expected_transitions,
     forward,
+    log_likelihood,
     posterior,
+    testing,
     viterbi,
 )
-from hmm_core._validate import canonical
 from hmm_core.testing import random_hmm
 
-KERNELS = ["viterbi"]
+OPS: dict[str, Callable[..., Any]] = {
+    "backward": backward,
+    "expected_transitions": expected_transitions,
+    "forward": forward,
+    "log_likelihood": log_likelihood,
+    "posterior": posterior,
+    "viterbi": viterbi,
+}
 
 
 @pytest.fixture
@@ -41,7 +51,7 @@ def test_kernels_are_there_when_they_are_required(native: None) -> None:
 
 
 @pytest.mark.usefixtures("native")
-@pytest.mark.parametrize("op", KERNELS)
+@pytest.mark.parametrize("op", OPS)
 def test_a_kernel_has_the_signature_of_the_reference(op: str) -> None:
     reference = getattr(importlib.import_module(f"hmm_core.backends.reference.{op}"), op)
     kernel = getattr(importlib.import_module(f"hmm_core.backends.cpu.{op}"), op)
@@ -49,53 +59,44 @@ def test_a_kernel_has_the_signature_of_the_reference(op: str) -> None:
 
 
 @pytest.mark.usefixtures("native")
-def test_auto_uses_the_kernel_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    cpu = importlib.import_module("hmm_core.backends.cpu.viterbi")
-    calls = []
-    original = cpu.viterbi
-
-    def counted(*arguments: torch.Tensor) -> torch.Tensor:
-        calls.append(arguments)
-        result = original(*arguments)
-        assert isinstance(result, torch.Tensor)
-        return result
-
-    monkeypatch.setattr(cpu, "viterbi", counted)
-    random_hmm(sparse=True).apply(viterbi)
-    assert len(calls) == 1
-    random_hmm(sparse=False).apply(viterbi)
-    random_hmm(sparse=True).apply(viterbi, backend="reference")
-    assert len(calls) == 1
-
-
-@pytest.mark.usefixtures("native")
-@pytest.mark.parametrize(
-    ("op", "sparse", "reason"),
-    [
-        (
-            viterbi,
-            False,
-            "has a viterbi kernel for Sparse transitions only; log_transition is a dense Tensor",
-        ),
-        (forward, True, "has no kernel for forward; it has one for viterbi"),
-        (posterior, True, "has no kernel for posterior; it has one for viterbi"),
-    ],
-)
-def test_an_explicit_backend_that_cannot_run_says_why(
-    op: Callable[..., Any], sparse: bool, reason: str
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize(("name", "op"), OPS.items())
+def test_auto_uses_the_kernel(
+    name: str, op: Callable[..., Any], sparse: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(BackendUnavailableError) as caught:
-        random_hmm(sparse=sparse).apply(op, backend="cpu")
-    assert str(caught.value) == f'backend="cpu" {reason}'
+    module = importlib.import_module(f"hmm_core.backends.cpu.{name}")
+    calls = []
+    original = getattr(module, name)
+
+    def counted(*arguments: Any) -> object:
+        calls.append(arguments)
+        return original(*arguments)
+
+    monkeypatch.setattr(module, name, counted)
+    hmm = random_hmm(sparse=sparse)
+    hmm.apply(op)
+    assert len(calls) == 1
+    hmm.apply(op, backend="cpu")
+    assert len(calls) == 2
+    hmm.apply(op, backend="reference")
+    assert len(calls) == 2
 
 
 def test_kernels_take_cpu_tensors_only() -> None:
     # Tensors on the meta device hold no values, so the choice is asked for directly.
-    hmm = random_hmm(sparse=True)
-    problem = canonical(*hmm)
-    elsewhere = problem._replace(log_emission=problem.log_emission.to("meta"))
-    with pytest.raises(BackendUnavailableError, match="needs CPU tensors; log_emission is on meta"):
-        _dispatch.resolve("viterbi", "cpu", elsewhere)
+    with pytest.raises(BackendUnavailableError, match="needs CPU tensors; these are on meta"):
+        _dispatch.resolve("cpu", torch.device("meta"))
+    assert _dispatch.resolve("auto", torch.device("meta")) == "reference"
+
+
+@pytest.mark.usefixtures("native")
+@pytest.mark.parametrize("op", OPS.values())
+def test_an_explicit_kernel_refuses_function_transforms(op: Callable[..., Any]) -> None:
+    hmm = random_hmm()
+    with pytest.raises(BackendUnavailableError, match="cannot run under torch\\.func"):
+        torch.func.vmap(lambda x: hmm._replace(log_emission=x).apply(op, backend="cpu"))(
+            hmm.log_emission[None]
+        )
 
 
 @pytest.mark.usefixtures("without_kernels")
@@ -105,6 +106,7 @@ def test_without_kernels_auto_warns_once_and_says_how_to_get_them() -> None:
     with pytest.warns(NativeKernelsMissingWarning, match=r"install a C\+\+17 compiler") as caught:
         first = hmm.apply(viterbi)
     assert len(caught) == 1
+    assert caught[0].filename == testing.__file__  # the caller of the operation
     # Warnings are errors here: the second call does not warn.
     second = hmm.apply(viterbi)
     random_hmm().apply(forward)

@@ -24,9 +24,11 @@ from hmm_core.testing import Arguments, assert_coherent, random_hmm
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("impossible", [0.0, 0.5, 0.95])
-def test_identities_hold(form: dict[str, Any], dtype: torch.dtype, impossible: float) -> None:
+def test_identities_hold(
+    form: dict[str, Any], dtype: torch.dtype, impossible: float, any_backend: Any
+) -> None:
     hmm = random_hmm(4, 9, 5, dtype=dtype, impossible=impossible, seed=3, **form)
-    assert_coherent(hmm)
+    assert_coherent(hmm, backend=any_backend)
 
 
 @settings(max_examples=25, deadline=None)

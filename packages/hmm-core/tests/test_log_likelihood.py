@@ -1,5 +1,6 @@
 """Differentiation of the log-likelihood: first, second, forward mode, transforms, compilation, export."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+import hmm_core
 from hmm_core import Sparse, backward, expected_transitions, forward, log_likelihood, posterior, viterbi
 from hmm_core._validate import canonical
 from hmm_core.testing import Arguments, random_hmm
@@ -20,13 +22,13 @@ def _leaves(hmm: Arguments) -> list[Tensor]:
     return [x.clone().requires_grad_() for x in (hmm.log_initial, weight, hmm.log_emission, hmm.log_final)]
 
 
-def _function(hmm: Arguments, op: Callable[..., Any]) -> Callable[..., Any]:
+def _function(hmm: Arguments, op: Callable[..., Any], **options: Any) -> Callable[..., Any]:
     def function(initial: Tensor, weight: Tensor, emission: Tensor, final: Tensor) -> object:
         transition = hmm.log_transition
         moved = Sparse(transition.predecessors, weight) if isinstance(transition, Sparse) else weight
         return hmm._replace(
             log_initial=initial, log_transition=moved, log_emission=emission, log_final=final
-        ).apply(op)
+        ).apply(op, **options)
 
     return function
 
@@ -44,9 +46,12 @@ def _possible(form: dict[str, Any]) -> Arguments:
     return hmm
 
 
-def test_first_and_second_derivatives_are_those_of_finite_differences(form: dict[str, Any]) -> None:
+@pytest.mark.parametrize("options", [{}, {"checkpoint": True}, {"backend": "reference"}], ids=str)
+def test_first_and_second_derivatives_are_those_of_finite_differences(
+    form: dict[str, Any], options: dict[str, Any]
+) -> None:
     hmm = _possible(form)
-    function = _function(hmm, log_likelihood)
+    function = _function(hmm, log_likelihood, **options)
     assert torch.autograd.gradcheck(function, _leaves(hmm))
     assert torch.autograd.gradgradcheck(function, _leaves(hmm))
 
@@ -191,13 +196,19 @@ def test_the_registered_operations_pass_opcheck(sparse: bool) -> None:
         log_emission=problem.log_emission.clone().requires_grad_(),
         log_final=problem.log_final.clone().requires_grad_(),
     )
-    torch.library.opcheck(torch.ops.hmm_core.log_likelihood.default, tuple(problem))
-    message = torch.ops.hmm_core.log_likelihood.default(*problem)[1]
-    gradient = torch.ones(2, dtype=torch.float64, requires_grad=True)
-    torch.library.opcheck(
-        torch.ops.hmm_core.log_likelihood_backward.default, (gradient, message.detach(), *problem)
-    )
-    torch.library.opcheck(torch.ops.hmm_core.viterbi.default, (*problem.detach(), "reference"))
+    backends = ["reference", *(["cpu"] if hmm_core.HAVE_NATIVE else [])]
+    for backend, keep in itertools.product(backends, (False, True)):
+        arguments = (*problem, backend, keep)
+        torch.library.opcheck(torch.ops.hmm_core.log_likelihood.default, arguments)
+        kept = [x.detach() for x in torch.ops.hmm_core.log_likelihood.default(*arguments)[1:]]
+        gradient = torch.ones(2, dtype=torch.float64, requires_grad=True)
+        torch.library.opcheck(
+            torch.ops.hmm_core.log_likelihood_backward.default, (gradient, *kept, *problem, backend, keep)
+        )
+    for backend in backends:
+        for name in ("forward", "backward", "posterior", "expected_transitions"):
+            torch.library.opcheck(getattr(torch.ops.hmm_core, name).default, (*problem, backend))
+        torch.library.opcheck(torch.ops.hmm_core.viterbi.default, (*problem.detach(), backend))
 
 
 class _Model(torch.nn.Module):

@@ -249,7 +249,7 @@ def assert_coherent(
     arguments : Arguments
         Any problem.
     backend : {"auto", "reference", "cpu"}
-        Passed to the operations that have the named kernel; the others use the reference.
+        Passed to every operation.
     rtol, atol : float, optional
         Tolerances of the comparisons; a few roundings a frame if omitted.
 
@@ -278,8 +278,11 @@ def assert_coherent(
 
     frames = torch.full((B,), T) if arguments.lengths is None else arguments.lengths
     valid = torch.arange(T) < frames[:, None]
-    forwards, backwards = arguments.apply(forward), arguments.apply(backward)
-    total = arguments.apply(log_likelihood)
+    forwards, backwards = (
+        arguments.apply(forward, backend=backend),
+        arguments.apply(backward, backend=backend),
+    )
+    total = arguments.apply(log_likelihood, backend=backend)
     possible = total > -torch.inf
     both = (forwards.log_alpha + backwards).logsumexp(2)
     close(
@@ -287,13 +290,13 @@ def assert_coherent(
     )
     close(forwards.log_likelihood, total, "forward ends in the log-likelihood")
 
-    states = arguments.apply(posterior)
+    states = arguments.apply(posterior, backend=backend)
     close(states.state.sum(2), (valid & possible[:, None]).double(), "posteriors sum to one")
     close(states.log_likelihood, total, "posterior returns the log-likelihood")
-    counts = arguments.apply(expected_transitions)
+    counts = arguments.apply(expected_transitions, backend=backend)
     steps = torch.where(possible, (frames - 1).clamp(min=0), 0)
     close(counts.flatten(1).sum(1), steps, "expected transitions sum to the steps")
-    _assert_gradients(arguments, states.state, counts, close)
+    _assert_gradients(arguments, states.state, counts, close, backend)
 
     path = arguments.apply(viterbi, backend=backend)
     assert (path.states[~valid] == -1).all(), "padded frames of a path hold -1"
@@ -306,13 +309,21 @@ def assert_coherent(
 
     for b in range(B):
         alone = _sequence(arguments, b)
-        close(alone.apply(log_likelihood)[0], total[b], "a sequence alone has the same likelihood")
-        close(alone.apply(posterior).state[0], states.state[b], "a sequence alone has the same posteriors")
+        close(
+            alone.apply(log_likelihood, backend=backend)[0],
+            total[b],
+            "a sequence alone has the same likelihood",
+        )
+        close(
+            alone.apply(posterior, backend=backend).state[0],
+            states.state[b],
+            "a sequence alone has the same posteriors",
+        )
         same = alone.apply(viterbi, backend=backend).states[0] == path.states[b]
         assert same.all(), "a sequence alone has the same path"
     poison = arguments.log_emission.masked_fill(~valid[:, :, None], torch.nan)
     poisoned = arguments._replace(log_emission=poison)
-    close(poisoned.apply(posterior).state, states.state, "padding makes no difference")
+    close(poisoned.apply(posterior, backend=backend).state, states.state, "padding makes no difference")
     assert (poisoned.apply(viterbi, backend=backend).states == path.states).all(), (
         "padding makes no difference"
     )
@@ -335,7 +346,11 @@ def _detached(arguments: Arguments) -> Arguments:
 
 
 def _assert_gradients(
-    arguments: Arguments, state: Tensor, counts: Tensor, close: Callable[[Tensor, Tensor, str], None]
+    arguments: Arguments,
+    state: Tensor,
+    counts: Tensor,
+    close: Callable[[Tensor, Tensor, str], None],
+    backend: Backend,
 ) -> None:
     """Posteriors and expected transitions are gradients of the log-likelihood."""
     emission = arguments.log_emission.clone().requires_grad_()
@@ -343,7 +358,8 @@ def _assert_gradients(
     weight = transition.log_weight if isinstance(transition, Sparse) else transition
     weight = weight.clone().requires_grad_()
     moved = Sparse(transition.predecessors, weight) if isinstance(transition, Sparse) else weight
-    total = arguments._replace(log_emission=emission, log_transition=moved).apply(log_likelihood).sum()
+    moved_arguments = arguments._replace(log_emission=emission, log_transition=moved)
+    total = moved_arguments.apply(log_likelihood, backend=backend).sum()
     by_emission, by_weight = torch.autograd.grad(total, (emission, weight))
     if arguments.emission_index is not None:
         index = arguments.emission_index.expand(state.shape[0], -1)[:, None].expand_as(state)

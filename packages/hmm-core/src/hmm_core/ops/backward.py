@@ -1,10 +1,12 @@
 """Backward messages."""
 
+from typing import cast
+
 from torch import Tensor
 
-from hmm_core._dispatch import Backend, resolve
-from hmm_core._validate import canonical
+from hmm_core._dispatch import Backend
 from hmm_core.backends.reference.backward import backward as reference_backward
+from hmm_core.ops._library import prepare, register_recorded
 from hmm_core.transitions import Sparse
 
 
@@ -77,7 +79,18 @@ def backward(
     tensor([[[0.5000, 0.5000],
              [1.0000, 1.0000]]])
     """
-    problem = canonical(log_initial, log_transition, log_emission, lengths, log_final, emission_index)
-    resolve("backward", backend, problem)
-    message, offset = reference_backward(*problem)
-    return (message.double() + offset[..., None]).to(message.dtype)
+    problem, chosen = prepare(
+        "backward", backend, log_initial, log_transition, log_emission, lengths, log_final, emission_index
+    )
+    if chosen == "reference":
+        return reference_backward(*problem)
+    return cast(Tensor, _backward_op(*problem, chosen))
+
+
+def _fake(*arguments: Tensor) -> Tensor:
+    """Shape of the messages."""
+    B, T, _ = arguments[3].shape
+    return arguments[3].new_empty((B, T, arguments[0].shape[1]))
+
+
+_backward_op = register_recorded("backward", "Tensor", _fake)

@@ -1,12 +1,14 @@
 """Expected uses of each arc."""
 
+from typing import cast
+
 from torch import Tensor
 
-from hmm_core._dispatch import Backend, resolve
-from hmm_core._validate import canonical
+from hmm_core._dispatch import Backend
 from hmm_core.backends.reference.expected_transitions import (
     expected_transitions as reference_expected_transitions,
 )
+from hmm_core.ops._library import prepare, register_recorded
 from hmm_core.transitions import Sparse
 
 
@@ -64,8 +66,8 @@ def expected_transitions(
     Notes
     -----
     O(B T A) time for A arcs and O(B (T K + A)) memory; counts add up in float64. Over all arcs and steps
-    the counts of a possible sequence sum to its length minus one. Differentiable through the recorded
-    recursion.
+    the counts of a possible sequence sum to its length minus one. The derivative runs the torch
+    definition again and records it.
 
     References
     ----------
@@ -81,8 +83,27 @@ def expected_transitions(
     tensor([[[0.1800, 0.7200],
              [0.0200, 0.0800]]])
     """
-    problem = canonical(log_initial, log_transition, log_emission, lengths, log_final, emission_index)
-    resolve("expected_transitions", backend, problem)
+    problem, chosen = prepare(
+        "expected_transitions",
+        backend,
+        log_initial,
+        log_transition,
+        log_emission,
+        lengths,
+        log_final,
+        emission_index,
+    )
+    if chosen == "reference":
+        counts = reference_expected_transitions(*problem)
+    else:
+        counts = cast(Tensor, _expected_transitions_op(*problem, chosen))
     weight = log_transition.log_weight if isinstance(log_transition, Sparse) else log_transition
-    counts = reference_expected_transitions(*problem)
     return counts if weight.ndim == 4 else counts.squeeze(1)
+
+
+def _fake(*arguments: Tensor) -> Tensor:
+    """Shape of the counts."""
+    return arguments[3].new_empty((arguments[3].shape[0], *arguments[2].shape[1:]))
+
+
+_expected_transitions_op = register_recorded("expected_transitions", "Tensor", _fake)

@@ -1,11 +1,13 @@
 """Forward messages."""
 
+from typing import cast
+
 from torch import Tensor
 
-from hmm_core._dispatch import Backend, resolve
+from hmm_core._dispatch import Backend
 from hmm_core._results import ForwardResult
-from hmm_core._validate import canonical
 from hmm_core.backends.reference.forward import forward as reference_forward
+from hmm_core.ops._library import prepare, register_recorded
 from hmm_core.transitions import Sparse
 
 
@@ -64,8 +66,8 @@ def forward(
     -----
     O(B T A) time for A arcs, O(B T K) memory. The messages of each frame are computed relative to their
     maximum, the maxima add up in float64, and the sum is rounded once: ``log_alpha`` of a long sequence is as
-    exact as its dtype can hold it. Differentiable any number of times, with gradient 0 at ``-inf``, through
-    the recorded recursion; :func:`log_likelihood` has the cheaper gradient.
+    exact as its dtype can hold it. Differentiable any number of times, with gradient 0 at ``-inf``: the
+    derivative runs the torch definition again and records it; :func:`log_likelihood` has the cheaper one.
 
     References
     ----------
@@ -84,8 +86,18 @@ def forward(
     >>> result.log_likelihood.exp()
     tensor([0.2500])
     """
-    problem = canonical(log_initial, log_transition, log_emission, lengths, log_final, emission_index)
-    resolve("forward", backend, problem)
-    message, offset, log_likelihood = reference_forward(*problem)
-    log_alpha = (message.double() + offset[..., None]).to(message.dtype)
-    return ForwardResult(log_alpha, log_likelihood)
+    problem, chosen = prepare(
+        "forward", backend, log_initial, log_transition, log_emission, lengths, log_final, emission_index
+    )
+    if chosen == "reference":
+        return ForwardResult(*reference_forward(*problem))
+    return ForwardResult(*cast(tuple[Tensor, Tensor], _forward_op(*problem, chosen)))
+
+
+def _fake(*arguments: Tensor) -> tuple[Tensor, Tensor]:
+    """Shapes of the messages and the log-likelihood."""
+    B, T, _ = arguments[3].shape
+    return arguments[3].new_empty((B, T, arguments[0].shape[1])), arguments[3].new_empty(B)
+
+
+_forward_op = register_recorded("forward", "(Tensor log_alpha, Tensor log_likelihood)", _fake)

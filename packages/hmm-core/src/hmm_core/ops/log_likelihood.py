@@ -1,15 +1,23 @@
 """Log-likelihood with a cheap gradient."""
 
+import sys
 from typing import cast
 
 import torch
 from torch import Tensor
 
-from hmm_core._dispatch import Backend, resolve
-from hmm_core._validate import canonical
+from hmm_core._dispatch import Backend
+from hmm_core.backends.reference.log_likelihood import exponent_dtype
 from hmm_core.backends.reference.log_likelihood import log_likelihood as reference_log_likelihood
-from hmm_core.backends.reference.log_likelihood import log_likelihood_backward
-from hmm_core.ops._library import PROBLEM_SCHEMA, Context, needs_reference, register
+from hmm_core.ops._library import (
+    DIFFERENTIABLE,
+    PROBLEM_SCHEMA,
+    Context,
+    implementation,
+    needs_reference,
+    prepare,
+    register,
+)
 from hmm_core.transitions import Sparse
 
 
@@ -21,6 +29,7 @@ def log_likelihood(
     *,
     log_final: Tensor | None = None,
     emission_index: Tensor | None = None,
+    checkpoint: bool = False,
     backend: Backend = "auto",
 ) -> Tensor:
     r"""Log-likelihood of each sequence.
@@ -43,6 +52,9 @@ def log_likelihood(
         Log weight of ending in each state, ``-inf`` where a sequence cannot end. 0 if omitted.
     emission_index : Tensor of int64, shape (K,) or (B, K), optional
         Density that each state reads, 0..P-1. State k reads density k if omitted.
+    checkpoint : bool, default False
+        Whether the gradient computes the forward messages again instead of keeping all of them: O(sqrt(T) K)
+        memory a sequence in work instead of O(B T K), for about one more forward recursion of time.
     backend : {"auto", "reference", "cpu"}
         Where to compute: the fastest that can, the plain torch definition, or the C++ kernels.
 
@@ -62,11 +74,11 @@ def log_likelihood(
 
     Notes
     -----
-    O(B T A) time for A arcs. The gradient is one backward recursion over the stored forward messages,
-    O(B T K) memory: posteriors for ``log_emission``, ``log_initial`` and ``log_final``, expected counts for
-    the transitions; 0 where the result is ``-inf``. It can be differentiated again, and torch.func
-    transforms, forward-mode differentiation, autocast, ``torch.compile(fullgraph=True)`` and
-    ``torch.export`` work.
+    O(B T A) time for A arcs; O(K) memory a sequence in work where no gradient is wanted. The gradient is one
+    backward recursion over the stored forward messages, O(B T K) memory: posteriors for ``log_emission``,
+    ``log_initial`` and ``log_final``, expected counts for the transitions; 0 where the result is ``-inf``. It
+    can be differentiated again, and torch.func transforms, forward-mode differentiation, autocast,
+    ``torch.compile(fullgraph=True)`` and ``torch.export`` work.
 
     References
     ----------
@@ -85,40 +97,90 @@ def log_likelihood(
     tensor([[[0.9000, 0.1000],
              [0.2000, 0.8000]]])
     """
-    problem = canonical(log_initial, log_transition, log_emission, lengths, log_final, emission_index)
-    resolve("log_likelihood", backend, problem)
-    if needs_reference():
-        return reference_log_likelihood(*problem)[0]
-    total, _ = cast(tuple[Tensor, Tensor], _log_likelihood_op(*problem))
+    problem, chosen = prepare(
+        "log_likelihood",
+        backend,
+        log_initial,
+        log_transition,
+        log_emission,
+        lengths,
+        log_final,
+        emission_index,
+    )
+    if chosen == "reference" and needs_reference():
+        return reference_log_likelihood(*problem, keep=False)[0]
+    keep = not checkpoint and problem.requires_grad()
+    if torch.compiler.is_compiling():
+        total = cast(tuple[Tensor, ...], _log_likelihood_op(*problem, chosen, keep))[0]
+    elif problem.requires_grad():
+        total = cast(Tensor, _LogLikelihood.apply(*problem, chosen, keep))  # type: ignore[no-untyped-call]  # torch does not annotate it
+    else:
+        total = cast(tuple[Tensor, ...], _compute(*problem, chosen, keep=False))[0]
     return total
 
 
-# Positions of log_initial, log_weight, log_emission and log_final among the canonical arguments.
-_DIFFERENTIABLE = (0, 2, 3, 5)
+def _compute(*arguments: object, keep: bool) -> object:
+    """Run the chosen backend."""
+    *problem, backend = arguments
+    return implementation("log_likelihood", cast(str, backend))(*problem, keep)
 
 
-def _save(ctx: Context, inputs: tuple[Tensor | None, ...], output: tuple[Tensor, Tensor]) -> None:
-    """Keep the arguments and the messages for the derivative."""
-    ctx.save_for_backward(output[1], *inputs)
-    ctx.mark_non_differentiable(output[1])
-    ctx.set_materialize_grads(False)
+def _compute_backward(*arguments: object) -> object:
+    """Run the chosen backend."""
+    *rest, backend, count = arguments
+    module = implementation("log_likelihood", cast(str, backend)).__module__
+    return sys.modules[module].log_likelihood_backward(*rest, count)
 
 
-def _differentiate(ctx: Context, gradient: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+def _differentiate(ctx: Context, gradient: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
     """Differentiate by the canonical arguments."""
-    results: list[Tensor | None] = [None] * 7
+    results: list[Tensor | None] = [None] * 9
     if gradient is not None:
-        gradients = _derivative_op(gradient, *ctx.saved_tensors)
-        for position, value in zip(_DIFFERENTIABLE, cast(tuple[Tensor, ...], gradients), strict=True):
-            results[position] = value
+        (backend,) = ctx.options
+        count = ctx.needs_input_grad[2]
+        gradients = cast(tuple[Tensor, ...], _derivative_op(gradient, *ctx.saved_tensors, backend, count))
+        for position, value in zip(DIFFERENTIABLE, gradients, strict=True):
+            if ctx.needs_input_grad[position]:
+                results[position] = value
     return tuple(results)
 
 
-def _save_backward(ctx: Context, inputs: tuple[Tensor | None, ...], output: tuple[Tensor, ...]) -> None:
+class _LogLikelihood(torch.autograd.Function):
+    """The operation outside of compiled graphs, where the registered one costs three times the overhead."""
+
+    @staticmethod
+    def forward(ctx: Context, *arguments: object) -> Tensor:  # type: ignore[override]  # torch leaves the arguments open
+        """Compute, and keep the arguments and the messages."""
+        *problem, backend, keep = arguments
+        total, mantissa, exponent = cast(
+            tuple[Tensor, Tensor, Tensor], _compute(*problem, backend, keep=cast(bool, keep))
+        )
+        ctx.save_for_backward(mantissa, exponent, *cast(list[Tensor | None], problem))
+        ctx.options = (backend,)
+        ctx.set_materialize_grads(False)
+        return total
+
+    @staticmethod
+    def backward(ctx: Context, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # the same
+        """Differentiate by the canonical arguments."""
+        return _differentiate(ctx, *gradients)  # type: ignore[arg-type]  # there is one
+
+
+def _save(ctx: Context, inputs: tuple[object, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    """Keep the arguments and the messages for the derivative."""
+    *problem, backend, _ = inputs
+    ctx.save_for_backward(*output[1:], *cast(list[Tensor | None], problem))
+    ctx.options = (backend,)
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)
+
+
+def _save_backward(ctx: Context, inputs: tuple[object, ...], output: tuple[Tensor, ...]) -> None:
     """Keep everything but the messages, which the second derivative computes again."""
     del output
-    gradient, _, *problem = inputs
+    gradient, _, _, *problem = cast(tuple[Tensor | None, ...], inputs[:-2])
     ctx.save_for_backward(gradient, *problem)
+    ctx.options = (inputs[-1],)
     ctx.set_materialize_grads(False)
 
 
@@ -130,16 +192,21 @@ def _differentiate_backward(ctx: Context, *outer: Tensor | None) -> tuple[Tensor
         # Views: the derivatives stop here, and their own graph, if any, continues to the caller's tensors.
         gradient = gradient.view_as(gradient)
         inputs = []
-        for position in _DIFFERENTIABLE:
+        for position in DIFFERENTIABLE:
             problem[position] = problem[position].view_as(problem[position])
             inputs.append(problem[position])
         leaves = [
             tensor if tensor.requires_grad else tensor.requires_grad_() for tensor in (gradient, *inputs)
         ]
-        total = reference_log_likelihood(*problem)[0]
+        total = reference_log_likelihood(*problem, keep=False)[0]
         inner = torch.autograd.grad(total, inputs, gradient, create_graph=True)
-        pairs = [(value, factor) for value, factor in zip(inner, outer, strict=True) if factor is not None]
-        results: list[Tensor | None] = [None] * 9
+        (count,) = ctx.options
+        pairs = [
+            (value, factor)
+            for position, value, factor in zip(DIFFERENTIABLE, inner, outer, strict=True)
+            if factor is not None and (count or position != 2)
+        ]
+        results: list[Tensor | None] = [None] * 12
         second = torch.autograd.grad(
             [value for value, _ in pairs],
             leaves,
@@ -148,35 +215,45 @@ def _differentiate_backward(ctx: Context, *outer: Tensor | None) -> tuple[Tensor
             allow_unused=True,
         )
     results[0] = second[0]
-    for position, value in zip(_DIFFERENTIABLE, second[1:], strict=True):
-        results[position + 2] = value
+    for position, value in zip(DIFFERENTIABLE, second[1:], strict=True):
+        results[position + 3] = value
     return tuple(results)
 
 
-def _fake(*problem: Tensor) -> tuple[Tensor, Tensor]:
-    """Shapes of the log-likelihood and the messages."""
-    log_emission = problem[3]
+def _fake(*arguments: object) -> tuple[Tensor, Tensor, Tensor]:
+    """Shapes of the log-likelihood and of what is kept."""
+    log_initial, log_emission = cast(Tensor, arguments[0]), cast(Tensor, arguments[3])
+    backend, keep = arguments[7:]
     B, T, _ = log_emission.shape
-    return log_emission.new_empty(B), log_emission.new_empty((B, T, problem[0].shape[1]))
+    K = log_initial.shape[1]
+    mantissa = log_emission.new_empty((B, T if keep else 0, K))
+    shape = (B, T if keep and backend != "reference" else 0, K)
+    return log_emission.new_empty(B), mantissa, log_emission.new_empty(shape, dtype=exponent_dtype(mantissa))
 
 
-def _fake_backward(_gradient: Tensor, _message: Tensor, *problem: Tensor) -> tuple[Tensor, ...]:
+def _fake_backward(*arguments: object) -> tuple[Tensor, ...]:
     """Shapes of the derivatives."""
-    return tuple(problem[position].new_empty(problem[position].shape) for position in _DIFFERENTIABLE)
+    problem, count = cast(tuple[Tensor, ...], arguments[3:10]), arguments[-1]
+    return tuple(
+        problem[position].new_empty(problem[position].shape if count or position != 2 else (0,))
+        for position in DIFFERENTIABLE
+    )
 
 
 _derivative_op = register(
     "log_likelihood_backward",
-    f"(Tensor gradient, Tensor log_alpha, {PROBLEM_SCHEMA}) -> (Tensor, Tensor, Tensor, Tensor)",
-    log_likelihood_backward,
+    f"(Tensor gradient, Tensor mantissa, Tensor exponent, {PROBLEM_SCHEMA}, str backend, bool count) "
+    "-> (Tensor, Tensor, Tensor, Tensor)",
+    _compute_backward,
     _fake_backward,
     save=_save_backward,
     differentiate=_differentiate_backward,
 )
 _log_likelihood_op = register(
     "log_likelihood",
-    f"({PROBLEM_SCHEMA}) -> (Tensor log_likelihood, Tensor log_alpha)",
-    reference_log_likelihood,
+    f"({PROBLEM_SCHEMA}, str backend, bool keep) "
+    "-> (Tensor log_likelihood, Tensor mantissa, Tensor exponent)",
+    lambda *arguments: _compute(*arguments[:-1], keep=cast(bool, arguments[-1])),
     _fake,
     save=_save,
     differentiate=_differentiate,

@@ -1,11 +1,13 @@
 """State posteriors."""
 
+from typing import cast
+
 from torch import Tensor
 
-from hmm_core._dispatch import Backend, resolve
+from hmm_core._dispatch import Backend
 from hmm_core._results import Posterior
-from hmm_core._validate import canonical
 from hmm_core.backends.reference.posterior import posterior as reference_posterior
+from hmm_core.ops._library import prepare, register_recorded
 from hmm_core.transitions import Sparse
 
 
@@ -61,8 +63,8 @@ def posterior(
     -----
     O(B T A) time for A arcs, O(B T K) memory. The messages are relative to the maximum of their frame, so
     that posteriors do not lose precision with the length of the sequence. The gradient of
-    :func:`log_likelihood` by ``log_emission`` is the same quantity. Differentiable through the recorded
-    recursion.
+    :func:`log_likelihood` by ``log_emission`` is the same quantity. The derivative runs the torch
+    definition again and records it.
 
     References
     ----------
@@ -78,6 +80,18 @@ def posterior(
     tensor([[[0.9000, 0.1000],
              [0.2000, 0.8000]]])
     """
-    problem = canonical(log_initial, log_transition, log_emission, lengths, log_final, emission_index)
-    resolve("posterior", backend, problem)
-    return Posterior(*reference_posterior(*problem))
+    problem, chosen = prepare(
+        "posterior", backend, log_initial, log_transition, log_emission, lengths, log_final, emission_index
+    )
+    if chosen == "reference":
+        return Posterior(*reference_posterior(*problem))
+    return Posterior(*cast(tuple[Tensor, Tensor], _posterior_op(*problem, chosen)))
+
+
+def _fake(*arguments: Tensor) -> tuple[Tensor, Tensor]:
+    """Shapes of the probabilities and the log-likelihood."""
+    B, T, _ = arguments[3].shape
+    return arguments[3].new_empty((B, T, arguments[0].shape[1])), arguments[3].new_empty(B)
+
+
+_posterior_op = register_recorded("posterior", "(Tensor state, Tensor log_likelihood)", _fake)

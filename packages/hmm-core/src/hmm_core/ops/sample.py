@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from hmm_core._dispatch import Backend, resolve
-from hmm_core._validate import canonical
+from hmm_core._dispatch import Backend
 from hmm_core.backends.reference.sample import sample as reference_sample
+from hmm_core.ops._library import prepare
 from hmm_core.transitions import Sparse
 
 
@@ -81,8 +81,10 @@ def sample(
     >>> bool((paths[:, 0, 0] == 0).float().mean() > 0.87)
     True
     """
-    problem = canonical(log_initial, log_transition, log_emission, lengths, log_final, emission_index)
-    resolve("sample", backend, problem)
+    problem, chosen = prepare(
+        "sample", backend, log_initial, log_transition, log_emission, lengths, log_final, emission_index
+    )
+    del chosen  # only the reference samples
     if num_samples is not None and num_samples < 0:
         raise ValueError(f"num_samples must be at least 0; got {num_samples}")
     with torch.no_grad():

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from hmm_core import backends
-from hmm_core._dispatch import Backend, resolve
+from hmm_core._dispatch import Backend
 from hmm_core._results import ViterbiPath
-from hmm_core._validate import Problem, canonical
+from hmm_core._validate import Problem
 from hmm_core.backends.reference.viterbi import viterbi as reference_viterbi
-from hmm_core.ops._library import PROBLEM_SCHEMA, needs_reference, register
+from hmm_core.ops._library import PROBLEM_SCHEMA, needs_reference, prepare, register
 from hmm_core.transitions import Sparse
 
 
@@ -86,8 +86,11 @@ def viterbi(
     >>> path.log_score.exp()
     tensor([0.2160])
     """
-    problem = canonical(log_initial, log_transition, log_emission, lengths, log_final, emission_index)
-    chosen = resolve("viterbi", backend, problem)
+    problem, chosen = prepare(
+        "viterbi", backend, log_initial, log_transition, log_emission, lengths, log_final, emission_index
+    )
+    if problem.predecessors is None:
+        chosen = "reference"
     constant = problem.detach()
     if needs_reference():
         states = reference_viterbi(*constant)

@@ -33,8 +33,46 @@ def use_target(name: str, /) -> bool: ...
 def viterbi(model: Model, threads: int, states: int, /) -> None: ...
 
 # dense
+def dense_forward(model: Model, threads: int, log_alpha: int, log_likelihood: int, /) -> None: ...
+def dense_backward(model: Model, threads: int, log_beta: int, /) -> None: ...
+def dense_log_likelihood(
+    model: Model, threads: int, log_likelihood: int, mantissa: int, exponent: int, /
+) -> None: ...
+def dense_posterior(model: Model, threads: int, state: int, log_likelihood: int, /) -> None: ...
+def dense_gradient(
+    model: Model,
+    threads: int,
+    upstream: int,
+    mantissa: int,
+    exponent: int,
+    d_initial: int,
+    d_weight: int,
+    d_emission: int,
+    d_final: int,
+    /,
+) -> None: ...
+def dense_expected_transitions(model: Model, threads: int, counts: int, /) -> None: ...
 
 # sparse
+def sparse_forward(model: Model, threads: int, log_alpha: int, log_likelihood: int, /) -> None: ...
+def sparse_backward(model: Model, threads: int, log_beta: int, /) -> None: ...
+def sparse_log_likelihood(
+    model: Model, threads: int, log_likelihood: int, mantissa: int, exponent: int, /
+) -> None: ...
+def sparse_posterior(model: Model, threads: int, state: int, log_likelihood: int, /) -> None: ...
+def sparse_gradient(
+    model: Model,
+    threads: int,
+    upstream: int,
+    mantissa: int,
+    exponent: int,
+    d_initial: int,
+    d_weight: int,
+    d_emission: int,
+    d_final: int,
+    /,
+) -> None: ...
+def sparse_expected_transitions(model: Model, threads: int, counts: int, /) -> None: ...
 
 # sampling
 

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from hmm_core._values import check_values
 from hmm_core.backends.cpu import _cpu
 
 
@@ -15,7 +16,7 @@ def describe(
     log_final: Tensor,
     emission_index: Tensor | None,
 ) -> tuple[_cpu.Model, tuple[Tensor | None, ...]]:
-    """Return addresses and sizes, and the contiguous tensors behind them, to be kept while they are used."""
+    """Check the values; return addresses and sizes, and the tensors behind them, to be kept in use."""
     B, T, P = log_emission.shape
     K = log_initial.shape[1]
     if log_weight.shape[1] == 0:  # one frame or none: there is no step, but the kernels expect a table
@@ -52,4 +53,6 @@ def describe(
         K if log_final.shape[0] > 1 else 0,
         K if emission_index is not None and emission_index.shape[0] > 1 else 0,
     )
+    if model.fault():
+        check_values(log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index)
     return model, (log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index)

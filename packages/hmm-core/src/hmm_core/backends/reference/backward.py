@@ -26,6 +26,22 @@ def backward(
     lengths: Tensor,
     log_final: Tensor,
     emission_index: Tensor | None,
+) -> Tensor:
+    """Backward messages (B, T, K)."""
+    message, offset = relative_backward(
+        log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index
+    )
+    return (message.double() + offset[..., None]).to(message.dtype)
+
+
+def relative_backward(
+    log_initial: Tensor,
+    predecessors: Tensor | None,
+    log_weight: Tensor,
+    log_emission: Tensor,
+    lengths: Tensor,
+    log_final: Tensor,
+    emission_index: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Relative messages (B, T, K) and their float64 offsets (B, T)."""
     B, T, _ = log_emission.shape

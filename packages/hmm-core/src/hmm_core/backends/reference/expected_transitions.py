@@ -12,8 +12,8 @@ from hmm_core.backends.reference._recursion import (
     stack_frames,
     valid_frames,
 )
-from hmm_core.backends.reference.backward import backward
-from hmm_core.backends.reference.forward import forward
+from hmm_core.backends.reference.backward import relative_backward
+from hmm_core.backends.reference.forward import relative_forward
 
 
 def expected_transitions(
@@ -27,7 +27,7 @@ def expected_transitions(
 ) -> Tensor:
     """Count expected uses: (B, T-1, K, R) where the weights vary in time, else all steps together."""
     problem = (log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index)
-    log_alpha, log_beta = forward(*problem)[0], backward(*problem)[0]
+    log_alpha, log_beta = relative_forward(*problem)[0], relative_backward(*problem)[0]
     return count_arcs(log_alpha, log_beta, predecessors, log_weight, log_emission, lengths, emission_index)
 
 

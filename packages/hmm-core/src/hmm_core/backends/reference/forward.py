@@ -28,6 +28,22 @@ def forward(
     lengths: Tensor,
     log_final: Tensor,
     emission_index: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Forward messages (B, T, K) and the log-likelihood (B,)."""
+    message, offset, log_likelihood = relative_forward(
+        log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index
+    )
+    return (message.double() + offset[..., None]).to(message.dtype), log_likelihood
+
+
+def relative_forward(
+    log_initial: Tensor,
+    predecessors: Tensor | None,
+    log_weight: Tensor,
+    log_emission: Tensor,
+    lengths: Tensor,
+    log_final: Tensor,
+    emission_index: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Relative messages (B, T, K), their float64 offsets (B, T), and the log-likelihood (B,)."""
     B, T, _ = log_emission.shape

@@ -1,11 +1,12 @@
 """Log-likelihood and its derivatives, which are posteriors: one backward recursion, O(T K) memory."""
 
+import torch
 from torch import Tensor
 
 from hmm_core.backends.reference._recursion import normalized_exp
-from hmm_core.backends.reference.backward import backward
+from hmm_core.backends.reference.backward import relative_backward
 from hmm_core.backends.reference.expected_transitions import count_arcs
-from hmm_core.backends.reference.forward import forward
+from hmm_core.backends.reference.forward import relative_forward
 
 
 def log_likelihood(
@@ -16,17 +17,28 @@ def log_likelihood(
     lengths: Tensor,
     log_final: Tensor,
     emission_index: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """Log-likelihood (B,), and the relative forward messages (B, T, K) for the derivative."""
-    message, _, total = forward(
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-likelihood (B,), and what a backend keeps of the forward pass for the derivative if ``keep``.
+
+    The reference keeps the relative messages (B, T, K); its last output is empty.
+    """
+    message, _, total = relative_forward(
         log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index
     )
-    return total, message
+    nothing = message.new_empty((message.shape[0], 0, message.shape[2]))
+    return total, message if keep else nothing, nothing.to(exponent_dtype(message))
+
+
+def exponent_dtype(like: Tensor) -> torch.dtype:
+    """Integers of the size of the numbers."""
+    return torch.int64 if like.dtype == torch.float64 else torch.int32
 
 
 def log_likelihood_backward(
     gradient: Tensor,
-    log_alpha: Tensor,
+    mantissa: Tensor,
+    exponent: Tensor,
     log_initial: Tensor,
     predecessors: Tensor | None,
     log_weight: Tensor,
@@ -34,11 +46,18 @@ def log_likelihood_backward(
     lengths: Tensor,
     log_final: Tensor,
     emission_index: Tensor | None,
+    count: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Differentiate ``gradient @ log_likelihood`` by log_initial, log_weight, log_emission and log_final."""
+    """Differentiate ``gradient @ log_likelihood`` by log_initial, log_weight, log_emission and log_final.
+
+    By log_weight only if ``count``; its derivative is empty otherwise.
+    ``mantissa`` and ``exponent`` are what log_likelihood kept, or empty.
+    """
+    del exponent  # only the kernels keep it
     problem = (log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index)
     B, T, _ = log_emission.shape
-    log_beta = backward(*problem)[0]
+    log_alpha = mantissa if mantissa.shape[1] == T else relative_forward(*problem)[0]
+    log_beta = relative_backward(*problem)[0]
     state = normalized_exp(log_alpha + log_beta, 2) * gradient[:, None, None]
     if T == 0:
         first = last = state.new_zeros((B, state.shape[2]))
@@ -50,6 +69,8 @@ def log_likelihood_backward(
     if emission_index is not None:
         index = emission_index[:, None].expand_as(state)
         emission = state.new_zeros(log_emission.shape).scatter_add(2, index, state)
+    if not count:
+        return _sum_to(first, log_initial), log_weight.new_empty(0), emission, _sum_to(last, log_final)
     arcs = count_arcs(log_alpha, log_beta, predecessors, log_weight, log_emission, lengths, emission_index)
     arcs = arcs * gradient[:, None, None, None]
     return (

@@ -3,8 +3,8 @@
 from torch import Tensor
 
 from hmm_core.backends.reference._recursion import normalized_exp
-from hmm_core.backends.reference.backward import backward
-from hmm_core.backends.reference.forward import forward
+from hmm_core.backends.reference.backward import relative_backward
+from hmm_core.backends.reference.forward import relative_forward
 
 
 def posterior(
@@ -18,6 +18,6 @@ def posterior(
 ) -> tuple[Tensor, Tensor]:
     """State probabilities (B, T, K) and the log-likelihood (B,)."""
     problem = (log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index)
-    log_alpha, _, log_likelihood = forward(*problem)
-    log_beta, _ = backward(*problem)
+    log_alpha, _, log_likelihood = relative_forward(*problem)
+    log_beta, _ = relative_backward(*problem)
     return normalized_exp(log_alpha + log_beta, 2), log_likelihood

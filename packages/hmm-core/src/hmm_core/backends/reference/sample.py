@@ -11,7 +11,7 @@ from hmm_core.backends.reference._recursion import (
     normalized_exp,
     valid_frames,
 )
-from hmm_core.backends.reference.forward import forward
+from hmm_core.backends.reference.forward import relative_forward
 
 
 def sample(
@@ -27,7 +27,7 @@ def sample(
 ) -> Tensor:
     """States (num_samples, B, T), -1 in padding and where no path exists."""
     B, T, _ = log_emission.shape
-    log_alpha, _, log_likelihood = forward(
+    log_alpha, _, log_likelihood = relative_forward(
         log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index
     )
     arcs = Arcs(predecessors, log_weight, B)

@@ -1,0 +1,27 @@
+"""Backward messages in C++: allocates them and calls the dense or the sparse kernels."""
+
+import torch
+from torch import Tensor
+
+from hmm_core.backends.cpu import _cpu
+from hmm_core.backends.cpu._model import describe
+
+
+def backward(
+    log_initial: Tensor,
+    predecessors: Tensor | None,
+    log_weight: Tensor,
+    log_emission: Tensor,
+    lengths: Tensor,
+    log_final: Tensor,
+    emission_index: Tensor | None,
+) -> Tensor:
+    """Backward messages (B, T, K)."""
+    model, _keep = describe(
+        log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index
+    )
+    B, T, _ = log_emission.shape
+    log_beta = log_emission.new_empty((B, T, log_initial.shape[1]))
+    kernel = _cpu.dense_backward if predecessors is None else _cpu.sparse_backward
+    kernel(model, torch.get_num_threads(), log_beta.data_ptr())
+    return log_beta

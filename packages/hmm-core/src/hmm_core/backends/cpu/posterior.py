@@ -1,0 +1,28 @@
+"""Posteriors in C++: allocates them and calls the dense or the sparse kernels."""
+
+import torch
+from torch import Tensor
+
+from hmm_core.backends.cpu import _cpu
+from hmm_core.backends.cpu._model import describe
+
+
+def posterior(
+    log_initial: Tensor,
+    predecessors: Tensor | None,
+    log_weight: Tensor,
+    log_emission: Tensor,
+    lengths: Tensor,
+    log_final: Tensor,
+    emission_index: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """State probabilities (B, T, K) and the log-likelihood (B,)."""
+    model, _keep = describe(
+        log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index
+    )
+    B, T, _ = log_emission.shape
+    state = log_emission.new_empty((B, T, log_initial.shape[1]))
+    total = log_emission.new_empty(B)
+    kernel = _cpu.dense_posterior if predecessors is None else _cpu.sparse_posterior
+    kernel(model, torch.get_num_threads(), state.data_ptr(), total.data_ptr())
+    return state, total
