@@ -1,0 +1,21 @@
+"""Costs of aligning frames with frames."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from hmm_core._validate import check_shape, floating, integer
+
+Metric = Literal["sqeuclidean", "euclidean", "cityblock", "cosine"]
+
+
+def pairwise_cost(
+    x: Tensor,
+    y: Tensor,
+    lengths_x: Tensor | None = None,
+    lengths_y: Tensor | None = None,
+    *,
+    metric: Metric = "euclidean",
+) -> Tensor:
+    raise NotImplementedError
