@@ -367,7 +367,9 @@ def _enumerate_sequence(
             transition[i, j] += weight
         for j, d in zip(path, true, strict=True):
             count[j, d - 1] += weight
-    return SegmentEnumeration(torch.tensor(total, dtype=torch.float64), *zeros, torch.tensor(best, dtype=torch.float64))
+    return SegmentEnumeration(
+        torch.tensor(total, dtype=torch.float64), *zeros, torch.tensor(best, dtype=torch.float64)
+    )
 
 
 def _compositions(n: int, longest: int) -> Iterator[tuple[int, ...]]:

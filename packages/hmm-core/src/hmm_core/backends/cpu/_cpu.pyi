@@ -161,3 +161,26 @@ class OnlineViterbi:
     def log_score(self) -> float: ...
 
 # warping
+class Warping:
+    def __init__(
+        self,
+        is_double: bool,
+        B: int,
+        N: int,
+        M: int,
+        cost: int,
+        lengths_x: int,
+        lengths_y: int,
+        begin: int,
+        end: int,
+        /,
+    ) -> None: ...
+
+def dtw(
+    pairs: Warping, pattern: int, threads: int, distance: int, path: int, path_length: int, /
+) -> None: ...
+def soft_dtw(pairs: Warping, gamma: float, threads: int, value: int, message: int, /) -> None: ...
+def soft_dtw_backward(
+    pairs: Warping, gamma: float, threads: int, factor: int, message: int, gradient: int, /
+) -> None: ...
+def soft_dtw_message_size(is_double: bool, N: int, M: int, /) -> int: ...
