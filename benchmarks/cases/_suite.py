@@ -23,7 +23,9 @@ from hmm_bench import (
 
 RESULTS = Path(__file__).parents[1] / "results"
 
-PYHSMM = Absent("pyhsmm", "0.1.7", "does not build: its setup.py needs the module future, and then an old NumPy")
+PYHSMM = Absent(
+    "pyhsmm", "0.1.7", "does not build: its setup.py needs the module future, and then an old NumPy"
+)
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,9 @@ def main() -> int:
             rows += latest
     if "--quick" not in sys.argv:
         write_results(RESULTS / "overhead.csv", rows, machine_card(dt.datetime.now(tz=dt.UTC).date()))
-    return int(any(row.note.startswith("wrong") and row.implementation.startswith("hmm-core") for row in rows))
+    return int(
+        any(row.note.startswith("wrong") and row.implementation.startswith("hmm-core") for row in rows)
+    )
 
 
 if __name__ == "__main__":

@@ -78,7 +78,9 @@ def slope(points: list[tuple[int, float]]) -> float:
     return float((x * y).sum() / x.square().sum())
 
 
-def curve(op: str, fixed: Sizes, letter: str, values: tuple[int, ...], limit: float) -> list[tuple[int, float]]:
+def curve(
+    op: str, fixed: Sizes, letter: str, values: tuple[int, ...], limit: float
+) -> list[tuple[int, float]]:
     """Measure seconds at each size that is small enough."""
     runs = {}
     for value in values:
@@ -104,7 +106,9 @@ def plot(curves: list[tuple[str, str, str, list[tuple[int, float]]]], path: Path
         for op, *key, points in curves:
             if key == [structure, letter]:
                 sizes, seconds = zip(*points, strict=True)
-                axis.loglog(sizes, [1e3 * value for value in seconds], "o-", ms=3, label=f"{op}  {slope(points):.2f}")
+                axis.loglog(
+                    sizes, [1e3 * value for value in seconds], "o-", ms=3, label=f"{op}  {slope(points):.2f}"
+                )
         axis.set(title=structure, xlabel=letter, ylabel="ms")
         axis.legend(title="operation, exponent", fontsize=7, title_fontsize=7)
     for axis in axes.flat[len(panels) :]:

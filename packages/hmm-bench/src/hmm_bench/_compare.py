@@ -79,7 +79,7 @@ def _threads(number: int) -> Iterator[None]:
 
 @lru_cache(maxsize=1)
 def _solved(instance: Instance) -> tuple[Workload, Workload, Answer]:
-    """Tensors as given and in float64, and the answer by hmm-core's definition; one thread or two are the same."""
+    """Tensors as given and in float64, and the answer by hmm-core's definition."""
     workload = make_workload(instance)
     exact = workload.to(torch.float64)
     return workload, exact, PROBLEMS[instance.op].expected(instance, exact)
@@ -136,12 +136,9 @@ def compare(instance: Instance, implementations: Sequence[Implementation], *, ro
         raise ValueError(f"implementations must have different names; got {', '.join(names)}")
     notes: dict[str, str] = {}
     right: dict[str, Computation] = {}
-    try:
-        workload, exact, expected = _solved(replace(instance, threads=1))
-    except UnavailableError as error:
-        notes = dict.fromkeys(names, f"unavailable: {error}")
+    workload, exact, expected = _solved(replace(instance, threads=1))
     with _threads(instance.threads):
-        for implementation in () if notes else implementations:
+        for implementation in implementations:
             try:
                 computation = implementation.prepare(instance, workload)
             except UnavailableError as error:

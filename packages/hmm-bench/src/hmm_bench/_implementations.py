@@ -7,7 +7,7 @@ from typing import Protocol
 
 from hmm_bench._instance import Instance
 from hmm_bench._workload import Workload
-from hmm_bench.problems import PROBLEMS, Answer, UnavailableError
+from hmm_bench.problems import PROBLEMS, Answer, Backend, UnavailableError
 from hmm_core import BackendUnavailableError
 
 
@@ -137,7 +137,7 @@ class CoreImplementation:
     'hmm-core reference'
     """
 
-    def __init__(self, backend: str = "auto") -> None:
+    def __init__(self, backend: Backend = "auto") -> None:
         self._backend = backend
 
     @property

@@ -118,7 +118,7 @@ class Instance:
                 raise ValueError(f"{name} is no size of {self.op}; got {size}")
 
     def __str__(self) -> str:
-        """All parameters as ``key=value``, with letters for the sizes, which are left out where they are 0."""
+        """All parameters as ``key=value``, with letters for the sizes, left out where they are 0."""
         order = sorted(fields(self), key=lambda field: field.name in {"topology", "dtype", "threads", "seed"})
         return " ".join(
             f"{_KEYS.get(field.name, field.name)}={getattr(self, field.name)}"

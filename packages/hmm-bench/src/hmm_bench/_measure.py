@@ -90,4 +90,3 @@ def _summary(seconds: list[float]) -> Timing:
     """Statistics of the rounds."""
     low, middle, high = np.percentile(seconds, [25, 50, 75])
     return Timing(float(middle), float(high - low), min(seconds), len(seconds))
-

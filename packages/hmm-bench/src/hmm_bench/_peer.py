@@ -150,7 +150,17 @@ class Peer:
         lines = [line[2:] for line in match["content"].splitlines()]
         needs = tomllib.loads("\n".join(lines))
         packages = [part for package in needs["dependencies"] for part in ("--with", package)]
-        return [uv, "run", "--quiet", "--no-project", "--python", needs["requires-python"], *packages, "python", *run]
+        return [
+            uv,
+            "run",
+            "--quiet",
+            "--no-project",
+            "--python",
+            needs["requires-python"],
+            *packages,
+            "python",
+            *run,
+        ]
 
 
 class _Process:
@@ -162,7 +172,9 @@ class _Process:
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115  (kept)
         number = str(threads)
         variables = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-        environment = os.environ | dict.fromkeys((*variables, "RAYON_NUM_THREADS", "HMM_BENCH_THREADS"), number)
+        environment = os.environ | dict.fromkeys(
+            (*variables, "RAYON_NUM_THREADS", "HMM_BENCH_THREADS"), number
+        )
         environment["OMP_WAIT_POLICY"] = "PASSIVE"
         self._process = subprocess.Popen(  # noqa: S603  (the file of a peer, chosen by the caller)
             command,
@@ -176,7 +188,7 @@ class _Process:
         # Both are pipes, as asked for above.
         self._requests = cast(IO[str], self._process.stdin)
         self._replies = cast(IO[str], self._process.stdout)
-        self.close = weakref.finalize(self, _end, self._process)
+        self.close = weakref.finalize(self, _end, self._process, self._errors)
 
     def ask(self, **request: object) -> dict[str, Any]:
         """Send a request and wait for its reply."""
@@ -210,7 +222,7 @@ def _kill(process: "subprocess.Popen[str]") -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def _end(process: "subprocess.Popen[str]") -> None:
+def _end(process: "subprocess.Popen[str]", errors: IO[str]) -> None:
     """Ask a process to end by ending its requests, and make it if it does not."""
     for stream in (process.stdin, process.stdout):
         if stream is not None:
@@ -221,6 +233,7 @@ def _end(process: "subprocess.Popen[str]") -> None:
     except subprocess.TimeoutExpired:
         _kill(process)
         process.wait()
+    errors.close()
 
 
 class _Remote:

@@ -112,8 +112,8 @@ def format_rows(rows: Sequence[Row]) -> str:
 
     Examples
     --------
-    >>> from hmm_bench import Instance, implementations, compare
-    >>> rows = compare(Instance("viterbi", batch=1, frames=5, states=3), implementations()[:1], rounds=5)
+    >>> from hmm_bench import CoreImplementation, Instance, compare
+    >>> rows = compare(Instance("viterbi", batch=1, frames=5, states=3), [CoreImplementation()], rounds=5)
     >>> format_rows(rows).splitlines()[0] == str(rows[0].instance)
     True
     """

@@ -7,12 +7,13 @@ is a module with ``version() -> str`` and, for each operation that it knows, a f
         converted = ...  # what may be converted once
         return lambda: (states,)
 
-A peer that answers in a form of its own returns two functions, the second of which converts what the first one
-returns and is not timed. Requests, one a line, each answered by one line:
+A peer that answers in a form of its own returns two functions, the second of which converts what the first
+one returns and is not timed. Requests, one a line, each answered by one line:
 
-- ``{"do": "prepare", "op": ..., "threads": ..., "folder": ...}``: read the ``.npy`` files of the folder,
-  compute once, write the answer to ``<out>.0.npy``, ``<out>.1.npy``, ...: ``{"answers": 2, "first": seconds}``
-- ``{"do": "time", "calls": n}``: compute ``n`` times: ``{"seconds": a call}``
+- ``{"do": "prepare", "op": ..., "threads": ..., "folder": ..., "out": ...}``: read the ``.npy`` files of the
+  folder, compute once, write the answer to ``<out>.0.npy``, ``<out>.1.npy``, ...; the reply is
+  ``{"answers": how many, "first": seconds}``
+- ``{"do": "time", "calls": n}``: compute ``n`` times; the reply is ``{"seconds": a call}``
 
 What goes wrong is answered by ``{"problem": ...}``. The first line is ``{"version": ...}``; the end of the
 requests is the end of the process.

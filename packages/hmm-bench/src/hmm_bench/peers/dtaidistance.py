@@ -5,6 +5,7 @@
 """dtaidistance: dynamic time warping in C, one pair of feature sequences a call."""
 
 from collections.abc import Callable
+from functools import partial
 from importlib import metadata
 from typing import Any
 
@@ -23,15 +24,19 @@ def version() -> str:
 
 def dtw(arrays: Arrays, _threads: int) -> tuple[Callable[[], list[Path]], Callable[[list[Path]], tuple[Any]]]:
     """``dtw_ndim.warping_path`` in C."""
+    length = (
+        sum(arrays["cost"].shape[1:] if "cost" in arrays else (arrays[name].shape[1] for name in "xy")) - 1
+    )
+    convert = partial(padded, length=length)
     if "cost" in arrays:
         raise NotImplementedError("takes no costs")
     pairs = list(zip(*(arrays[name].astype(np.float64) for name in "xy"), strict=True))
-    return lambda: [dtw_ndim.warping_path(x, y, use_c=True) for x, y in pairs], padded
+    return lambda: [dtw_ndim.warping_path(x, y, use_c=True) for x, y in pairs], convert
 
 
-def padded(paths: list[Path]) -> tuple[Any]:
+def padded(paths: list[Path], length: int) -> tuple[Any]:
     """Fill up paths with -1."""
-    answer = np.full((len(paths), max(map(len, paths)), 2), -1)
+    answer = np.full((len(paths), length, 2), -1)
     for row, path in zip(answer, paths, strict=True):
         row[: len(path)] = path
     return (answer,)

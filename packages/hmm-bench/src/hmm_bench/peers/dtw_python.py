@@ -5,6 +5,7 @@
 """dtw-python: dynamic time warping in C, one matrix of costs a call."""
 
 from collections.abc import Callable
+from functools import partial
 from importlib import metadata
 from typing import Any
 
@@ -25,12 +26,14 @@ def dtw(arrays: Arrays, _threads: int) -> tuple[Callable[[], list[Any]], Callabl
     if "cost" not in arrays:
         raise NotImplementedError("is measured on costs")
     costs = arrays["cost"].astype(np.float64)
-    return lambda: [align(cost, step_pattern="symmetric1") for cost in costs], padded
+    return lambda: [align(cost, step_pattern="symmetric1") for cost in costs], partial(
+        padded, length=sum(costs.shape[1:]) - 1
+    )
 
 
-def padded(alignments: list[Any]) -> tuple[Any]:
+def padded(alignments: list[Any], length: int) -> tuple[Any]:
     """Collect paths and fill them up with -1."""
-    answer = np.full((len(alignments), max(len(item.index1) for item in alignments), 2), -1)
+    answer = np.full((len(alignments), length, 2), -1)
     for row, item in zip(answer, alignments, strict=True):
         row[: len(item.index1)] = np.stack((item.index1, item.index2), axis=1)
     return (answer,)

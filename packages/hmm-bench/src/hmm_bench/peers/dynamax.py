@@ -34,7 +34,7 @@ def version() -> str:
 
 
 def _model(arrays: Arrays) -> tuple[Any, Any, Any]:
-    """Initial and transition probabilities, and log emissions."""
+    """Return initial and transition probabilities, and log emissions."""
     if "log_transition" not in arrays:
         raise NotImplementedError("knows dense transitions only; hmmlearn stands for such here")
     jax.config.update("jax_enable_x64", arrays["log_emission"].dtype == np.float64)
@@ -58,7 +58,10 @@ def log_likelihood(arrays: Arrays, _threads: int) -> Run:
     """``hmm_filter`` for its log-likelihood."""
     initial, matrix, emission = _model(arrays)
     return _compiled(
-        lambda p, A, y: (jax.vmap(lambda one: hmm_filter(p, A, one).marginal_loglik)(y),), initial, matrix, emission
+        lambda p, A, y: (jax.vmap(lambda one: hmm_filter(p, A, one).marginal_loglik)(y),),
+        initial,
+        matrix,
+        emission,
     )
 
 
@@ -66,7 +69,10 @@ def posterior(arrays: Arrays, _threads: int) -> Run:
     """``hmm_smoother``."""
     initial, matrix, emission = _model(arrays)
     return _compiled(
-        lambda p, A, y: (jax.vmap(lambda one: hmm_smoother(p, A, one).smoothed_probs)(y),), initial, matrix, emission
+        lambda p, A, y: (jax.vmap(lambda one: hmm_smoother(p, A, one).smoothed_probs)(y),),
+        initial,
+        matrix,
+        emission,
     )
 
 
@@ -83,7 +89,7 @@ def gradient(arrays: Arrays, _threads: int) -> Run:
     initial, _, emission = _model(arrays)
 
     def total(emission: Any, log_matrix: Any) -> Any:  # noqa: ANN401  (arrays of jax)
-        """Summed log-likelihood."""
+        """Sum the log-likelihoods."""
         matrix = jnp.exp(log_matrix)
         return jax.vmap(lambda one: hmm_filter(initial, matrix, one).marginal_loglik)(emission).sum()
 

@@ -26,6 +26,8 @@ def ctc_alignment(arrays: Arrays, threads: int) -> Callable[[], tuple[Any, ...]]
     scores = torch.from_numpy(arrays["log_prob"]).split(1)
     targets = torch.from_numpy(arrays["targets"]).int().split(1)
     if threads == 1:
-        return lambda: (torch.cat([hirschberg_viterbi(*pair)[0] for pair in zip(scores, targets, strict=True)]),)
+        return lambda: (
+            torch.cat([hirschberg_viterbi(*pair)[0] for pair in zip(scores, targets, strict=True)]),
+        )
     pool = ThreadPoolExecutor(threads)
     return lambda: (torch.cat([labels for labels, _ in pool.map(hirschberg_viterbi, scores, targets)]),)

@@ -5,6 +5,7 @@
 """librosa: Viterbi and dynamic time warping, compiled by numba; a loop over the batch for the latter."""
 
 from collections.abc import Callable
+from functools import partial
 from importlib import metadata
 from typing import Any
 
@@ -33,18 +34,24 @@ def viterbi(arrays: Arrays, _threads: int) -> Callable[[], tuple[Any, ...]]:
     return lambda: (librosa.sequence.viterbi(probability, matrix, p_init=initial),)
 
 
-def dtw(arrays: Arrays, _threads: int) -> tuple[Callable[[], list[Path]], Callable[[list[Path]], tuple[Path]]]:
+def dtw(
+    arrays: Arrays, _threads: int
+) -> tuple[Callable[[], list[Path]], Callable[[list[Path]], tuple[Path]]]:
     """``librosa.sequence.dtw`` with its path, from costs or features."""
+    length = (
+        sum(arrays["cost"].shape[1:] if "cost" in arrays else (arrays[name].shape[1] for name in "xy")) - 1
+    )
+    convert = partial(padded, length=length)
     if "cost" in arrays:
         costs = arrays["cost"]
-        return lambda: [librosa.sequence.dtw(C=cost)[1] for cost in costs], padded
+        return lambda: [librosa.sequence.dtw(C=cost)[1] for cost in costs], convert
     pairs = [(x.T, y.T) for x, y in zip(arrays["x"], arrays["y"], strict=True)]
-    return lambda: [librosa.sequence.dtw(x, y, metric="sqeuclidean")[1] for x, y in pairs], padded
+    return lambda: [librosa.sequence.dtw(x, y, metric="sqeuclidean")[1] for x, y in pairs], convert
 
 
-def padded(paths: list[Path]) -> tuple[Path]:
+def padded(paths: list[Path], length: int) -> tuple[Path]:
     """Turn paths around and fill them up with -1."""
-    answer = np.full((len(paths), max(map(len, paths)), 2), -1)
+    answer = np.full((len(paths), length, 2), -1)
     for row, path in zip(answer, paths, strict=True):
         row[: len(path)] = path[::-1]
     return (answer,)

@@ -2,7 +2,7 @@
 # requires-python = ">=3.11,<3.13"
 # dependencies = ["masearch==0.0.1"]
 # ///
-"""masearch: monotonic alignment search in numba, which is Viterbi on a chain whose paths all weigh the same.
+"""masearch: Viterbi in numba on a chain whose paths all weigh the same.
 
 It copies the scores and returns a table (B, T, N) of ones on the path, which is not converted while timed.
 """

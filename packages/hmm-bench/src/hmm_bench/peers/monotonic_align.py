@@ -2,7 +2,7 @@
 # requires-python = ">=3.11,<3.13"
 # dependencies = ["monotonic-align==1.0.0", "numpy", "torch"]
 # ///
-"""monotonic-align: monotonic alignment search in Cython, which is Viterbi on a chain whose paths all weigh the same.
+"""monotonic-align: Viterbi in Cython on a chain whose paths all weigh the same.
 
 It copies the scores and returns a table (B, T, N) of ones on the path, which is not converted while timed.
 """

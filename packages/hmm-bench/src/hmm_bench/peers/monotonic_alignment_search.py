@@ -2,7 +2,7 @@
 # requires-python = ">=3.11,<3.13"
 # dependencies = ["monotonic-alignment-search==0.2.1", "numpy", "torch"]
 # ///
-"""monotonic-alignment-search: monotonic alignment search in Cython, which is Viterbi on a chain whose paths all weigh the same.
+"""monotonic-alignment-search: Viterbi in Cython on a chain whose paths all weigh the same.
 
 It copies the scores and returns a table (B, T, N) of ones on the path, which is not converted while timed.
 """

@@ -2,7 +2,7 @@
 # requires-python = ">=3.11,<3.13"
 # dependencies = ["speed-viterbi==0.1.0", "numpy"]
 # ///
-"""speed-viterbi: CTC alignment in Rust, batched. It takes the targets with their blanks, and returns states."""
+"""speed-viterbi: CTC alignment in Rust, batched; targets come with their blanks, and it returns states."""
 
 from collections.abc import Callable
 from importlib import metadata

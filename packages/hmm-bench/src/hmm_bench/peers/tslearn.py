@@ -5,6 +5,7 @@
 """tslearn: dynamic time warping and soft-DTW, compiled by numba, one pair a call."""
 
 from collections.abc import Callable
+from functools import partial
 from importlib import metadata
 from typing import Any
 
@@ -24,11 +25,15 @@ def version() -> str:
 
 def dtw(arrays: Arrays, _threads: int) -> tuple[Callable[[], list[Path]], Callable[[list[Path]], tuple[Any]]]:
     """``dtw_path`` of features, ``dtw_path_from_metric`` of costs."""
+    length = (
+        sum(arrays["cost"].shape[1:] if "cost" in arrays else (arrays[name].shape[1] for name in "xy")) - 1
+    )
+    convert = partial(padded, length=length)
     if "cost" in arrays:
         costs = arrays["cost"].astype(np.float64)
-        return lambda: [dtw_path_from_metric(cost, metric="precomputed")[0] for cost in costs], padded
+        return lambda: [dtw_path_from_metric(cost, metric="precomputed")[0] for cost in costs], convert
     pairs = list(zip(*(arrays[name].astype(np.float64) for name in "xy"), strict=True))
-    return lambda: [dtw_path(x, y)[0] for x, y in pairs], padded
+    return lambda: [dtw_path(x, y)[0] for x, y in pairs], convert
 
 
 def soft_dtw(arrays: Arrays, _threads: int) -> Callable[[], tuple[Any, ...]]:
@@ -49,9 +54,9 @@ def soft_dtw(arrays: Arrays, _threads: int) -> Callable[[], tuple[Any, ...]]:
     return run
 
 
-def padded(paths: list[Path]) -> tuple[Any]:
+def padded(paths: list[Path], length: int) -> tuple[Any]:
     """Fill up paths with -1."""
-    answer = np.full((len(paths), max(map(len, paths)), 2), -1)
+    answer = np.full((len(paths), length, 2), -1)
     for row, path in zip(answer, paths, strict=True):
         row[: len(path)] = path
     return (answer,)

@@ -3,6 +3,7 @@
 from hmm_bench.problems._ctc import CtcAlignment, CtcLoss
 from hmm_bench.problems._hmm import Filter, Gradient, LogLikelihood, Posterior, Viterbi
 from hmm_bench.problems._problem import Answer as Answer
+from hmm_bench.problems._problem import Backend as Backend
 from hmm_bench.problems._problem import Problem as Problem
 from hmm_bench.problems._problem import UnavailableError as UnavailableError
 from hmm_bench.problems._semi_markov import SemiMarkovLogLikelihood, SemiMarkovViterbi

@@ -8,7 +8,8 @@ from torch import Tensor
 import hmm_core
 from hmm_bench._instance import Instance
 from hmm_bench._workload import Workload
-from hmm_bench.problems._problem import Answer, Problem, absolute_error, operation, relative_error
+from hmm_bench.problems._problem import Answer, Backend, Problem, absolute_error, relative_error
+from hmm_core import ctc_graph
 
 
 class _Ctc(Problem):
@@ -25,14 +26,20 @@ class _Ctc(Problem):
         score[torch.arange(B)[:, None], middle, targets] += 6
         return {"log_prob": score.log_softmax(2), "targets": targets}
 
-    @staticmethod
-    def call(name: str, workload: Workload, log_prob: Tensor, backend: str) -> Callable[[], tuple[object, Tensor]]:
-        """Bind building the graph and an operation on it; return its result and the graph's symbols."""
-        build, op = operation("ctc_graph"), operation(name)
 
-        def run() -> tuple[object, Tensor]:
-            graph: hmm_core.Graph = build(workload["targets"], dtype=log_prob.dtype)
-            result = op(
+class CtcAlignment(_Ctc):
+    """Symbols (B, T) that collapse to the targets, whose log-probability is the best to 1e-5 relative."""
+
+    tolerance = 1e-5
+
+    def core(self, _: Instance, workload: Workload, backend: Backend) -> Callable[[], Answer]:
+        """Compute ``ctc_graph``, ``viterbi`` and the symbols of its states."""
+        targets, log_prob = workload["targets"], workload["log_prob"]
+
+        def run() -> Answer:
+            """Align."""
+            graph = ctc_graph(targets, dtype=log_prob.dtype)
+            path = hmm_core.viterbi(
                 graph.log_initial,
                 graph.log_transition,
                 log_prob,
@@ -40,24 +47,7 @@ class _Ctc(Problem):
                 emission_index=graph.emission_index,
                 backend=backend,
             )
-            return result, graph.emission_index
-
-        return run
-
-
-class CtcAlignment(_Ctc):
-    """Symbols (B, T) that collapse to the targets, whose log-probability is the best to 1e-5 relative."""
-
-    tolerance = 1e-5
-
-    def core(self, _: Instance, workload: Workload, backend: str) -> Callable[[], Answer]:
-        """Compute ``ctc_graph``, ``viterbi`` and the symbols of its states."""
-        call = self.call("viterbi", workload, workload["log_prob"], backend)
-
-        def run() -> Answer:
-            """Align."""
-            path, symbols = call()
-            return (symbols.gather(1, path.states),)  # type: ignore[attr-defined]  # a ViterbiPath
+            return (graph.emission_index.gather(1, path.states),)
 
         return run
 
@@ -84,14 +74,21 @@ class CtcLoss(_Ctc):
 
     tolerance = 1e-3
 
-    def core(self, _: Instance, workload: Workload, backend: str) -> Callable[[], Answer]:
+    def core(self, _: Instance, workload: Workload, backend: Backend) -> Callable[[], Answer]:
         """Compute ``ctc_graph``, ``log_likelihood`` and its gradient."""
-        log_prob = workload["log_prob"].clone().requires_grad_()
-        call = self.call("log_likelihood", workload, log_prob, backend)
+        targets, log_prob = workload["targets"], workload["log_prob"].clone().requires_grad_()
 
         def run() -> Answer:
             """Forward and backward."""
-            loss = -call()[0]  # type: ignore[operator]  # a Tensor
+            graph = ctc_graph(targets, dtype=log_prob.dtype)
+            loss = -hmm_core.log_likelihood(
+                graph.log_initial,
+                graph.log_transition,
+                log_prob,
+                log_final=graph.log_final,
+                emission_index=graph.emission_index,
+                backend=backend,
+            )
             (gradient,) = torch.autograd.grad(loss.sum(), log_prob)
             return loss.detach(), gradient
 

@@ -1,14 +1,16 @@
 """Hidden Markov models, dense or chains."""
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+import hmm_core
 from hmm_bench._instance import Instance
 from hmm_bench._workload import Workload
-from hmm_bench.problems._problem import Answer, Problem, absolute_error, operation, relative_error
-from hmm_core import Sparse, linear_graph, skip
+from hmm_bench.problems._problem import Answer, Backend, Problem, absolute_error, relative_error
+from hmm_core import Sparse, linear_graph, online, skip
 
 
 def random_log_emission(instance: Instance, generator: torch.Generator) -> Tensor:
@@ -30,7 +32,9 @@ class _Hmm(Problem):
         if instance.topology == "dense":
             return {
                 "log_initial": torch.zeros(K, dtype=torch.float64).log_softmax(0),
-                "log_transition": torch.randn((K, K), generator=generator, dtype=torch.float64).log_softmax(1),
+                "log_transition": torch.randn((K, K), generator=generator, dtype=torch.float64).log_softmax(
+                    1
+                ),
                 "log_emission": log_emission,
                 "log_final": torch.zeros(K, dtype=torch.float64),
             }
@@ -48,11 +52,18 @@ class _Hmm(Problem):
         }
 
 
-def _call(name: str, workload: Workload, backend: str) -> Callable[[], object]:
-    """Bind an operation with the canonical arguments."""
-    op, transition = operation(name), workload.transition
-    initial, emission, final = (workload[f"log_{part}"] for part in ("initial", "emission", "final"))
-    return lambda: op(initial, transition, emission, log_final=final, backend=backend)
+class _Bound(NamedTuple):
+    """Arguments of an operation."""
+
+    log_initial: Tensor
+    log_transition: Tensor | Sparse
+    log_emission: Tensor
+
+
+def _arguments(workload: Workload) -> tuple[_Bound, Tensor]:
+    """Return the positional arguments and ``log_final``."""
+    bound = _Bound(workload["log_initial"], workload.transition, workload["log_emission"])
+    return bound, workload["log_final"]
 
 
 class LogLikelihood(_Hmm):
@@ -60,10 +71,10 @@ class LogLikelihood(_Hmm):
 
     tolerance = 1e-5
 
-    def core(self, _: Instance, workload: Workload, backend: str) -> Callable[[], Answer]:
+    def core(self, _: Instance, workload: Workload, backend: Backend) -> Callable[[], Answer]:
         """Compute ``log_likelihood``, gradients not recorded."""
-        run = _call("log_likelihood", workload, backend)
-        return lambda: (run(),)  # type: ignore[return-value]  # a Tensor
+        model, final = _arguments(workload)
+        return lambda: (hmm_core.log_likelihood(*model, log_final=final, backend=backend),)
 
     def error(self, _: Workload, answer: Answer, expected: Answer) -> float:
         """Compare values."""
@@ -75,10 +86,10 @@ class Posterior(_Hmm):
 
     tolerance = 1e-3
 
-    def core(self, _: Instance, workload: Workload, backend: str) -> Callable[[], Answer]:
+    def core(self, _: Instance, workload: Workload, backend: Backend) -> Callable[[], Answer]:
         """Compute ``posterior``."""
-        run = _call("posterior", workload, backend)
-        return lambda: (run().state,)  # type: ignore[attr-defined]  # a Posterior
+        model, final = _arguments(workload)
+        return lambda: (hmm_core.posterior(*model, log_final=final, backend=backend).state,)
 
     def error(self, _: Workload, answer: Answer, expected: Answer) -> float:
         """Compare probabilities."""
@@ -93,9 +104,8 @@ class Gradient(_Hmm):
 
     tolerance = 1e-3
 
-    def core(self, _: Instance, workload: Workload, backend: str) -> Callable[[], Answer]:
+    def core(self, _: Instance, workload: Workload, backend: Backend) -> Callable[[], Answer]:
         """Compute ``log_likelihood`` and its gradient, from leaves that require it."""
-        op = operation("log_likelihood")
         initial, final = workload["log_initial"], workload["log_final"]
         emission = workload["log_emission"].clone().requires_grad_()
         if isinstance(workload.transition, Sparse):
@@ -106,7 +116,9 @@ class Gradient(_Hmm):
 
         def run() -> Answer:
             """Forward and backward."""
-            total = op(initial, transition, emission, log_final=final, backend=backend).sum()
+            total = hmm_core.log_likelihood(
+                initial, transition, emission, log_final=final, backend=backend
+            ).sum()
             return torch.autograd.grad(total, (emission, weight))
 
         return run
@@ -121,10 +133,10 @@ class Viterbi(_Hmm):
 
     tolerance = 1e-5
 
-    def core(self, _: Instance, workload: Workload, backend: str) -> Callable[[], Answer]:
+    def core(self, _: Instance, workload: Workload, backend: Backend) -> Callable[[], Answer]:
         """Compute ``viterbi``."""
-        run = _call("viterbi", workload, backend)
-        return lambda: (run().states,)  # type: ignore[attr-defined]  # a ViterbiPath
+        model, final = _arguments(workload)
+        return lambda: (hmm_core.viterbi(*model, log_final=final, backend=backend).states,)
 
     def error(self, exact: Workload, answer: Answer, expected: Answer) -> float:
         """Score the paths; ties may be broken in any way."""
@@ -153,29 +165,28 @@ class Filter(_Hmm):
 
     tolerance = 1e-4
 
-    def core(self, instance: Instance, workload: Workload, backend: str) -> Callable[[], Answer]:
+    def core(self, instance: Instance, workload: Workload, backend: Backend) -> Callable[[], Answer]:
         """Compute ``online.filter_step`` for chunk after chunk, into rows that are there already."""
-        step, make = operation("online.filter_step"), operation("online.FilterState")
         (emission,) = workload["log_emission"]
-        state = make(workload["log_initial"], workload.transition, backend=backend)
+        state = online.FilterState(workload["log_initial"], workload.transition, backend=backend)
         answer = torch.empty_like(emission)
-        chunks = [part.split(instance.chunk) if instance.chunk else part.unbind() for part in (emission, answer)]
+        chunks = [
+            part.split(instance.chunk) if instance.chunk else part.unbind() for part in (emission, answer)
+        ]
         pairs = list(zip(*chunks, strict=True))
 
         def run() -> Answer:
             """Begin a new stream, and hear it."""
             state.reset()
             for frame, row in pairs:
-                step(state, frame, row)
+                online.filter_step(state, frame, row)
             return (answer[None],)
 
         return run
 
     def expected(self, _: Instance, exact: Workload) -> Answer:
         """Normalise the forward messages of hmm-core's definition."""
-        result = operation("forward")(
-            exact["log_initial"], exact.transition, exact["log_emission"], backend="reference"
-        )
+        result = hmm_core.forward(*_arguments(exact)[0], backend="reference")
         return (result.log_alpha.log_softmax(2),)
 
     def error(self, _: Workload, answer: Answer, expected: Answer) -> float:

@@ -2,17 +2,16 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from functools import reduce
-from typing import Any
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-import hmm_core
 from hmm_bench._instance import Instance
 from hmm_bench._workload import Workload
 
 Answer = tuple[Tensor, ...]
+Backend = Literal["auto", "reference", "cpu"]
 
 
 class UnavailableError(RuntimeError):
@@ -30,7 +29,7 @@ class Problem(ABC):
         """Make the tensors of an instance in float64."""
 
     @abstractmethod
-    def core(self, instance: Instance, workload: Workload, backend: str) -> Callable[[], Answer]:
+    def core(self, instance: Instance, workload: Workload, backend: Backend) -> Callable[[], Answer]:
         """Bind hmm-core's operation as a user calls it: validation included, what can be kept is kept."""
 
     @abstractmethod
@@ -40,15 +39,6 @@ class Problem(ABC):
     def expected(self, instance: Instance, exact: Workload) -> Answer:
         """Compute the answer by hmm-core's definition, from tensors in float64."""
         return self.core(instance, exact, "reference")()
-
-
-def operation(name: str) -> Callable[..., Any]:
-    """Return an operation of hmm-core by its dotted name."""
-    try:
-        found: Callable[..., Any] = reduce(getattr, name.split("."), hmm_core)
-    except AttributeError as error:
-        raise UnavailableError(f"this hmm-core has no {name}") from error
-    return found
 
 
 def relative_error(answer: Tensor, expected: Tensor) -> float:
@@ -61,4 +51,4 @@ def absolute_error(answer: Tensor, expected: Tensor, scale: Tensor | float = 1.0
     if answer.shape != expected.shape:
         return torch.inf
     error = torch.where(answer == expected, 0.0, (answer - expected).abs() / scale)
-    return float(error.nan_to_num(nan=torch.inf).max()) if error.numel() else 0.0
+    return float(error.nan_to_num(nan=torch.inf, posinf=torch.inf).max()) if error.numel() else 0.0

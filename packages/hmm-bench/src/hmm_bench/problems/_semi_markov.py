@@ -8,7 +8,8 @@ from torch import Tensor
 from hmm_bench._instance import Instance
 from hmm_bench._workload import Workload
 from hmm_bench.problems._hmm import random_log_emission
-from hmm_bench.problems._problem import Answer, Problem, operation, relative_error
+from hmm_bench.problems._problem import Answer, Backend, Problem, relative_error
+from hmm_core import semi_markov
 
 
 class _SemiMarkov(Problem):
@@ -29,11 +30,10 @@ class _SemiMarkov(Problem):
         }
 
 
-def _call(name: str, workload: Workload, backend: str) -> Callable[[], object]:
-    """Bind an operation with its arguments."""
-    op = operation(f"semi_markov.{name}")
-    arguments = [workload[f"log_{part}"] for part in ("initial", "transition", "duration", "emission")]
-    return lambda: op(*arguments, backend=backend)
+def _arguments(workload: Workload) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the positional arguments."""
+    initial, transition = workload["log_initial"], workload["log_transition"]
+    return initial, transition, workload["log_duration"], workload["log_emission"]
 
 
 class SemiMarkovLogLikelihood(_SemiMarkov):
@@ -41,10 +41,10 @@ class SemiMarkovLogLikelihood(_SemiMarkov):
 
     tolerance = 1e-5
 
-    def core(self, _: Instance, workload: Workload, backend: str) -> Callable[[], Answer]:
+    def core(self, _: Instance, workload: Workload, backend: Backend) -> Callable[[], Answer]:
         """Compute ``semi_markov.log_likelihood``."""
-        run = _call("log_likelihood", workload, backend)
-        return lambda: (run(),)  # type: ignore[return-value]  # a Tensor
+        model = _arguments(workload)
+        return lambda: (semi_markov.log_likelihood(*model, backend=backend),)
 
     def error(self, _: Workload, answer: Answer, expected: Answer) -> float:
         """Compare values."""
@@ -56,10 +56,10 @@ class SemiMarkovViterbi(_SemiMarkov):
 
     tolerance = 1e-5
 
-    def core(self, _: Instance, workload: Workload, backend: str) -> Callable[[], Answer]:
+    def core(self, _: Instance, workload: Workload, backend: Backend) -> Callable[[], Answer]:
         """Compute ``semi_markov.viterbi``."""
-        run = _call("viterbi", workload, backend)
-        return lambda: (run().states,)  # type: ignore[attr-defined]  # has states
+        model = _arguments(workload)
+        return lambda: (semi_markov.viterbi(*model, backend=backend).states,)
 
     def error(self, exact: Workload, answer: Answer, expected: Answer) -> float:
         """Score the paths; ties may be broken in any way."""
@@ -69,7 +69,7 @@ class SemiMarkovViterbi(_SemiMarkov):
 
 
 def _path_score(workload: Workload, states: Tensor) -> Tensor:
-    """Joint log-probability (B,) of paths (B, T): no state follows itself, so runs of a state are segments."""
+    """Score paths (B, T); no state follows itself, so the runs of a state are the segments."""
     log_duration = workload["log_duration"]
     scores = []
     for emission, path in zip(workload["log_emission"], states.to(torch.int64), strict=True):

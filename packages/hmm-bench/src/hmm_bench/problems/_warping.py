@@ -7,16 +7,11 @@ from torch import Tensor
 
 from hmm_bench._instance import Instance
 from hmm_bench._workload import Workload
-from hmm_bench.problems._problem import Answer, Problem, absolute_error, operation, relative_error
+from hmm_bench.problems._problem import Answer, Backend, Problem, absolute_error, relative_error
+from hmm_core import dtw, pairwise_cost, soft_dtw
 
 GAMMA = 1.0
 """Temperature of soft-DTW."""
-
-
-def squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    """Squared Euclidean distances (B, T, N) of vectors (B, T, D) and (B, N, D), by one matrix product."""
-    norms = x.square().sum(2)[:, :, None] + y.square().sum(2)[:, None, :]
-    return torch.baddbmm(norms, x, y.mT, alpha=-2).clamp(min=0)
 
 
 class _Warping(Problem):
@@ -33,24 +28,24 @@ class _Warping(Problem):
         warped = walk.gather(1, position[..., None].expand(-1, -1, D)) + noise
         if instance.features:
             return {"x": walk, "y": warped}
-        return {"cost": squared_distances(walk, warped)}
+        return {"cost": torch.cdist(walk, warped).square()}
 
 
 def _cost(workload: Workload) -> Tensor:
     """Return the costs, computed where features are given."""
-    tensors = workload.tensors
-    return tensors["cost"] if "cost" in tensors else squared_distances(tensors["x"], tensors["y"])
+    if "cost" in workload.tensors:
+        return workload["cost"]
+    return pairwise_cost(workload["x"], workload["y"], metric="sqeuclidean")
 
 
 class Dtw(_Warping):
-    """Paths: indices (B, T + N - 1, 2), padded with -1, whose summed cost is the smallest to 1e-5 relative."""
+    """Paths (B, T + N - 1, 2), padded with -1, whose summed cost is the smallest to 1e-5 relative."""
 
     tolerance = 1e-5
 
-    def core(self, _: Instance, workload: Workload, backend: str) -> Callable[[], Answer]:
+    def core(self, _: Instance, workload: Workload, backend: Backend) -> Callable[[], Answer]:
         """Compute ``dtw`` and its path, with the costs before where features are given."""
-        op = operation("dtw")
-        return lambda: (op(_cost(workload), step_pattern="symmetric1", backend=backend).path,)
+        return lambda: (dtw(_cost(workload), step_pattern="symmetric1", backend=backend).path,)
 
     def error(self, exact: Workload, answer: Answer, expected: Answer) -> float:
         """Sum the costs along the paths, if they are paths."""
@@ -59,7 +54,7 @@ class Dtw(_Warping):
 
 
 def _path_cost(cost: Tensor, paths: Tensor) -> Tensor:
-    """Summed cost (B,) along paths of pairs, padded with -1 at the end; infinite for what is no path."""
+    """Sum the costs (B,) along paths of pairs, padded with -1 at the end; infinite for what is no path."""
     totals = []
     for table, padded in zip(cost, paths.to(torch.int64), strict=True):
         path = padded[padded[:, 0] >= 0]
@@ -76,9 +71,8 @@ class SoftDtw(_Warping):
 
     tolerance = 1e-3
 
-    def core(self, _: Instance, workload: Workload, backend: str) -> Callable[[], Answer]:
+    def core(self, _: Instance, workload: Workload, backend: Backend) -> Callable[[], Answer]:
         """Compute ``soft_dtw`` and its gradient."""
-        op = operation("soft_dtw")
         tensors = dict(workload.tensors)
         name = "cost" if "cost" in tensors else "x"
         leaf = tensors[name] = tensors[name].clone().requires_grad_()
@@ -86,7 +80,7 @@ class SoftDtw(_Warping):
 
         def run() -> Answer:
             """Forward and backward."""
-            value = op(_cost(given), gamma=GAMMA, backend=backend)
+            value = soft_dtw(_cost(given), gamma=GAMMA, backend=backend)
             (gradient,) = torch.autograd.grad(value.sum(), leaf)
             return value.detach(), gradient
 
