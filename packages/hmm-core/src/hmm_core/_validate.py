@@ -52,6 +52,7 @@ def check_shape(name: str, tensor: Tensor, shapes: _Shapes, source: str) -> None
     for sizes in rules.values():
         if all(want is None or want == have for want, have in zip(sizes, actual, strict=True)):
             return
+    rules = rules or shapes
     if len(rules) == 1:
         letters, sizes = next(iter(rules.items()))
         numbers = ", ".join("any" if size is None else str(size) for size in sizes)
@@ -123,7 +124,7 @@ def _fits(tensor: object, like: Tensor, shape: tuple[int, ...], batched: tuple[i
     return (
         isinstance(tensor, Tensor)
         and tensor.dtype is like.dtype
-        and tensor.shape in {shape, batched}
+        and tensor.shape in (shape, batched)
         and tensor.device == like.device
     )
 
