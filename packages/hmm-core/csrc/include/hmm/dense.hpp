@@ -97,38 +97,38 @@ void dense_backward(const Model<Real>& m, const Executor& executor, Real* log_be
   };
   dense::Table<Real> table;
   const dense::Table<Real>* shared = dense::lay_out(m, true, table);
-  dense::for_blocks<Worker>(
-      m, executor, dense::most_rows(m), 2 * dense::work(m),
-      [&](Worker& worker, std::int64_t first, std::int64_t count, std::int64_t most) {
-        dense::Block<Real>& block = worker.block;
-        dense::Rows<Real>& rows = worker.rows;
-        block.open(m, most);
-        block.take(first, count);
-        rows.open(most, m.states);
-        worker.transitions.open(m, true, shared);
-        for (std::int64_t t = block.longest() - 1; t >= 0; --t) {
-          const std::int64_t active = block.active(t);
-          const std::int64_t before = block.active(t + 1);
-          const dense::Table<Real>* step = nullptr;
-          if (before > 0) {
-            step = &worker.transitions.at(block.sequence(0), t);
-            rows.advance(*step, 0, before);
-          }
-          for (std::int64_t r = before; r < active; ++r) rows.start(r, block.final(r));
-          for (std::int64_t r = 0; r < active; ++r) {
-            const dense::Table<Real>* own = r < before ? step : nullptr;
-            dense::write_log(rows.sum_numbers(r, own), rows.base(r),
-                             log_beta + (block.sequence(r) * m.frames + t) * m.states);
-            if (t > 0) rows.read(r, block.emission(r, t), block.index(r), -1);
-          }
-          if (t > 0) rows.emit(active, step);
-        }
-        for (std::int64_t r = 0; r < count; ++r) {
-          const std::int64_t length = block.length(r);
-          dense::fill(log_beta + (block.sequence(r) * m.frames + length) * m.states,
-                      (m.frames - length) * m.states, -std::numeric_limits<Real>::infinity());
-        }
-      });
+  dense::for_blocks<Worker>(m, executor, dense::most_rows(m), 2 * dense::work(m),
+                            [&](Worker& worker, std::int64_t first, std::int64_t count, std::int64_t most) {
+                              dense::Block<Real>& block = worker.block;
+                              dense::Rows<Real>& rows = worker.rows;
+                              block.open(m, most);
+                              block.take(first, count);
+                              rows.open(most, m.states);
+                              worker.transitions.open(m, true, shared);
+                              for (std::int64_t t = block.longest() - 1; t >= 0; --t) {
+                                const std::int64_t active = block.active(t);
+                                const std::int64_t before = block.active(t + 1);
+                                const dense::Table<Real>* step = nullptr;
+                                if (before > 0) {
+                                  step = &worker.transitions.at(block.sequence(0), t);
+                                  rows.advance(*step, 0, before);
+                                }
+                                for (std::int64_t r = before; r < active; ++r) rows.start(r, block.final(r));
+                                for (std::int64_t r = 0; r < active; ++r) {
+                                  const dense::Table<Real>* own = r < before ? step : nullptr;
+                                  dense::write_log(rows.sum_numbers(r, own), rows.base(r),
+                                                   log_beta + (block.sequence(r) * m.frames + t) * m.states);
+                                  if (t > 0) rows.read(r, block.emission(r, t), block.index(r), -1);
+                                }
+                                if (t > 0) rows.emit(active, step);
+                              }
+                              for (std::int64_t r = 0; r < count; ++r) {
+                                const std::int64_t length = block.length(r);
+                                dense::fill(log_beta + (block.sequence(r) * m.frames + length) * m.states,
+                                            (m.frames - length) * m.states,
+                                            -std::numeric_limits<Real>::infinity());
+                              }
+                            });
 }
 
 namespace dense {
@@ -177,8 +177,8 @@ void dense_log_likelihood(const Model<Real>& m, const Executor& executor, Real* 
           worker.lanes.forward(
               [&](std::int64_t lane, dense::Numbers<Real> message, std::int64_t base) {
                 const std::int64_t b = first + lane;
-                log_likelihood[b] = static_cast<Real>(
-                    worker.pass.total(message, base, m.log_final + b * m.final_stride));
+                log_likelihood[b] =
+                    static_cast<Real>(worker.pass.total(message, base, m.log_final + b * m.final_stride));
               },
               [&](std::int64_t t) {
                 if (mantissa != nullptr) worker.lanes.save(t, mantissa);
@@ -195,8 +195,7 @@ void dense_log_likelihood(const Model<Real>& m, const Executor& executor, Real* 
         }
         dense::for_runs(
             first, count, dense::most_rows(m),
-            [&](std::int64_t lane) { return !use_lanes || worker.lanes.failed(lane); },
-            read_rows);
+            [&](std::int64_t lane) { return !use_lanes || worker.lanes.failed(lane); }, read_rows);
       });
 }
 
@@ -266,8 +265,8 @@ void dense_expected_transitions(const Model<Real>& m, const Executor& executor, 
 // are those of dense_log_likelihood, or null, and then computed again with checkpoints.
 template <typename Real>
 void dense_gradient(const Model<Real>& m, const Executor& executor, const Real* upstream,
-                    const Real* mantissa, const dense::IntOf<Real>* exponent, Real* d_initial,
-                    Real* d_weight, Real* d_emission, Real* d_final) {
+                    const Real* mantissa, const dense::IntOf<Real>* exponent, Real* d_initial, Real* d_weight,
+                    Real* d_emission, Real* d_final) {
   const std::int64_t K = m.states;
   const bool steps = m.weight_step != 0;
   dense::Wanted<Real> wanted;

@@ -1,7 +1,8 @@
 // Few states: the lanes of a vector are sequences, not states, and none is idle.
 //
 // The same arithmetic in the same order as in dense_rows.hpp and dense_smooth.hpp, so the same bits, without
-// the repairs: a sequence in which a number gets so small that it might be lost is given up, and left to those.
+// the repairs: a sequence in which a number gets so small that it might be lost is given up, and left to
+// those.
 #pragma once
 
 #include <cstdint>
@@ -166,8 +167,8 @@ class Lanes {
  private:
   static constexpr Int kLow = Format<Real>::kZeroExponent * 2;
 
-  // exp of the log weights (B|1, K) in the lanes chosen, exponents and all; the others keep their sums, and get
-  // the exponents of the backward table, the only one that lanes that have begun can have here.
+  // exp of the log weights (B|1, K) in the lanes chosen, exponents and all; the others keep their sums, and
+  // get the exponents of the backward table, the only one that lanes that have begun can have here.
   void start(const Real* log_weight, std::int64_t stride, I chosen) {
     for (std::int64_t j = 0; j < states_; ++j) {
       V value{};
@@ -187,14 +188,30 @@ class Lanes {
       const std::int64_t pitch = table.panel_width(panel);
       const std::int64_t outputs = states_ - j < kOutputs ? states_ - j : kOutputs;
       switch (outputs) {
-        case 1: multiply_outputs<1>(x, pitch, j); break;
-        case 2: multiply_outputs<2>(x, pitch, j); break;
-        case 3: multiply_outputs<3>(x, pitch, j); break;
-        case 4: multiply_outputs<4>(x, pitch, j); break;
-        case 5: multiply_outputs<5>(x, pitch, j); break;
-        case 6: multiply_outputs<6>(x, pitch, j); break;
-        case 7: multiply_outputs<7>(x, pitch, j); break;
-        default: multiply_outputs<8>(x, pitch, j); break;
+        case 1:
+          multiply_outputs<1>(x, pitch, j);
+          break;
+        case 2:
+          multiply_outputs<2>(x, pitch, j);
+          break;
+        case 3:
+          multiply_outputs<3>(x, pitch, j);
+          break;
+        case 4:
+          multiply_outputs<4>(x, pitch, j);
+          break;
+        case 5:
+          multiply_outputs<5>(x, pitch, j);
+          break;
+        case 6:
+          multiply_outputs<6>(x, pitch, j);
+          break;
+        case 7:
+          multiply_outputs<7>(x, pitch, j);
+          break;
+        default:
+          multiply_outputs<8>(x, pitch, j);
+          break;
       }
     }
   }
@@ -228,7 +245,8 @@ class Lanes {
     }
   }
 
-  // near_ becomes sum_ times emission, relative to its largest; exponents are the table's or, null, exponent_.
+  // near_ becomes sum_ times emission, relative to its largest; exponents are the table's or, null,
+  // exponent_.
   void emit(std::int64_t t, const Table<Real>* table) {
     read(t);
     I most = splat_int<Real>(kLow);
@@ -291,7 +309,8 @@ class Lanes {
     V value[kNarrow];
     I most = splat_int<Real>(Format<Real>::kZeroExponent);
     for (std::int64_t j = 0; j < states_; ++j) {
-      product[j] = normalized(extend<Real>(load<V>(alpha + j * kLane), I{}) * extend<Real>(sum_[j], exponent_[j]));
+      product[j] =
+          normalized(extend<Real>(load<V>(alpha + j * kLane), I{}) * extend<Real>(sum_[j], exponent_[j]));
       most = max(most, product[j].e);
     }
     for (std::int64_t j = 0; j < states_; ++j) value[j] = relative_to<Real>(product[j], most);
