@@ -122,6 +122,58 @@ HMM_INLINE Vec<double> gather(const double* table, const std::int32_t* index) {
 #endif
 }
 
+// a + b, on the units that multiply: where a machine adds and compares on the same units (Zen 4), sums and
+// maxima in turn run twice as fast. The same bits as +: one rounding of the exact sum.
+template <typename Real>
+class Adder {
+ public:
+  HMM_INLINE Adder() {
+#if HMM_HAS_AVX512 || defined(__FMA__)
+    one_ = splat<Vec<Real>>(Real{1});
+    asm("" : "+v"(one_));  // Otherwise the compiler would make an addition of it again.
+#endif
+  }
+  HMM_INLINE Vec<Real> operator()(Vec<Real> a, Vec<Real> b) const {
+#if HMM_HAS_AVX512
+    if constexpr (sizeof(Real) == 4) {
+      return bits<Vec<Real>>(_mm512_fmadd_ps(bits<__m512>(a), bits<__m512>(one_), bits<__m512>(b)));
+    } else {
+      return bits<Vec<Real>>(_mm512_fmadd_pd(bits<__m512d>(a), bits<__m512d>(one_), bits<__m512d>(b)));
+    }
+#elif defined(__FMA__)
+    if constexpr (sizeof(Real) == 4) {
+      return bits<Vec<Real>>(_mm256_fmadd_ps(bits<__m256>(a), bits<__m256>(one_), bits<__m256>(b)));
+    } else {
+      return bits<Vec<Real>>(_mm256_fmadd_pd(bits<__m256d>(a), bits<__m256d>(one_), bits<__m256d>(b)));
+    }
+#else
+    return a + b;
+#endif
+  }
+
+ private:
+#if HMM_HAS_AVX512 || defined(__FMA__)
+  Vec<Real> one_;
+#endif
+};
+
+// Greatest lane, by halves.
+template <typename Real>
+HMM_INLINE Real largest_lane(Vec<Real> v) {
+#if HMM_HAS_AVX512
+  typedef Real Half __attribute__((vector_size(32)));
+  typedef Real Quarter __attribute__((vector_size(16)));
+  Half halves[2];
+  std::memcpy(halves, &v, sizeof(v));
+  const Half half = max(halves[0], halves[1]);
+  Quarter quarters[2];
+  std::memcpy(quarters, &half, sizeof(half));
+  return largest(max(quarters[0], quarters[1]));
+#else
+  return largest(v);
+#endif
+}
+
 // Whether window() is one instruction.
 constexpr bool kHasWindow = HMM_HAS_AVX512 != 0;
 

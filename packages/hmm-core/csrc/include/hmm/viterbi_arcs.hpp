@@ -130,12 +130,20 @@ class ArcTable {
   const std::int64_t* predecessors() const { return predecessors_; }
   const Real* current() const { return current_; }
 
-  // The states begin..end-1 and all that one step leads to from them.
-  void extend(std::int64_t& begin, std::int64_t& end) const {
+  // Adds to the states first..last-1 all that one step leads to from begin..end-1.
+  void extend(std::int64_t begin, std::int64_t end, std::int64_t& first, std::int64_t& last) const {
     const std::int64_t highest = up_[end - 1] + 1;
     const std::int64_t lowest = down_[begin];
-    end = highest > end ? highest : end;
-    begin = lowest < begin ? lowest : begin;
+    last = highest > last ? highest : last;
+    first = lowest < first ? lowest : first;
+  }
+
+  bool same_distances(const ArcTable& other) const {
+    if (width_ != other.width_ || planes_ != other.planes_ || banded_ != other.banded_) return false;
+    for (int r = 0; r < width_; ++r) {
+      if (offset_[r] != other.offset_[r]) return false;
+    }
+    return true;
   }
 
  private:

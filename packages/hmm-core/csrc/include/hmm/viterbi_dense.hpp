@@ -33,6 +33,7 @@ void max_plus(const Real* scalar, std::int64_t scalar_row, std::int64_t scalar_s
               std::int64_t vector_row, std::int64_t count, Real* best, std::int64_t best_row) {
   using Vector = Vec<Real>;
   constexpr std::int64_t L = kLanes<Real>;
+  const Adder<Real> add;
   Vector most[S][V];
   for (int s = 0; s < S; ++s) {
     for (int v = 0; v < V; ++v) most[s][v] = splat<Vector>(-std::numeric_limits<Real>::infinity());
@@ -42,7 +43,7 @@ void max_plus(const Real* scalar, std::int64_t scalar_row, std::int64_t scalar_s
     for (int v = 0; v < V; ++v) row[v] = load<Vector>(vector + i * vector_row + v * L);
     for (int s = 0; s < S; ++s) {
       const Vector one = splat<Vector>(scalar[s * scalar_row + i * scalar_step]);
-      for (int v = 0; v < V; ++v) most[s][v] = max(one + row[v], most[s][v]);
+      for (int v = 0; v < V; ++v) most[s][v] = max(add(one, row[v]), most[s][v]);
     }
   }
   for (int s = 0; s < S; ++s) {
@@ -190,7 +191,7 @@ class DenseGroup {
           const std::int64_t b = sequence_[s];
           std::int64_t* path = states + b * m.frames;
           const std::int64_t last = m.lengths[b] - 1;
-          if (!possible_[s] || t > last || (t == stop && g < segments - 1)) continue;
+          if (!possible_[s] || t > last) continue;
           if (t == last) finish(s, row(t - start, s), path + t);
           if (possible_[s] && t > start) state_[s] = path[t - 1] = origin(s, t, row(t - start - 1, s));
         }
