@@ -8,12 +8,14 @@ from importlib.metadata import version as _version
 from hmm_core import backends as backends
 from hmm_core._dispatch import NativeKernelsMissingWarning as NativeKernelsMissingWarning
 from hmm_core._results import ForwardResult as ForwardResult
+from hmm_core._results import KBestPaths as KBestPaths
 from hmm_core._results import Posterior as Posterior
 from hmm_core._results import ViterbiPath as ViterbiPath
 from hmm_core.backends import BackendUnavailableError as BackendUnavailableError
 from hmm_core.ops.backward import backward as backward
 from hmm_core.ops.expected_transitions import expected_transitions as expected_transitions
 from hmm_core.ops.forward import forward as forward
+from hmm_core.ops.kbest import kbest as kbest
 from hmm_core.ops.log_likelihood import log_likelihood as log_likelihood
 from hmm_core.ops.posterior import posterior as posterior
 from hmm_core.ops.sample import sample as sample
@@ -33,6 +35,7 @@ __all__ = [
     "BackendUnavailableError",
     "ForwardResult",
     "Graph",
+    "KBestPaths",
     "NativeKernelsMissingWarning",
     "Posterior",
     "Sparse",
@@ -43,6 +46,7 @@ __all__ = [
     "expected_transitions",
     "forward",
     "from_arcs",
+    "kbest",
     "left_to_right",
     "linear_graph",
     "log_likelihood",
