@@ -17,6 +17,6 @@ void decode(const Model<Real>& model, const Executor& executor, int memory, std:
 }  // namespace HMM_TARGET
 
 HMM_DEFINE_KERNELS(ViterbiKernels, viterbi_kernels) = {{&decode<float>, &kbest<float>},
-                                                               {&decode<double>, &kbest<double>}};
+                                                       {&decode<double>, &kbest<double>}};
 
 }  // namespace hmm

@@ -103,7 +103,8 @@ HMM_INLINE Vec<double> load_part(const double* from, std::int64_t n, double rest
 HMM_INLINE Vec<float> gather(const float* table, const std::int32_t* index) {
 #if HMM_HAS_AVX512
   // The plain form leaves a register undefined, and GCC warns of it.
-  return bits<Vec<float>>(_mm512_mask_i32gather_ps(_mm512_setzero_ps(), 0xffff, _mm512_loadu_si512(index), table, 4));
+  return bits<Vec<float>>(
+      _mm512_mask_i32gather_ps(_mm512_setzero_ps(), 0xffff, _mm512_loadu_si512(index), table, 4));
 #else
   Vec<float> v{};
   for (int l = 0; l < kLanes<float>; ++l) v[l] = table[index[l]];

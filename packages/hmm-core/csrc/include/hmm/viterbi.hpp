@@ -74,8 +74,8 @@ inline void sort_by_length(const std::int64_t* lengths, std::int64_t batch, std:
 enum class ViterbiMemory : int { kAuto = 0, kFull = 1, kLinear = 2 };
 constexpr double kFullMemory = 1024.0 * 1024.0 * 1024.0;
 
-// Best path (B, T) of each sequence, -1 after its end and where no path exists, and its score (B,), -inf where
-// no path exists.
+// Best path (B, T) of each sequence, -1 after its end and where no path exists, and its score (B,), -inf
+// where no path exists.
 template <typename Real>
 void viterbi(const Model<Real>& m, const Executor& executor, ViterbiMemory memory, std::int64_t* states,
              Real* log_score) {

@@ -113,9 +113,7 @@ class ArcTable {
   }
 
   // Whether the highest distance is 0 and the others lie less than a vector below.
-  bool near() const {
-    return banded_ && offset_[width_ - 1] == 0 && offset_[0] > -kLanes<Real>;
-  }
+  bool near() const { return banded_ && offset_[width_ - 1] == 0 && offset_[0] > -kLanes<Real>; }
   bool banded() const { return banded_; }
   int width() const { return width_; }
   int planes() const { return planes_; }
@@ -215,7 +213,8 @@ class ArcTable {
       }
     }
     for (std::int64_t j = 1; j < states_; ++j) up_[j] = up_[j] > up_[j - 1] ? up_[j] : up_[j - 1];
-    for (std::int64_t j = states_ - 1; j > 0; --j) down_[j - 1] = down_[j - 1] < down_[j] ? down_[j - 1] : down_[j];
+    for (std::int64_t j = states_ - 1; j > 0; --j)
+      down_[j - 1] = down_[j - 1] < down_[j] ? down_[j - 1] : down_[j];
   }
 
   std::int64_t states_ = 0;
@@ -226,8 +225,8 @@ class ArcTable {
   const std::int64_t* predecessors_ = nullptr;
   const Real* current_ = nullptr;
   bool banded_ = false;
-  int width_ = 0;   // distances, or slots
-  int planes_ = 0;  // bits of a back-pointer
+  int width_ = 0;             // distances, or slots
+  int planes_ = 0;            // bits of a back-pointer
   std::int64_t choices_ = 0;  // the bits that a band uses of them
   std::int64_t offset_[kBandSlots] = {};
   Buffer<std::int64_t> histogram_;

@@ -61,7 +61,9 @@ struct SharedEmission {
     index = where;
   }
   template <bool>
-  HMM_INLINE Vec<Real> at(std::int64_t j) const { return gather(frame, index + j); }
+  HMM_INLINE Vec<Real> at(std::int64_t j) const {
+    return gather(frame, index + j);
+  }
 };
 
 // Through an index into so few densities that they stay in four registers.
@@ -478,8 +480,7 @@ class SparseGroup {
       if (together_ && running == kSparseGroup) {
         step(0, kSparseGroup, all_[record ? 1 : 0], t, frames, start, record);
       } else {
-        for (int s = 0; s < running; ++s)
-          step(s, 1, alone_[record ? 1 : 0][s], t, frames, start, record);
+        for (int s = 0; s < running; ++s) step(s, 1, alone_[record ? 1 : 0][s], t, frames, start, record);
       }
       if (frames % 2 != 0) present_ = 1 - present_;
       t += frames;
@@ -616,8 +617,8 @@ class SparseGroup {
   const std::int64_t* own_of_[kSparseGroup] = {};  // the predecessors that own_ describes
   Step<Real> alone_[2][kSparseGroup] = {};         // without and with back-pointers
   Step<Real> all_[2] = {};
-  bool together_ = false;     // whether all_ may be used
-  int present_ = 0;           // which of the rooms holds the present frame
+  bool together_ = false;             // whether all_ may be used
+  int present_ = 0;                   // which of the rooms holds the present frame
   std::int64_t begin_ = 0, end_ = 0;  // the states that a path can have reached
   std::int64_t margin_ = 0;
   std::int64_t pitch_ = 0;
