@@ -35,11 +35,10 @@ class Segments(NamedTuple):
 
     def to(self, dtype: torch.dtype) -> "Segments":
         """The same numbers in another precision."""
-        move = [x.to(dtype=dtype) if x is not None else None for x in self.hmm[:2]]
         final = self.hmm.log_final
         hmm = self.hmm._replace(
-            log_initial=move[0],
-            log_transition=move[1],
+            log_initial=self.hmm.log_initial.to(dtype),
+            log_transition=self.hmm.log_transition.to(dtype=dtype),
             log_emission=self.hmm.log_emission.to(dtype),
             log_final=None if final is None else final.to(dtype),
         )
@@ -557,8 +556,10 @@ SOURCE = "with K from log_initial (K,) = (5,) and L at least 1"
         (
             {"log_transition": torch.zeros(2, 6, 5, 5)},
             ValueError,
-            "log_transition must have shape (K, K) or (B, K, K), or (K, R) or (B, K, R) in Sparse: explicit "
-            "durations go with weights that do not vary in time; got (2, 6, 5, 5)",
+            (
+                "log_transition must have shape (K, K) or (B, K, K), or (K, R) or (B, K, R) in Sparse: explicit "
+                "durations go with weights that do not vary in time; got (2, 6, 5, 5)"
+            ),
         ),
         (
             {"censoring": "middle"},
