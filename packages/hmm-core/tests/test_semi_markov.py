@@ -557,8 +557,8 @@ SOURCE = "with K from log_initial (K,) = (5,) and L at least 1"
             {"log_transition": torch.zeros(2, 6, 5, 5)},
             ValueError,
             (
-                "log_transition must have shape (K, K) or (B, K, K), or (K, R) or (B, K, R) in Sparse: explicit "
-                "durations go with weights that do not vary in time; got (2, 6, 5, 5)"
+                "log_transition must have shape (K, K) or (B, K, K), or (K, R) or (B, K, R) in Sparse: "
+                "explicit durations go with weights that do not vary in time; got (2, 6, 5, 5)"
             ),
         ),
         (

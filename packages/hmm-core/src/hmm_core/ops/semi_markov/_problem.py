@@ -70,7 +70,7 @@ def prepare(
     """Check the arguments of an operation, and choose where to compute it."""
     if censoring not in {"none", "left", "right", "both"}:
         raise ValueError(f'censoring must be "none", "left", "right" or "both"; got {censoring!r}')
-    weight = log_transition.log_weight if isinstance(log_transition, Sparse) else log_transition
+    weight: object = log_transition.log_weight if isinstance(log_transition, Sparse) else log_transition
     if isinstance(weight, Tensor) and weight.ndim == 4:
         raise ValueError(
             "log_transition must have shape (K, K) or (B, K, K), or (K, R) or (B, K, R) in Sparse: explicit "
