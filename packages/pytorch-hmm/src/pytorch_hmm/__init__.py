@@ -44,6 +44,7 @@ if _TYPE_CHECKING:
     from hmm_core import log_likelihood as log_likelihood
     from hmm_core import posterior as posterior
     from hmm_core import sample as sample
+    from hmm_core import semi_markov as semi_markov
     from hmm_core import skip as skip
     from hmm_core import stack_graphs as stack_graphs
     from hmm_core import viterbi as viterbi
@@ -194,6 +195,7 @@ _EXPORTS = {
     "read_textgrid": "hmm_align",
     "register_model": "hmm_models",
     "sample": "hmm_core",
+    "semi_markov": "hmm_core",
     "save_model": "hmm_models",
     "save_tensors": "hmm_models",
     "silence_topology": "hmm_models",
