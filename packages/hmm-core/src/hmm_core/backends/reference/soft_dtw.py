@@ -1,7 +1,7 @@
 """Soft dynamic time warping: the soft minimum over all alignments, and the expected alignment.
 
-    D[i, j] = c[i, j] - gamma log(exp(-D[i-1, j-1] / gamma) + exp(-D[i, j-1] / gamma) + exp(-D[i-1, j] / gamma))
-    E[i, j] = sum of E[k, l] exp((D[k, l] - c[k, l] - D[i, j]) / gamma) over the cells (k, l) that (i, j) leads to
+D[i, j] = c[i, j] - gamma log(exp(-D[i-1, j-1] / gamma) + exp(-D[i, j-1] / gamma) + exp(-D[i-1, j] / gamma))
+E[i, j] = sum of E[k, l] exp((D[k, l] - c[k, l] - D[i, j]) / gamma) over the cells (k, l) that (i, j) leads to
 """
 
 import torch
