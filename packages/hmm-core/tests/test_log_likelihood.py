@@ -208,7 +208,7 @@ def test_the_registered_operations_pass_opcheck(sparse: bool) -> None:
     for backend in backends:
         for name in ("forward", "backward", "posterior", "expected_transitions"):
             torch.library.opcheck(getattr(torch.ops.hmm_core, name).default, (*problem, backend))
-        torch.library.opcheck(torch.ops.hmm_core.viterbi.default, (*problem.detach(), backend))
+        torch.library.opcheck(torch.ops.hmm_core.viterbi.default, (*problem.detach(), "auto", backend))
 
 
 class _Model(torch.nn.Module):

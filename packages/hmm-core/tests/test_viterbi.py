@@ -228,4 +228,4 @@ def test_the_kernel_refuses_what_was_not_checked() -> None:
         wrong = [*problem]
         wrong[position] = value
         with pytest.raises(ValueError, match=re.escape(message)):
-            torch.ops.hmm_core.viterbi.default(*wrong, "cpu")
+            torch.ops.hmm_core.viterbi.default(*wrong, "auto", "cpu")

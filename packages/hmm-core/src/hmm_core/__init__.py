@@ -8,6 +8,8 @@ from importlib.metadata import version as _version
 from hmm_core import backends as backends
 from hmm_core import online as online
 from hmm_core._dispatch import NativeKernelsMissingWarning as NativeKernelsMissingWarning
+from hmm_core._headers import get_cmake_dir as get_cmake_dir
+from hmm_core._headers import get_include as get_include
 from hmm_core._results import ForwardResult as ForwardResult
 from hmm_core._results import Posterior as Posterior
 from hmm_core._results import ViterbiPath as ViterbiPath
@@ -22,6 +24,7 @@ from hmm_core.ops.sample import sample as sample
 from hmm_core.ops.viterbi import viterbi as viterbi
 from hmm_core.transitions import Graph as Graph
 from hmm_core.transitions import Sparse as Sparse
+from hmm_core.transitions import ctc_graph as ctc_graph
 from hmm_core.transitions import ergodic as ergodic
 from hmm_core.transitions import from_arcs as from_arcs
 from hmm_core.transitions import left_to_right as left_to_right
@@ -41,11 +44,14 @@ __all__ = [
     "ViterbiPath",
     "backends",
     "backward",
+    "ctc_graph",
     "entropy",
     "ergodic",
     "expected_transitions",
     "forward",
     "from_arcs",
+    "get_cmake_dir",
+    "get_include",
     "left_to_right",
     "linear_graph",
     "log_likelihood",

@@ -31,9 +31,7 @@ class _Model(NamedTuple):
     num_densities: int  # P, or the least P that the index allows
 
 
-def _checked(
-    log_initial: Tensor, log_transition: Tensor | Sparse, emission_index: Tensor | None
-) -> _Model:
+def _checked(log_initial: Tensor, log_transition: Tensor | Sparse, emission_index: Tensor | None) -> _Model:
     """Refuse arguments that break a rule."""
     like = "log_initial"
     log_initial = floating("log_initial", log_initial, None).detach()
@@ -517,7 +515,9 @@ def _refuse_values(name: str, tensor: Tensor) -> None:
         raise ValueError(f"{name} must not hold NaN or +inf; got {float(tensor[tuple(where)])} at {where}")
 
 
-def _check_out(name: str, out: Tensor, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> None:
+def _check_out(
+    name: str, out: Tensor, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
+) -> None:
     """Refuse an output that a backend cannot write to."""
     if (
         not isinstance(out, Tensor)

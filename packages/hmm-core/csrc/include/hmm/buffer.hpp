@@ -44,6 +44,29 @@ class Buffer {
   std::int64_t size_ = 0;
 };
 
+// Objects that are made anew when there must be more of them.
+template <typename T>
+class Array {
+ public:
+  Array() = default;
+  Array(const Array&) = delete;
+  Array& operator=(const Array&) = delete;
+  ~Array() { delete[] data_; }
+
+  void reserve(std::int64_t size) {
+    if (size <= size_) return;
+    delete[] data_;
+    data_ = nullptr;
+    data_ = new T[static_cast<std::size_t>(size)];
+    size_ = size;
+  }
+  T& operator[](std::int64_t i) { return data_[i]; }
+
+ private:
+  T* data_ = nullptr;
+  std::int64_t size_ = 0;
+};
+
 // One T for each worker of a parallel_for.
 template <typename T>
 class PerWorker {

@@ -8,6 +8,12 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#elif defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #include "hmm/target.hpp"
 
 HMM_BEGIN_TARGET
@@ -56,30 +62,75 @@ HMM_INLINE void store(Scalar* to, V v) {
   std::memcpy(to, &v, sizeof(V));
 }
 
-// The first n lanes; the others hold `rest`.
-template <typename V, typename Scalar>
-HMM_INLINE V load_first(const Scalar* from, std::int64_t n, Scalar rest) {
-  V v = rest - V{};
-  for (std::int64_t l = 0; l < n; ++l) v[l] = from[l];
-  return v;
-}
-
-template <typename V, typename Scalar>
-HMM_INLINE void store_first(Scalar* to, V v, std::int64_t n) {
-  for (std::int64_t l = 0; l < n; ++l) to[l] = v[l];
-}
-
-template <typename V, typename Scalar>
-HMM_INLINE V splat(Scalar x) {
-  return x - V{};
-}
-
 template <typename To, typename From>
 HMM_INLINE To bits(From from) {
   static_assert(sizeof(To) == sizeof(From), "bits keep their number");
   To to;
   std::memcpy(&to, &from, sizeof(To));
   return to;
+}
+
+// Whether a lane is one of the first n.
+template <typename V>
+HMM_INLINE auto first_lanes(std::int64_t n) {
+  using Mask = decltype(V{} > V{});
+  constexpr int kCount = static_cast<int>(sizeof(V) / sizeof(V{}[0]));
+  Mask lane{};
+  for (int l = 0; l < kCount; ++l) lane[l] = l;
+  return lane < static_cast<decltype(+lane[0])>(n) - Mask{};
+}
+
+// The first n lanes, 0 <= n <= kLanes; the others hold `rest`. Nothing beyond the first n is touched.
+template <typename V, typename Scalar>
+HMM_INLINE V load_first(const Scalar* from, std::int64_t n, Scalar rest) {
+#if HMM_VECTOR_BYTES == 64
+  const unsigned mask = (1u << n) - 1u;
+  const V others = rest - V{};
+  if constexpr (sizeof(Scalar) == 4) {
+    return bits<V>(_mm512_mask_loadu_epi32(bits<__m512i>(others), static_cast<__mmask16>(mask), from));
+  } else {
+    return bits<V>(_mm512_mask_loadu_epi64(bits<__m512i>(others), static_cast<__mmask8>(mask), from));
+  }
+#elif HMM_VECTOR_BYTES == 32
+  const auto chosen = first_lanes<V>(n);
+  V v;
+  if constexpr (sizeof(Scalar) == 4) {
+    v = bits<V>(_mm256_maskload_epi32(reinterpret_cast<const int*>(from), bits<__m256i>(chosen)));
+  } else {
+    v = bits<V>(_mm256_maskload_epi64(reinterpret_cast<const long long*>(from), bits<__m256i>(chosen)));
+  }
+  return chosen ? v : rest - V{};
+#else
+  V v = rest - V{};
+  for (std::int64_t l = 0; l < n; ++l) v[l] = from[l];
+  return v;
+#endif
+}
+
+template <typename V, typename Scalar>
+HMM_INLINE void store_first(Scalar* to, V v, std::int64_t n) {
+#if HMM_VECTOR_BYTES == 64
+  const unsigned mask = (1u << n) - 1u;
+  if constexpr (sizeof(Scalar) == 4) {
+    _mm512_mask_storeu_epi32(to, static_cast<__mmask16>(mask), bits<__m512i>(v));
+  } else {
+    _mm512_mask_storeu_epi64(to, static_cast<__mmask8>(mask), bits<__m512i>(v));
+  }
+#elif HMM_VECTOR_BYTES == 32
+  const auto chosen = first_lanes<V>(n);
+  if constexpr (sizeof(Scalar) == 4) {
+    _mm256_maskstore_epi32(reinterpret_cast<int*>(to), bits<__m256i>(chosen), bits<__m256i>(v));
+  } else {
+    _mm256_maskstore_epi64(reinterpret_cast<long long*>(to), bits<__m256i>(chosen), bits<__m256i>(v));
+  }
+#else
+  for (std::int64_t l = 0; l < n; ++l) to[l] = v[l];
+#endif
+}
+
+template <typename V, typename Scalar>
+HMM_INLINE V splat(Scalar x) {
+  return x - V{};
 }
 
 template <typename V>
@@ -107,6 +158,19 @@ HMM_INLINE V madd(V a, V b, V c) {
   return c;
 #else
   return a * b + c;
+#endif
+}
+
+// Nearest integers of |x| < 2^31.
+HMM_INLINE IntVec<float> nearest(Vec<float> x) {
+#if HMM_VECTOR_BYTES == 64
+  return bits<IntVec<float>>(_mm512_maskz_cvtps_epi32(static_cast<__mmask16>(-1), bits<__m512>(x)));
+#elif HMM_VECTOR_BYTES == 32
+  return bits<IntVec<float>>(_mm256_cvtps_epi32(bits<__m256>(x)));
+#elif defined(__SSE2__)
+  return bits<IntVec<float>>(_mm_cvtps_epi32(bits<__m128>(x)));
+#else
+  return __builtin_convertvector(x + (x < 0 ? splat<Vec<float>>(-0.5f) : splat<Vec<float>>(0.5f)), IntVec<float>);
 #endif
 }
 

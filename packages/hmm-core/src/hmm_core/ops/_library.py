@@ -160,7 +160,6 @@ def needs_reference() -> bool:
 
 
 def prepare(
-    op: str,
     backend: str,
     log_initial: Tensor,
     log_transition: Tensor | Sparse,
@@ -175,10 +174,6 @@ def prepare(
     """
     problem = canonical(log_initial, log_transition, log_emission, lengths, log_final, emission_index)
     chosen = resolve(backend, problem.log_emission.device, transformed=needs_reference())
-    kind = "dense_" if problem.predecessors is None else "sparse_"
-    native = _module("_cpu", "cpu") if chosen == "cpu" else None
-    if native is not None and not hasattr(native, op) and not hasattr(native, kind + op):
-        chosen = "reference"
     if chosen == "reference" and values_are_readable():
         check_values(*problem)
     return problem, chosen

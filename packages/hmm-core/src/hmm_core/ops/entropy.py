@@ -83,7 +83,7 @@ def entropy(
     tensor([0.6931])
     """
     problem, chosen = prepare(
-        "entropy", backend, log_initial, log_transition, log_emission, lengths, log_final, emission_index
+        backend, log_initial, log_transition, log_emission, lengths, log_final, emission_index
     )
     if chosen == "reference":
         return reference_entropy(*problem)

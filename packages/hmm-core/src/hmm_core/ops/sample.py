@@ -87,7 +87,7 @@ def sample(
     True
     """
     problem, chosen = prepare(
-        "sample", backend, log_initial, log_transition, log_emission, lengths, log_final, emission_index
+        backend, log_initial, log_transition, log_emission, lengths, log_final, emission_index
     )
     if num_samples is not None and num_samples < 0:
         raise ValueError(f"num_samples must be at least 0; got {num_samples}")
