@@ -32,7 +32,7 @@ def draw(hmm: Arguments, count: int, backend: str, seed: int = 0) -> Tensor:
     )
 
 
-def test_frequencies_are_posterior_probabilities(form: dict[str, Any], any_backend: str) -> None:
+def test_frequencies_are_posterior_probabilities(form: dict[str, Any], any_backend: Any) -> None:
     for seed in range(100):
         hmm = random_hmm(3, 4, 3, impossible=0.1, seed=seed, **form)
         hmm = hmm._replace(lengths=torch.tensor([4, 2, 0]))
@@ -54,7 +54,7 @@ def test_frequencies_are_posterior_probabilities(form: dict[str, Any], any_backe
 
 @pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_whole_paths_pass_a_chi_square_test(sparse: bool, dtype: torch.dtype, any_backend: str) -> None:
+def test_whole_paths_pass_a_chi_square_test(sparse: bool, dtype: torch.dtype, any_backend: Any) -> None:
     hmm = random_hmm(1, 4, 3, sparse=sparse, seed=0, ragged=False, dtype=dtype, scale=0.5)
     count = 50_000
     states = draw(hmm, count, any_backend)[:, 0]
@@ -103,7 +103,7 @@ def test_backends_agree_at_every_length_and_scale(frames: int, scale: float) -> 
         assert torch.equal(draw(hmm, 2, "cpu"), draw(hmm, 2, "reference"))
 
 
-def test_a_state_that_is_far_behind_is_drawn_where_it_is_the_only_way_on(any_backend: str) -> None:
+def test_a_state_that_is_far_behind_is_drawn_where_it_is_the_only_way_on(any_backend: Any) -> None:
     # After 50 frames the second state is e^-1000 times less likely, and the last frame needs it.
     frames = 50
     log_emission = torch.zeros(1, frames, 2)
@@ -144,7 +144,7 @@ def test_a_path_depends_on_neither_batch_nor_threads_nor_padding(sparse: bool, d
         assert torch.equal(op(*alone, uniform[:, b : b + 1], "cpu"), expected[:, b : b + 1])
 
 
-def test_the_numbers_at_the_ends_of_the_unit_interval_choose_possible_states(any_backend: str) -> None:
+def test_the_numbers_at_the_ends_of_the_unit_interval_choose_possible_states(any_backend: Any) -> None:
     hmm = random_hmm(4, 6, 5, impossible=0.4, seed=2, ragged=False)
     problem = canonical(*hmm).detach()
     ends = torch.tensor([0.0, 1 - 2.0**-53], dtype=torch.float64)[:, None, None].expand(2, 4, 6)
@@ -157,13 +157,15 @@ def test_the_numbers_at_the_ends_of_the_unit_interval_choose_possible_states(any
     assert torch.equal(states, reference_sample(*problem, ends))
 
 
-def test_without_a_path_there_are_no_states(any_backend: str) -> None:
+def test_without_a_path_there_are_no_states(any_backend: Any) -> None:
     assert (draw(random_hmm(2, 4, 3, impossible=1.0), 3, any_backend) == -1).all()
-    blocked = random_hmm(2, 4, 3, ragged=False, final=False)._replace(log_final=torch.full((3,), -torch.inf).double())
+    blocked = random_hmm(2, 4, 3, ragged=False, final=False)._replace(
+        log_final=torch.full((3,), -torch.inf).double()
+    )
     assert (draw(blocked, 3, any_backend) == -1).all()
 
 
-def test_the_same_generator_state_gives_the_same_paths(any_backend: str) -> None:
+def test_the_same_generator_state_gives_the_same_paths(any_backend: Any) -> None:
     hmm = random_hmm(2, 5, 3, ragged=False)
     one, two = (
         hmm.apply(sample, generator=torch.Generator().manual_seed(1), backend=any_backend) for _ in range(2)
@@ -175,7 +177,7 @@ def test_the_same_generator_state_gives_the_same_paths(any_backend: str) -> None
     assert not torch.equal(*drawn)
 
 
-def test_the_default_generator_is_that_of_torch(any_backend: str) -> None:
+def test_the_default_generator_is_that_of_torch(any_backend: Any) -> None:
     hmm = random_hmm(2, 5, 3)
     with torch.random.fork_rng():
         torch.manual_seed(3)
@@ -186,7 +188,7 @@ def test_the_default_generator_is_that_of_torch(any_backend: str) -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 100])
 @pytest.mark.parametrize(("batch", "frames"), [(2, 0), (0, 3), (2, 3)])
-def test_any_number_of_samples_of_any_batch(count: int, batch: int, frames: int, any_backend: str) -> None:
+def test_any_number_of_samples_of_any_batch(count: int, batch: int, frames: int, any_backend: Any) -> None:
     states = draw(random_hmm(batch, frames, 3), count, any_backend)
     assert states.shape == (count, batch, frames)
     assert states.dtype == torch.int64
@@ -197,14 +199,14 @@ def test_a_negative_number_of_samples_is_refused() -> None:
         random_hmm().apply(sample, num_samples=-1)
 
 
-def test_paths_of_differentiable_weights_are_not_differentiable(any_backend: str) -> None:
+def test_paths_of_differentiable_weights_are_not_differentiable(any_backend: Any) -> None:
     hmm = random_hmm(2, 4, 3)
     emission = hmm.log_emission.clone().requires_grad_()
     assert not hmm._replace(log_emission=emission).apply(sample, backend=any_backend).requires_grad
 
 
 @pytest.mark.parametrize("sparse", [False, True])
-def test_the_registered_operation_passes_opcheck_and_compiles(sparse: bool, any_backend: str) -> None:
+def test_the_registered_operation_passes_opcheck_and_compiles(sparse: bool, any_backend: Any) -> None:
     hmm = random_hmm(2, 4, 3, sparse=sparse)
     uniform = torch.rand((2, 2, 4), dtype=torch.float64)
     torch.library.opcheck(

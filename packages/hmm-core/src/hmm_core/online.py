@@ -516,7 +516,7 @@ def _refuse_values(name: str, tensor: Tensor) -> None:
 
 
 def _check_out(
-    name: str, out: Tensor, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
+    name: str, out: object, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
 ) -> None:
     """Refuse an output that a backend cannot write to."""
     if (
