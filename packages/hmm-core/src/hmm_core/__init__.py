@@ -1,6 +1,7 @@
 """Exact log-space HMM recursions for PyTorch, on ragged batches, with gradients.
 
-Forward, backward, posteriors, expected counts, Viterbi, sampling and path entropies over dense or sparse transitions.
+Forward, backward, posteriors, expected counts, Viterbi, sampling and path entropies over dense or sparse
+transitions.
 """
 
 from importlib.metadata import version as _version
