@@ -124,7 +124,7 @@ def _fits(tensor: object, like: Tensor, shape: tuple[int, ...], batched: tuple[i
     return (
         isinstance(tensor, Tensor)
         and tensor.dtype is like.dtype
-        and tensor.shape in {shape, batched}
+        and tensor.shape in (shape, batched)
         and tensor.device == like.device
     )
 

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -14,10 +14,19 @@ from hmm_core.ops.expected_transitions import expected_transitions
 from hmm_core.ops.forward import forward
 from hmm_core.ops.log_likelihood import log_likelihood
 from hmm_core.ops.posterior import posterior
+from hmm_core.ops.semi_markov._problem import Censoring
 from hmm_core.ops.viterbi import viterbi
 from hmm_core.transitions import Sparse
 
-__all__ = ["Arguments", "PathEnumeration", "assert_coherent", "enumerate_paths", "random_hmm"]
+__all__ = [
+    "Arguments",
+    "PathEnumeration",
+    "SegmentEnumeration",
+    "assert_coherent",
+    "enumerate_paths",
+    "enumerate_segments",
+    "random_hmm",
+]
 
 _Result = TypeVar("_Result")
 
@@ -230,6 +239,146 @@ def enumerate_paths(arguments: Arguments) -> PathEnumeration:
             for t, (i, j) in enumerate(itertools.pairwise(path)):
                 transition[b, t, i, j] += weight
     return PathEnumeration(total, state, transition, best)
+
+
+class SegmentEnumeration(NamedTuple):
+    """Exact quantities from all segmentations, in float64.
+
+    Attributes
+    ----------
+    log_likelihood : Tensor, shape (B,)
+        Log of the summed weights.
+    state : Tensor, shape (B, T, K)
+        Posterior state probabilities.
+    initial, final : Tensor, shape (B, K)
+        Posterior probabilities of the first and the last state.
+    transition : Tensor, shape (B, K, K)
+        Expected steps from segment to segment, row = from, column = to.
+    duration : Tensor, shape (B, K, L)
+        Expected segments by state and true length, at index length - 1.
+    best_score : Tensor, shape (B,)
+        Log weight of the best segmentation of the observed frames.
+    """
+
+    log_likelihood: Tensor
+    state: Tensor
+    initial: Tensor
+    transition: Tensor
+    duration: Tensor
+    final: Tensor
+    best_score: Tensor
+
+
+def enumerate_segments(
+    arguments: Arguments, log_duration: Tensor, censoring: Censoring = "none"
+) -> SegmentEnumeration:
+    """Sum over all segmentations of each sequence, one by one: the definition, without recursion.
+
+    Parameters
+    ----------
+    arguments : Arguments
+        A small problem whose transitions do not vary in time.
+    log_duration : Tensor, shape (K, L) or (B, K, L)
+        As in :func:`hmm_core.semi_markov.log_likelihood`.
+    censoring : {"none", "left", "right", "both"}
+        At which ends a segment may go on, for as many unobserved frames as its length allows: each number of
+        them is a segmentation of its own.
+
+    Returns
+    -------
+    SegmentEnumeration
+        Quantities to compare the operations with.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from hmm_core import semi_markov
+    >>> hmm, log_duration = random_hmm(), torch.zeros(3, 2).double()
+    >>> arguments = (*hmm[:2], log_duration, *hmm[2:4])
+    >>> total = semi_markov.log_likelihood(*arguments, log_final=hmm.log_final)
+    >>> torch.testing.assert_close(total, enumerate_segments(hmm, log_duration).log_likelihood)
+    """
+    log_initial, log_transition, log_emission, lengths, log_final, index = arguments
+    B, T, _ = log_emission.shape
+    K, L = log_duration.shape[-2:]
+    matrix = log_transition.to_dense() if isinstance(log_transition, Sparse) else log_transition
+    matrix = matrix.double().expand(B, K, K)
+    initial = log_initial.double().expand(B, K)
+    ending = torch.zeros(B, K).double() if log_final is None else log_final.double().expand(B, K)
+    density = (torch.arange(K) if index is None else index).expand(B, K)
+    emission = log_emission.double().gather(2, density[:, None].expand(B, T, K))
+    duration = log_duration.double().expand(B, K, L)
+    frames = [T] * B if lengths is None else lengths.tolist()
+    results = []
+    for b, length in enumerate(frames):
+        model = (initial[b], matrix[b], duration[b], emission[b, :length], ending[b])
+        results.append(_enumerate_sequence(*model, T, censoring))
+    return SegmentEnumeration(*(torch.stack(values) for values in zip(*results, strict=True)))
+
+
+def _enumerate_sequence(
+    initial: Tensor,
+    matrix: Tensor,
+    duration: Tensor,
+    emission: Tensor,
+    ending: Tensor,
+    T: int,
+    censoring: Censoring,
+) -> SegmentEnumeration:
+    """Sum over the segmentations of one sequence, padded to T frames."""
+    n, K = emission.shape
+    L = duration.shape[1]
+    before = range(L) if censoring in {"left", "both"} else range(1)
+    after = range(L) if censoring in {"right", "both"} else range(1)
+    zeros = [torch.zeros(shape).double() for shape in ((T, K), (K,), (K, K), (K, L), (K,))]
+    state, first, transition, count, last = zeros
+    if n == 0:
+        return SegmentEnumeration(torch.zeros(()).double(), *zeros, torch.zeros(()).double())
+    scored, best = [], -math.inf
+    for observed in _compositions(n, L):
+        for path in itertools.product(range(K), repeat=len(observed)):
+            score = float(initial[path[0]] + ending[path[-1]])
+            score += sum(float(matrix[i, j]) for i, j in itertools.pairwise(path))
+            labels = [j for j, d in zip(path, observed, strict=True) for _ in range(d)]
+            score += sum(float(emission[t, j]) for t, j in enumerate(labels))
+            alike = 0.0
+            for early, late in itertools.product(before, after):
+                true = list(observed)
+                true[0] += early
+                true[-1] += late
+                if max(true) > L:
+                    continue
+                weight = sum(float(duration[j, d - 1]) for j, d in zip(path, true, strict=True))
+                alike += math.exp(weight)
+                scored.append((path, true, labels, score + weight))
+            best = max(best, score + math.log(alike)) if alike > 0 else best
+    peak = max((score for *_, score in scored), default=-math.inf)
+    if peak == -math.inf:
+        nothing = torch.tensor(-math.inf, dtype=torch.float64)
+        return SegmentEnumeration(nothing, *zeros, nothing)
+    total = peak + math.log(sum(math.exp(score - peak) for *_, score in scored))
+    for path, true, labels, score in scored:
+        weight = math.exp(score - total)
+        first[path[0]] += weight
+        last[path[-1]] += weight
+        for t, j in enumerate(labels):
+            state[t, j] += weight
+        for i, j in itertools.pairwise(path):
+            transition[i, j] += weight
+        for j, d in zip(path, true, strict=True):
+            count[j, d - 1] += weight
+    return SegmentEnumeration(
+        torch.tensor(total, dtype=torch.float64), *zeros, torch.tensor(best, dtype=torch.float64)
+    )
+
+
+def _compositions(n: int, longest: int) -> Iterator[tuple[int, ...]]:
+    """All ways to write n as an ordered sum of 1..longest."""
+    if n == 0:
+        yield ()
+    for head in range(1, min(n, longest) + 1):
+        for tail in _compositions(n - head, longest):
+            yield (head, *tail)
 
 
 def assert_coherent(

@@ -118,8 +118,9 @@ void dense_backward(const Model<Real>& m, const Executor& executor, Real* log_be
             const dense::Table<Real>* own = r < before ? step : nullptr;
             dense::write_log(rows.sum_numbers(r, own), rows.base(r),
                              log_beta + (block.sequence(r) * m.frames + t) * m.states);
-            if (t > 0) rows.emit(r, own, block.emission(r, t), block.index(r));
+            if (t > 0) rows.read(r, block.emission(r, t), block.index(r), -1);
           }
+          if (t > 0) rows.emit(active, step);
         }
         for (std::int64_t r = 0; r < count; ++r) {
           const std::int64_t length = block.length(r);

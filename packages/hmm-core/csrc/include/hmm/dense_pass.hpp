@@ -135,10 +135,9 @@ class ForwardPass {
         table = &transitions_.at(block.sequence(0), t - 1);
         rows_.advance(*table, 0, active);
       }
-      for (std::int64_t r = 0; r < active; ++r) {
-        rows_.emit(r, table, block.emission(r, t), block.index(r));
-        after(r, t);
-      }
+      for (std::int64_t r = 0; r < active; ++r) rows_.read(r, block.emission(r, t), block.index(r), 1);
+      rows_.emit(active, table);
+      for (std::int64_t r = 0; r < active; ++r) after(r, t);
     }
   }
 

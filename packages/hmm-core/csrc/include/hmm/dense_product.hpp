@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 
 #include "hmm/dense_table.hpp"
 
@@ -15,14 +16,19 @@ HMM_INLINE void multiply_tile(const Real* x, std::int64_t x_pitch, std::int64_t 
                               std::int64_t in_pitch, std::int64_t in_step, Vec<Real> (&sum)[kRows][kVectors]) {
   using V = Vec<Real>;
   constexpr std::int64_t kLane = kLanes<Real>;
+#pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) sum[r][v] = V{};
   }
   for (std::int64_t i = 0; i < inputs; ++i) {
     V column[kVectors];
+#pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) column[v] = load<V>(x + i * x_pitch + v * kLane);
+#pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
       const V factor = splat<V>(in[r * in_pitch + i * in_step]);
+#pragma GCC unroll 8
       for (int v = 0; v < kVectors; ++v) sum[r][v] = madd(factor, column[v], sum[r][v]);
     }
   }
@@ -33,7 +39,9 @@ void multiply_rows(const Real* x, std::int64_t inputs, const Real* in, Real* out
   constexpr std::int64_t kLane = kLanes<Real>;
   Vec<Real> sum[kRows][kVectors];
   multiply_tile<kRows, kVectors, Real>(x, kVectors * kLane, inputs, in, pitch, 1, sum);
+#pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) store(out + r * pitch + v * kLane, sum[r][v]);
   }
 }
@@ -77,6 +85,17 @@ void multiply(const Table<Real>& table, const Real* in, Real* out, std::int64_t 
   }
 }
 
+HMM_INLINE void add_in_double(double* to, Vec<double> values) {
+  store(to, load<Vec<double>>(to) + values);
+}
+HMM_INLINE void add_in_double(double* to, Vec<float> values) {
+  typedef float Half __attribute__((vector_size(HMM_VECTOR_BYTES / 2)));
+  Half halves[2];
+  std::memcpy(halves, &values, sizeof(values));
+  add_in_double(to, __builtin_convertvector(halves[0], Vec<double>));
+  add_in_double(to + kLanes<double>, __builtin_convertvector(halves[1], Vec<double>));
+}
+
 // total[i][o] += sum over q of a[q][i] * b[q][o]: rows of a and b lie `pitch` apart, i < states, o < width;
 // total has rows of `width`.
 template <int kRows, int kVectors, typename Real>
@@ -85,10 +104,11 @@ void add_outer_tile(const Real* a, const Real* b, std::int64_t pitch, std::int64
   constexpr std::int64_t kLane = kLanes<Real>;
   Vec<Real> sum[kRows][kVectors];
   multiply_tile<kRows, kVectors, Real>(b, pitch, pairs, a, 1, pitch, sum);
+#pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
-      double* to = total + r * width + v * kLane;
-      for (std::int64_t l = 0; l < kLane; ++l) to[l] += static_cast<double>(sum[r][v][l]);
+      add_in_double(total + r * width + v * kLane, sum[r][v]);
     }
   }
 }

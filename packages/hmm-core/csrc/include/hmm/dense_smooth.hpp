@@ -262,12 +262,14 @@ class Smoother {
         posterior(r, t, own, wanted_->upstream == nullptr ? Real{1} : wanted_->upstream[b], out);
         distribute(r, t, out);
       }
-      if (t > 0) rows_.emit(r, own, block_.emission(r, t), block_.index(r));
+      if (t > 0) rows_.read(r, block_.emission(r, t), block_.index(r), -1);
     }
+    if (t > 0) rows_.emit(active, table);
   }
 
   void posterior(std::int64_t r, std::int64_t t, const Table<Real>* table, Real scale, Real* out) {
     const Kept alpha = kept(r, t);
+    fetch_ahead(alpha.mantissa, model_->states, -1);
     Real* pair = nullptr;
     std::int64_t accumulator = 0;
     if (wanted_->counts && table != nullptr && model_->weight_step == 0) {

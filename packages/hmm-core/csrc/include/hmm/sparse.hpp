@@ -201,6 +201,42 @@ class ArcCounter {
   int frames_ = 0;
 };
 
+// Sums over the states that read each density. Neighbouring states add to tables of their own: where every
+// other state is the same density, as the blank of CTC is, an addition would wait for the one before.
+template <typename Real>
+class DensitySums {
+ public:
+  void open(std::int64_t P, std::int64_t K) {
+    densities_ = P;
+    tables_ = P <= 2 * K ? kMost : 1;
+    pitch_ = padded<Real>(P);
+    sums_.reserve(tables_ * pitch_);
+  }
+
+  // out[p] = times * sum of gamma[k] over the states k in lo..hi-1 that read p.
+  void add_up(const Real* gamma, const std::int32_t* index, std::int64_t lo, std::int64_t hi, Real times,
+              Real* out) {
+    Real* sums = sums_.data();
+    for (std::int64_t i = 0; i < tables_ * pitch_; ++i) sums[i] = 0;
+    std::int64_t k = lo;
+    if (tables_ == kMost) {
+      for (; k + kMost <= hi; k += kMost) {
+        for (std::int64_t l = 0; l < kMost; ++l) sums[l * pitch_ + index[k + l]] += gamma[k + l];
+      }
+    }
+    for (; k < hi; ++k) sums[index[k]] += gamma[k];
+    for (std::int64_t l = 1; l < tables_; ++l) {
+      for (std::int64_t p = 0; p < pitch_; ++p) sums[p] += sums[l * pitch_ + p];
+    }
+    for (std::int64_t p = 0; p < densities_; ++p) out[p] = sums[p] * times;
+  }
+
+ private:
+  static constexpr std::int64_t kMost = 8;
+  Buffer<Real> sums_;
+  std::int64_t densities_ = 0, pitch_ = 0, tables_ = 1;
+};
+
 // Sums over sequences in an order that does not depend on threads: each part of the batch adds up its own, and
 // the parts are added in order.
 class Parts {
@@ -435,6 +471,7 @@ void sparse_gradient(const Model<Real>& m, const Executor& executor, const Real*
   struct Worker {
     TwoWay<Real> both;
     ArcCounter<Real> counter;
+    DensitySums<Real> densities;
   };
   const int threads = useful_threads(executor, count, 3 * work(m));
   PerWorker<Worker> workers(threads);
@@ -443,6 +480,8 @@ void sparse_gradient(const Model<Real>& m, const Executor& executor, const Real*
     ArcCounter<Real>& counter = workers[worker].counter;
     Recursion<Real>& r = both.recursion;
     both.open(m, shared, block, !kept);
+    DensitySums<Real>& densities = workers[worker].densities;
+    if (m.emission_index != nullptr) densities.open(P, K);
     Real* d_frames = d_emission == nullptr ? nullptr : d_emission + b * T * P;
     Real* d_first = d_initial == nullptr || sum_initial ? nullptr : d_initial + b * K;
     Real* d_last = d_final == nullptr || sum_final ? nullptr : d_final + b * K;
@@ -483,8 +522,7 @@ void sparse_gradient(const Model<Real>& m, const Executor& executor, const Real*
               for (std::int64_t k = lo; k < hi; ++k) row[k] = gamma[k] * times;
               fill(row + hi, K - hi, Real(0));
             } else {
-              fill(row, P, Real(0));
-              for (std::int64_t k = lo; k < hi; ++k) row[index[k]] += gamma[k] * times;
+              densities.add_up(gamma, index, lo, hi, times, row);
             }
           }
           if (t == 0 && d_first != nullptr) {

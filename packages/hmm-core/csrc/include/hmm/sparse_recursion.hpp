@@ -170,6 +170,11 @@ class Recursion {
     table_ = indexed_ && model.densities <= K;
     pitch_ = padded<Real>(K) + kLanes<Real>;
     width_ = padded<Real>(table_ ? model.densities : K) + kLanes<Real>;
+    if (width_ < kSmallTable) width_ = kSmallTable;
+    if (table_) {
+      chunk_m_.reserve(Sums<Real>::kRoom);
+      chunk_e_.reserve(Sums<Real>::kRoom);
+    }
     if (indexed_) index_.reserve(pitch_);
     if (indexed_ && !table_) picked_.reserve(pitch_);
     initial_m_.reserve(pitch_);
@@ -414,20 +419,35 @@ class Recursion {
 
   template <typename Work>
   auto with_scores(const Frame<Real>& frame, Work&& work) {
+    if (!table_) return with_source<Source::kOwn>(frame, work);
+    if (kLooksUpInRegisters<Real> && model_->densities <= kSmallTable)
+      return with_source<Source::kSmall>(frame, work);
+    return with_source<Source::kTable>(frame, work);
+  }
+  template <Source source, typename Work>
+  auto with_source(const Frame<Real>& frame, Work&& work) {
     const std::int32_t* index = table_ ? index_.data() : nullptr;
-    if (table_) {
-      if (frame.wide) return work(Scores<Real, true, true>{frame.value, frame.exponent, index});
-      return work(Scores<Real, false, true>{frame.value, frame.exponent, index});
-    }
-    if (frame.wide) return work(Scores<Real, true, false>{frame.value, frame.exponent, index});
-    return work(Scores<Real, false, false>{frame.value, frame.exponent, index});
+    const std::int64_t P = model_->densities;
+    if (frame.wide) return work(Scores<Real, true, source>{frame.value, frame.exponent, index, P});
+    return work(Scores<Real, false, source>{frame.value, frame.exponent, index, P});
   }
 
   // Message of the states begin..end-1: m * score * 2^(e - shift), also into a row if there is one.
   // Returns the greatest exponents.
-  template <bool kWide, bool kTable>
-  HMM_INLINE I multiply(const Scores<Real, kWide, kTable>& scores, std::int64_t begin, std::int64_t end,
+  template <bool kWide, Source source>
+  HMM_INLINE I multiply(const Scores<Real, kWide, source>& scores, std::int64_t begin, std::int64_t end,
                         const Real* m, const Int* e, I shift, Message<Real>& to, Real* row_m, Int* row_e) {
+    if constexpr (source == Source::kTable) {
+      // First into a table of the chunk's states: a vector gathered lane by lane would wait for each.
+      Real* value = chunk_m_.data() - begin;
+      for (std::int64_t j = begin; j < end; ++j) value[j] = scores.value[scores.index[j]];
+      Int* exponent = chunk_e_.data() - begin;
+      if constexpr (kWide) {
+        for (std::int64_t j = begin; j < end; ++j) exponent[j] = scores.exponent[scores.index[j]];
+      }
+      return multiply(Scores<Real, kWide, Source::kOwn>{value, exponent, nullptr, 0}, begin, end, m, e, shift,
+                      to, row_m, row_e);
+    }
     I top = splat_int<Real>(Format<Real>::kZeroExponent);
     Real* to_m = to.m();
     Int* to_e = to.e();
@@ -499,8 +519,8 @@ class Recursion {
   Weights<Real> own_in_, own_out_;
 
   Buffer<std::int32_t> lo_, hi_, index_;
-  Buffer<Real> initial_m_, final_m_, score_, row_m_, picked_;
-  Buffer<Int> initial_e_, final_e_, score_exponent_, row_e_;
+  Buffer<Real> initial_m_, final_m_, score_, row_m_, picked_, chunk_m_;
+  Buffer<Int> chunk_e_, initial_e_, final_e_, score_exponent_, row_e_;
   Buffer<std::int64_t> row_exponent_;
   Buffer<Frame<Real>> frames_;
 };

@@ -140,21 +140,54 @@ struct Frame {
   }
 };
 
-// Scores of consecutive states out of a frame: those of the densities that the states read, or their own.
-template <typename Real, bool kWide, bool kTable>
+// Where the scores of consecutive states are found.
+enum class Source {
+  kOwn,    // one for each state
+  kTable,  // among those of the densities
+  kSmall,  // among at most 64 of them: looked up in registers
+};
+
+#if defined(__AVX512F__) && !defined(__clang__)
+template <typename Real>
+constexpr bool kLooksUpInRegisters = sizeof(Real) == 4;
+#else
+template <typename Real>
+constexpr bool kLooksUpInRegisters = false;
+#endif
+constexpr std::int64_t kSmallTable = 64;
+
+template <typename Real>
+HMM_INLINE Vec<Real> look_up(const Real* table, IntVec<Real> index, std::int64_t size) {
+  if constexpr (kLooksUpInRegisters<Real>) {
+#if defined(__AVX512F__) && !defined(__clang__)
+    using V = Vec<Real>;
+    const V low = __builtin_shuffle(load<V>(table), load<V>(table + 16), index);
+    if (size <= 32) return low;
+    const V high = __builtin_shuffle(load<V>(table + 32), load<V>(table + 48), index);
+    return index < 32 ? low : high;
+#endif
+  }
+  return Vec<Real>{};
+}
+
+template <typename Real, bool kWide, Source source>
 struct Scores {
   const Real* value;
   const IntOf<Real>* exponent;
   const std::int32_t* index;
+  std::int64_t size;
 
+  // Of the states from j on.
   HMM_INLINE Extended<Real> at(std::int64_t j) const {
     Extended<Real> x{{}, {}};
-    if constexpr (kTable) {
-      x.m = gather<Vec<Real>>(value, index + j);
-      if constexpr (kWide) x.e = gather<IntVec<Real>>(exponent, index + j);
-    } else {
+    if constexpr (source == Source::kOwn) {
       x.m = load<Vec<Real>>(value + j);
       if constexpr (kWide) x.e = load<IntVec<Real>>(exponent + j);
+    } else if constexpr (source == Source::kSmall) {
+      const IntVec<Real> density = load<IntVec<Real>>(index + j);
+      x.m = look_up<Real>(value, density, size);
+      if constexpr (kWide)
+        x.e = bits<IntVec<Real>>(look_up<Real>(reinterpret_cast<const Real*>(exponent), density, size));
     }
     return x;
   }

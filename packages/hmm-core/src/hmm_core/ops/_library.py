@@ -79,7 +79,7 @@ def register(
 
 def implementation(op: str, backend: str) -> Callable[..., object]:
     """Return the function of an operation in a backend."""
-    function: Callable[..., object] = getattr(_module(op, backend), op)
+    function: Callable[..., object] = getattr(_module(op, backend), op.rpartition(".")[2])
     return function
 
 

@@ -79,6 +79,55 @@ def sample(model: Model, threads: int, samples: int, uniform: int, states: int, 
 def entropy(model: Model, threads: int, result: int, /) -> None: ...
 
 # semi_markov
+def semi_markov_log_likelihood(
+    model: Model,
+    longest: int,
+    kinds: int,
+    log_duration: int,
+    duration_stride: int,
+    threads: int,
+    log_likelihood: int,
+    /,
+) -> None: ...
+def semi_markov_posterior(
+    model: Model,
+    longest: int,
+    kinds: int,
+    log_duration: int,
+    duration_stride: int,
+    threads: int,
+    log_likelihood: int,
+    state: int,
+    initial: int,
+    transition: int,
+    duration: int,
+    final: int,
+    /,
+) -> None: ...
+def semi_markov_viterbi(
+    model: Model,
+    longest: int,
+    kinds: int,
+    log_duration: int,
+    duration_stride: int,
+    threads: int,
+    states: int,
+    durations: int,
+    /,
+) -> None: ...
+def semi_markov_sample(
+    model: Model,
+    longest: int,
+    kinds: int,
+    log_duration: int,
+    duration_stride: int,
+    threads: int,
+    samples: int,
+    uniform: int,
+    states: int,
+    durations: int,
+    /,
+) -> None: ...
 
 # online
 class OnlineFilter:
@@ -112,3 +161,26 @@ class OnlineViterbi:
     def log_score(self) -> float: ...
 
 # warping
+class Warping:
+    def __init__(
+        self,
+        is_double: bool,
+        B: int,
+        N: int,
+        M: int,
+        cost: int,
+        lengths_x: int,
+        lengths_y: int,
+        begin: int,
+        end: int,
+        /,
+    ) -> None: ...
+
+def dtw(
+    pairs: Warping, pattern: int, threads: int, distance: int, path: int, path_length: int, /
+) -> None: ...
+def soft_dtw(pairs: Warping, gamma: float, threads: int, value: int, message: int, /) -> None: ...
+def soft_dtw_backward(
+    pairs: Warping, gamma: float, threads: int, factor: int, message: int, gradient: int, /
+) -> None: ...
+def soft_dtw_message_size(is_double: bool, N: int, M: int, /) -> int: ...
