@@ -21,8 +21,8 @@ using IntOf = typename Simd<Real>::Int;
 template <typename Real>
 constexpr Real kInfinity = std::numeric_limits<Real>::infinity();
 
-// A product of a mantissa, a narrow weight and a narrow emission score, and a sum of those weights, are normal
-// numbers: e^-20 e^-60 > 2^-126.
+// A product of a mantissa, a narrow weight and a narrow emission score, and a sum of those weights, are
+// normal numbers: e^-20 e^-60 > 2^-126.
 constexpr int kNarrowWeight = 20;
 template <typename Real>
 constexpr Real kNarrowEmission = sizeof(Real) == 4 ? Real(60) : Real(600);
@@ -157,7 +157,8 @@ constexpr bool kLooksUpInRegisters = false;
 constexpr std::int64_t kSmallTable = 64;
 
 template <typename Real>
-HMM_INLINE Vec<Real> look_up(const Real* table, IntVec<Real> index, std::int64_t size) {
+HMM_INLINE Vec<Real> look_up([[maybe_unused]] const Real* table, [[maybe_unused]] IntVec<Real> index,
+                             [[maybe_unused]] std::int64_t size) {
   if constexpr (kLooksUpInRegisters<Real>) {
 #if defined(__AVX512F__) && !defined(__clang__)
     using V = Vec<Real>;
