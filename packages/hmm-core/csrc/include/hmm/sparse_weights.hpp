@@ -161,7 +161,8 @@ constexpr bool kLooksUpInRegisters = false;
 constexpr std::int64_t kSmallTable = 64;
 
 template <typename Real>
-HMM_INLINE Vec<Real> look_up(const Real* table, IntVec<Real> index, std::int64_t size) {
+HMM_INLINE Vec<Real> look_up([[maybe_unused]] const Real* table, [[maybe_unused]] IntVec<Real> index,
+                             [[maybe_unused]] std::int64_t size) {
   if constexpr (kLooksUpInRegisters<Real>) {
 #if defined(__AVX512F__) && !defined(__clang__)
     using V = Vec<Real>;
