@@ -1,8 +1,8 @@
 """Viterbi: equal paths in all backends, ties, ragged batches, threads, gradients of the score."""
 
-import re
 import importlib
 import itertools
+import re
 import subprocess
 import sys
 from pathlib import Path

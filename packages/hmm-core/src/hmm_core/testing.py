@@ -372,9 +372,6 @@ def _sum_segmentations(
             transition[i, j] += weight
         for j, d in zip(one.path, one.true, strict=True):
             count[j, d - 1] += weight
-    return SegmentEnumeration(
-        torch.tensor(total, dtype=torch.float64), *zeros, torch.tensor(best, dtype=torch.float64)
-    )
     scores = torch.tensor([total, total + math.log(max(observed.values()))], dtype=torch.float64)
     return SegmentEnumeration._make((scores[0], *zeros, scores[1]))
 

@@ -243,8 +243,6 @@ class DenseGroup {
           const std::int64_t last = m.lengths[b] - 1;
           if (!possible_[s] || t > last) continue;
           if (t == last) finish(s, row(t - start, s), path + t);
-          // The frame where two segments meet was finished with the later one.
-          if (t == last && (t < stop || g == segments - 1)) finish(s, row(t - start, s), path + t);
           if (possible_[s] && t > start) state_[s] = path[t - 1] = origin(s, t, row(t - start - 1, s));
         }
       }

@@ -174,9 +174,6 @@ def prepare(
     """
     problem = canonical(log_initial, log_transition, log_emission, lengths, log_final, emission_index)
     chosen = resolve(backend, problem.log_emission.device, transformed=needs_reference())
-    kind = "dense_" if problem.predecessors is None else "sparse_"
-    if chosen == "cpu" and op not in {"viterbi", "kbest"} and not hasattr(_module("_cpu", "cpu"), kind + op):
-        chosen = "reference"
     if chosen == "reference" and values_are_readable():
         check_values(*problem)
     return problem, chosen

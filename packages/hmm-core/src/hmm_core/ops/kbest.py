@@ -100,7 +100,7 @@ def kbest(
     if num_paths < 1:
         raise ValueError(f"num_paths must be at least 1; got {num_paths}")
     problem, chosen = prepare(
-        "kbest", backend, log_initial, log_transition, log_emission, lengths, log_final, emission_index
+        backend, log_initial, log_transition, log_emission, lengths, log_final, emission_index
     )
     if needs_reference():
         states, log_score = reference_kbest(*problem.detach(), num_paths)

@@ -2,9 +2,9 @@
 
 from typing import Literal, cast
 
+import torch
 from torch import Tensor
 
-Metric = Literal["sqeuclidean", "euclidean", "cityblock", "cosine"]
 from hmm_core._dispatch import Backend, resolve
 from hmm_core._tracing import values_are_readable
 from hmm_core._validate import floating
