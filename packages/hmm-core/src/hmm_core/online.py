@@ -304,8 +304,8 @@ def filter_step(
     >>> likelihood = torch.tensor([[0.8, 0.2], [0.3, 0.7], [0.1, 0.9]])
     >>> filter_step(state, likelihood.log()).exp()
     tensor([[0.8000, 0.2000],
-            [0.5547, 0.4453],
-            [0.1070, 0.8930]])
+            [0.5495, 0.4505],
+            [0.1152, 0.8848]])
     >>> state.log_likelihood < 0
     True
     """
@@ -360,9 +360,9 @@ class ViterbiState(_Stream):
     >>> viterbi_step(state, likelihood.log())
     tensor([0, 0, 1, 1])
     >>> state.take()
-    tensor([0, 0])
+    tensor([0, 0, 1])
     >>> state.flush().states
-    tensor([1, 1])
+    tensor([1])
     """
 
     def __init__(
