@@ -54,8 +54,7 @@ IntOf<Real> exact_products(Numbers<Real> a, Numbers<Real> b, Real* product, Real
   V total{};
   const bool none = exponent == Format<Real>::kZeroExponent;
   for (std::int64_t j = 0; j < a.states; j += kLanes<Real>) {
-    const V value =
-        none ? V{} : relative_to<Real>(normalized(a.at(j) * b.at(j)), splat_int<Real>(exponent));
+    const V value = none ? V{} : relative_to<Real>(normalized(a.at(j) * b.at(j)), splat_int<Real>(exponent));
     store(product + j, value);
     total = total + value;
   }
@@ -87,8 +86,8 @@ class Rows {
   // The sums of a row become exp(log_weight): the first frame of a recursion.
   void start(std::int64_t r, const Real* log_weight) {
     for (std::int64_t j = 0; j < states_; j += kLane) {
-      const Extended<Real> x = exp_extended(load_first<V>(
-          log_weight + j, lanes_from<Real>(j, states_), -std::numeric_limits<Real>::infinity()));
+      const Extended<Real> x = exp_extended(load_first<V>(log_weight + j, lanes_from<Real>(j, states_),
+                                                          -std::numeric_limits<Real>::infinity()));
       store(sums(r) + j, x.m);
       store(sum_exponents(r) + j, x.e);
     }
@@ -117,8 +116,8 @@ class Rows {
     row_[r].log_emission = log_emission;
   }
 
-  // The messages of rows 0 .. rows - 1 become their sums times what they have read. `table` is that of the last
-  // advance().
+  // The messages of rows 0 .. rows - 1 become their sums times what they have read. `table` is that of the
+  // last advance().
   void emit(std::int64_t rows, const Table<Real>* table) {
     switch (width() / kLane) {
       case 1:

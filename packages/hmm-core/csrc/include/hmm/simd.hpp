@@ -189,7 +189,8 @@ HMM_INLINE IntVec<float> nearest(Vec<float> x) {
 #elif defined(__SSE2__)
   return bits<IntVec<float>>(_mm_cvtps_epi32(bits<__m128>(x)));
 #else
-  return __builtin_convertvector(x + (x < 0 ? splat<Vec<float>>(-0.5f) : splat<Vec<float>>(0.5f)), IntVec<float>);
+  return __builtin_convertvector(x + (x < 0 ? splat<Vec<float>>(-0.5f) : splat<Vec<float>>(0.5f)),
+                                 IntVec<float>);
 #endif
 }
 

@@ -97,6 +97,7 @@ class Steps {
     plain_.reserve(size_);
     emission_ = emission_buffer_.reserve(size_);
     scale_.reserve(size_);
+    trusted_.reserve(size_ / kLanes<Real>);
   }
 
   std::int64_t padded_states() const { return size_; }
@@ -208,7 +209,7 @@ class Steps {
   }
 
   // Calls visit(term, source) for every arc into the states j, j+1, ... of a vector, a slot after another:
-  // term = message[i] weight[i, j], and source(values) is values[i].
+  // term = message[i] weight[i, j], and source(values) is values[i]. After advance() with the same message.
   template <typename Visit>
   HMM_INLINE void arcs(Message<Real> message, std::int64_t j, Visit&& visit) const {
     if (slots_ > 0) {
@@ -218,6 +219,19 @@ class Steps {
         const Extended<Real> from{gather<Vec<Real>>(message.m, index),
                                   gather<IntVec<Real>>(message.e, index)};
         visit(from * slot_.at(at), [&](const Real* values) { return gather<Vec<Real>>(values, index); });
+      }
+      return;
+    }
+    if (tables_ && trusted_[j / kLanes<Real>]) {
+      // Arcs that are 0 in the table add nothing to a sum that is trusted.
+      const std::int64_t tile = j / (kTile * kLanes<Real>)*(kTile * kLanes<Real>);
+      const std::int64_t width = tile_width(tile);
+      const IntVec<Real> scale = load<IntVec<Real>>(scale_.data() + j);
+      const Real* row = tile_.data() + tile * states_ + (j - tile);
+      for (std::int64_t i = 0; i < states_; ++i, row += width) {
+        if (message.m[i] == 0) continue;
+        visit(Extended<Real>{load<Vec<Real>>(row) * message.m[i], scale + message.e[i]},
+              [&](const Real* values) { return splat<Vec<Real>>(values[i]); });
       }
       return;
     }
@@ -245,7 +259,7 @@ class Steps {
   }
 
   template <int N>
-  void advance_tile(std::int64_t j, Message<Real> message, Message<Real> next) const {
+  void advance_tile(std::int64_t j, Message<Real> message, Message<Real> next) {
     using V = Vec<Real>;
     constexpr std::int64_t L = kLanes<Real>;
     const Real* row = tile_.data() + j * states_;
@@ -258,8 +272,13 @@ class Steps {
       const std::int64_t at = j + n * L;
       const IntVec<Real> scale = load<IntVec<Real>>(scale_.data() + at);
       const auto doubtful = (total[n] < kTrusted) & (scale != Format<Real>::kZeroExponent);
-      next.put(at, any(doubtful) ? exact(message, at) : extend<Real>(total[n], scale));
+      trusted_[at / L] = !any(doubtful);
+      next.put(at, !trusted_[at / L] ? exact(message, at) : extend<Real>(total[n], scale));
     }
+  }
+
+  std::int64_t tile_width(std::int64_t tile) const {
+    return size_ - tile < kTile * kLanes<Real> ? size_ - tile : kTile * kLanes<Real>;
   }
 
   // Weights into a state relative to a power of two near the largest, tile by tile.
@@ -267,7 +286,7 @@ class Steps {
     constexpr std::int64_t L = kLanes<Real>;
     tile_.reserve(states_ * size_);
     for (std::int64_t tile = 0; tile < size_; tile += kTile * L) {
-      const std::int64_t width = size_ - tile < kTile * L ? size_ - tile : kTile * L;
+      const std::int64_t width = tile_width(tile);
       for (std::int64_t j = tile; j < tile + width; j += L) {
         const auto weight = [&](std::int64_t i) {
           return exp_extended(load_within<Real>(log_weight + i * states_ + j, 0, states_ - j,
@@ -315,6 +334,7 @@ class Steps {
   Buffer<Int> scale_;
   Buffer<std::int32_t> index_, source_;
   Buffer<std::int64_t> used_;
+  Buffer<bool> trusted_;
 };
 
 // The forward messages of a sequence. Keeps all of them, or the last one.
