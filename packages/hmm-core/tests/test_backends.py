@@ -19,10 +19,12 @@ from hmm_core import (
     _dispatch,
     backends,
     backward,
+    entropy,
     expected_transitions,
     forward,
     log_likelihood,
     posterior,
+    sample,
     testing,
     viterbi,
 )
@@ -30,10 +32,12 @@ from hmm_core.testing import Arguments, random_hmm
 
 OPS: dict[str, Callable[..., Any]] = {
     "backward": backward,
+    "entropy": entropy,
     "expected_transitions": expected_transitions,
     "forward": forward,
     "log_likelihood": log_likelihood,
     "posterior": posterior,
+    "sample": sample,
     "viterbi": viterbi,
 }
 
@@ -57,6 +61,20 @@ def test_a_kernel_has_the_signature_of_the_reference(op: str) -> None:
     reference = getattr(importlib.import_module(f"hmm_core.backends.reference.{op}"), op)
     kernel = getattr(importlib.import_module(f"hmm_core.backends.cpu.{op}"), op)
     assert inspect.signature(kernel) == inspect.signature(reference)
+
+
+@pytest.mark.usefixtures("native")
+@pytest.mark.parametrize("kind", ["Filter", "Viterbi"])
+def test_streams_have_the_same_methods_in_all_backends(kind: str) -> None:
+    reference, kernel = (
+        getattr(importlib.import_module(f"hmm_core.backends.{backend}.online"), kind)
+        for backend in ("reference", "cpu")
+    )
+    assert inspect.signature(kernel) == inspect.signature(reference)
+    public = [name for name in vars(kernel) if not name.startswith("_")]
+    for name in public:
+        if inspect.isfunction(getattr(kernel, name)):
+            assert inspect.signature(getattr(kernel, name)) == inspect.signature(getattr(reference, name))
 
 
 @pytest.mark.usefixtures("native")

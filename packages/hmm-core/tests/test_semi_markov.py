@@ -19,6 +19,8 @@ FORMS = [
     {"sparse": sparse, "densities": densities, "per_sequence": per_sequence}
     for sparse, densities, per_sequence in itertools.product((False, True), (None, 2), (False, True))
 ]
+# Each axis with and without, half as many tests.
+SOME_FORMS = [FORMS[0], FORMS[3], FORMS[5], FORMS[6]]
 
 
 class Segments(NamedTuple):
@@ -35,11 +37,10 @@ class Segments(NamedTuple):
 
     def to(self, dtype: torch.dtype) -> "Segments":
         """The same numbers in another precision."""
-        move = [x.to(dtype=dtype) if x is not None else None for x in self.hmm[:2]]
         final = self.hmm.log_final
         hmm = self.hmm._replace(
-            log_initial=move[0],
-            log_transition=move[1],
+            log_initial=self.hmm.log_initial.to(dtype),
+            log_transition=self.hmm.log_transition.to(dtype=dtype),
             log_emission=self.hmm.log_emission.to(dtype),
             log_final=None if final is None else final.to(dtype),
         )
@@ -66,7 +67,7 @@ def backend(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
-@pytest.fixture(params=FORMS, ids=lambda form: "-".join(k for k, v in form.items() if v) or "plain")
+@pytest.fixture(params=SOME_FORMS, ids=lambda form: "-".join(k for k, v in form.items() if v) or "plain")
 def segment_form(request: pytest.FixtureRequest) -> dict[str, Any]:
     """Which axes the arguments have."""
     return dict(request.param)
@@ -87,7 +88,7 @@ def _dense_counts(counts: Tensor, transition: Tensor | Sparse) -> Tensor:
 
 
 @pytest.mark.parametrize("censoring", CENSORING)
-@pytest.mark.parametrize(("impossible", "longest"), [(0.0, 3), (0.25, 2), (0.25, 6), (0.6, 3)])
+@pytest.mark.parametrize(("impossible", "longest"), [(0.0, 3), (0.25, 2), (0.25, 5)])
 def test_everything_is_what_enumeration_finds(
     backend: Any, censoring: Any, impossible: float, longest: int, segment_form: dict[str, Any]
 ) -> None:
@@ -213,8 +214,9 @@ def _compare(problem: Segments, censoring: Any, *, single: bool) -> None:
 @pytest.mark.parametrize("states", [1, 2, 3, 5, 8, 17, 33])
 @pytest.mark.parametrize("impossible", [0.0, 0.5, 0.95])
 def test_kernels_give_what_the_reference_gives(dtype: torch.dtype, states: int, impossible: float) -> None:
-    for seed, (censoring, form) in enumerate(itertools.product(CENSORING, FORMS[:: 1 + (states > 8)])):
-        longest = [1, 4, 9, 30][seed % 4]
+    for seed, censoring in enumerate(CENSORING):
+        form = FORMS[(3 * seed + states + int(10 * impossible)) % len(FORMS)]
+        longest = [1, 4, 9, 30][(seed + states) % 4]
         problem = random_segments(
             3, 20, states, longest, impossible=impossible, seed=seed, dtype=dtype, **form
         )
@@ -249,7 +251,8 @@ def test_exponents_stay_in_range(level: float) -> None:
     emission[..., 1::2] += level
     exact = problem.to(torch.float64).apply(semi_markov.log_likelihood, backend="reference")
     _close(problem.apply(semi_markov.log_likelihood, backend="cpu"), exact, 1e-6, 0.0)
-    _compare(problem.to(torch.float64), "none", single=False)
+    # In float64 too a log-likelihood of 1e9 leaves 1e-7 for the probabilities of the reference.
+    _compare(problem.to(torch.float64), "none", single=True)
 
 
 @pytest.mark.usefixtures("native")
@@ -416,7 +419,7 @@ def test_variants_of_the_kernels_agree(native: None) -> None:
         _cpu.use_target(best)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.integers(1, 3),
     st.integers(0, 6),
@@ -469,7 +472,7 @@ def test_an_empty_batch_gives_empty_results(backend: Any) -> None:
 
 @pytest.mark.parametrize("censoring", CENSORING)
 def test_samples_follow_the_posterior(backend: Any, censoring: Any) -> None:
-    problem = random_segments(2, 4, 3, 3, impossible=0.1, seed=12, per_sequence=True)
+    problem = random_segments(2, 4, 3, 3, seed=12, per_sequence=True)
     problem = problem._replace(hmm=problem.hmm._replace(lengths=torch.tensor([4, 3])))
     counts = problem.apply(semi_markov.posterior, backend="reference", censoring=censoring)
     assert counts.log_likelihood.isfinite().all()
@@ -557,8 +560,10 @@ SOURCE = "with K from log_initial (K,) = (5,) and L at least 1"
         (
             {"log_transition": torch.zeros(2, 6, 5, 5)},
             ValueError,
-            "log_transition must have shape (K, K) or (B, K, K), or (K, R) or (B, K, R) in Sparse: explicit "
-            "durations go with weights that do not vary in time; got (2, 6, 5, 5)",
+            (
+                "log_transition must have shape (K, K) or (B, K, K), or (K, R) or (B, K, R) in Sparse: "
+                "explicit durations go with weights that do not vary in time; got (2, 6, 5, 5)"
+            ),
         ),
         (
             {"censoring": "middle"},

@@ -1,4 +1,4 @@
-"""Derivatives of the log-likelihood with explicit durations: first, second, transforms, compilation, export."""
+"""Derivatives with explicit durations: first, second, transforms, compilation, export."""
 
 import importlib
 import inspect
@@ -113,7 +113,9 @@ def test_the_gradient_is_that_of_the_recorded_recursion() -> None:
         total = _function(hmm, semi_markov.log_likelihood, backend=backend, censoring="right")(*leaves)
         gradients.append(torch.autograd.grad(total, leaves, factor))
     leaves = _leaves(hmm, duration)
-    problem, _ = prepare("reference", *_arguments(hmm, leaves), "right")
+    initial, weight, durations, emission, final = leaves
+    arguments = (initial, weight, durations, emission, hmm.lengths)
+    problem, _ = prepare("reference", *arguments, final, hmm.emission_index, "right")
     module = importlib.import_module("hmm_core.backends.reference.semi_markov.log_likelihood")
     gradients.append(torch.autograd.grad(module.log_likelihood(*problem), leaves, factor))
     for first, second, third in zip(*gradients, strict=True):
@@ -122,17 +124,12 @@ def test_the_gradient_is_that_of_the_recorded_recursion() -> None:
         torch.testing.assert_close(second, third, rtol=1e-9, atol=1e-11)
 
 
-def _arguments(hmm: Arguments, leaves: list[Tensor]) -> tuple[Any, ...]:
-    """Arguments of prepare(), of dense transitions."""
-    return (*leaves[:4], hmm.lengths, leaves[4], hmm.emission_index)
-
-
 def test_function_transforms_agree_with_autograd() -> None:
     hmm, duration = _problem()
 
     def total(emission: Tensor) -> Any:
         leaves = (hmm.log_initial, hmm.log_transition, duration, emission, hmm.lengths)
-        return semi_markov.log_likelihood(*leaves, log_final=hmm.log_final, censoring="both").sum()  # type: ignore[arg-type]  # dense
+        return semi_markov.log_likelihood(*leaves, log_final=hmm.log_final, censoring="both").sum()
 
     emission = hmm.log_emission.clone().requires_grad_()
     (expected,) = torch.autograd.grad(total(emission), emission)

@@ -223,7 +223,9 @@ def test_frames_that_do_not_fit_are_an_error() -> None:
     ):
         OnlineFilter(HALF, HALF.expand(2, 2)).push(torch.zeros(4, 3))
     tied = OnlineFilter(HALF, HALF.expand(2, 2), torch.tensor([0, 2]))
-    with pytest.raises(ValueError, match=r"log_emission must have shape \(P,\) or \(n, P\), P >= 3, .*; got \(4, 2\)"):
+    with pytest.raises(
+        ValueError, match=r"log_emission must have shape \(P,\) or \(n, P\), P >= 3, .*; got \(4, 2\)"
+    ):
         tied.push(torch.zeros(4, 2))
     with pytest.raises(TypeError, match=r"log_emission must have dtype torch.float32 like log_initial"):
         tied.push(torch.zeros(4, 3, dtype=torch.float64))

@@ -16,7 +16,8 @@ void with_kernels(const AnyModel& any, int threads, Work&& work) {
 }  // namespace
 
 void bind_sparse(nb::module_& module) {
-  module.def("sparse_forward", [](const AnyModel& any, int threads, Address log_alpha, Address log_likelihood) {
+  module.def("sparse_forward", [](const AnyModel& any, int threads, Address log_alpha,
+                                  Address log_likelihood) {
     with_kernels(any, threads, [&](const auto& model, const auto& executor, const auto& kernels, auto real) {
       using Real = decltype(real);
       kernels.forward(model, executor, pointer<Real>(log_alpha), pointer<Real>(log_likelihood));

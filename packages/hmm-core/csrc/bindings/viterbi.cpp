@@ -10,4 +10,12 @@ void bind_viterbi(nb::module_& module) {
                                                 pointer<std::int64_t>(states), pointer<Real>(log_score));
     });
   });
+  module.def("kbest", [](const AnyModel& any, int threads, std::int64_t num_paths, Address states,
+                         Address log_score) {
+    any.visit([&](const auto& model) {
+      using Real = RealOf<decltype(model)>;
+      hmm::viterbi_kernels().of(Real{}).kbest(model, hmm::ThreadPool::executor(threads), num_paths,
+                                              pointer<std::int64_t>(states), pointer<Real>(log_score));
+    });
+  });
 }

@@ -55,16 +55,19 @@ void bind_warping(nb::module_& module) {
                   pointer<Real>(distance), pointer<Integer>(path), pointer<Integer>(path_length));
     });
   });
-  module.def("soft_dtw", [](const AnyWarping& any, double gamma, int threads, Address value, Address message) {
-    any.visit([&](const auto& w, const auto& kernels) {
-      using Real = Number<decltype(w)>;
-      kernels.soft_dtw(w, gamma, hmm::ThreadPool::executor(threads), pointer<Real>(value), pointer<Real>(message));
-    });
-  });
+  module.def("soft_dtw",
+             [](const AnyWarping& any, double gamma, int threads, Address value, Address message) {
+               any.visit([&](const auto& w, const auto& kernels) {
+                 using Real = Number<decltype(w)>;
+                 kernels.soft_dtw(w, gamma, hmm::ThreadPool::executor(threads), pointer<Real>(value),
+                                  pointer<Real>(message));
+               });
+             });
   module.def("soft_dtw_backward", [](const AnyWarping& any, double gamma, int threads, Address factor,
                                      Address message, Address gradient) {
     any.visit([&](const auto& w, const auto& kernels) {
       using Real = Number<decltype(w)>;
+      prefer_large_pages(gradient, w.batch * w.rows * w.columns * static_cast<Integer>(sizeof(Real)));
       kernels.soft_dtw_backward(w, gamma, hmm::ThreadPool::executor(threads), pointer<const Real>(factor),
                                 pointer<Real>(message), pointer<Real>(gradient));
     });
@@ -73,4 +76,26 @@ void bind_warping(nb::module_& module) {
     const hmm::WarpingKernels& kernels = hmm::warping_kernels();
     return is_double ? kernels.twice.soft_dtw_message_size(N, M) : kernels.single.soft_dtw_message_size(N, M);
   });
+  module.def("frame_cost",
+             [](bool is_double, Integer B, Integer N, Integer M, Integer D, bool root, Address x, Address y,
+                Address lengths_x, Address lengths_y, int threads, Address cost) {
+               const auto run = [&](const auto& kernels, auto zero) {
+                 using Real = decltype(zero);
+                 hmm::FramePairs<Real> frames;
+                 frames.batch = B;
+                 frames.rows = N;
+                 frames.columns = M;
+                 frames.size = D;
+                 frames.root = root;
+                 frames.x = pointer<const Real>(x);
+                 frames.y = pointer<const Real>(y);
+                 frames.lengths_x = pointer<const Integer>(lengths_x);
+                 frames.lengths_y = pointer<const Integer>(lengths_y);
+                 prefer_large_pages(cost, B * N * M * static_cast<Integer>(sizeof(Real)));
+                 kernels.frame_cost(frames, hmm::ThreadPool::executor(threads), pointer<Real>(cost));
+               };
+               const nb::gil_scoped_release released;
+               const hmm::WarpingKernels& kernels = hmm::warping_kernels();
+               is_double ? run(kernels.twice, double{}) : run(kernels.single, float{});
+             });
 }

@@ -1,5 +1,6 @@
 #include "viterbi.hpp"
 
+#include "hmm/kbest.hpp"
 #include "hmm/viterbi.hpp"
 
 namespace hmm {
@@ -15,6 +16,7 @@ void decode(const Model<Real>& model, const Executor& executor, int memory, std:
 }  // namespace
 }  // namespace HMM_TARGET
 
-HMM_DEFINE_KERNELS(ViterbiKernels, viterbi_kernels) = {{&decode<float>}, {&decode<double>}};
+HMM_DEFINE_KERNELS(ViterbiKernels, viterbi_kernels) = {{&decode<float>, &kbest<float>},
+                                                       {&decode<double>, &kbest<double>}};
 
 }  // namespace hmm

@@ -12,6 +12,8 @@ namespace hmm {
 template <typename Real>
 struct ViterbiFunctions {
   void (*viterbi)(const Model<Real>&, const Executor&, int memory, std::int64_t* states, Real* log_score);
+  void (*kbest)(const Model<Real>&, const Executor&, std::int64_t num_paths, std::int64_t* states,
+                Real* log_score);
 };
 
 struct ViterbiKernels {

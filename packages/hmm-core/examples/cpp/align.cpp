@@ -136,7 +136,8 @@ std::vector<std::int64_t> align(std::map<std::string, Tensor>& tensors, const Te
   if (hmm::find_fault(model).kind != hmm::Fault::kNone)
     throw std::runtime_error("the model holds NaN or infinity");
   std::vector<std::int64_t> states(T, -1);
-  hmm::viterbi(model, hmm::ThreadPool::executor(1), states.data());
+  float log_score;
+  hmm::viterbi(model, hmm::ThreadPool::executor(1), hmm::ViterbiMemory::kAuto, states.data(), &log_score);
   if (T > 0 && states[0] < 0) states.clear();
   return states;
 }

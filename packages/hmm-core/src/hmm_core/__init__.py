@@ -1,6 +1,7 @@
 """Exact log-space HMM recursions for PyTorch, on ragged batches, with gradients.
 
-Forward, backward, posteriors, expected counts, Viterbi, sampling and path entropies over dense or sparse transitions.
+Forward, backward, posteriors, expected counts, Viterbi, sampling and path entropies over dense or sparse
+transitions.
 """
 
 from importlib.metadata import version as _version
@@ -13,6 +14,7 @@ from hmm_core._headers import get_cmake_dir as get_cmake_dir
 from hmm_core._headers import get_include as get_include
 from hmm_core._results import DTWResult as DTWResult
 from hmm_core._results import ForwardResult as ForwardResult
+from hmm_core._results import KBestPaths as KBestPaths
 from hmm_core._results import Posterior as Posterior
 from hmm_core._results import ViterbiPath as ViterbiPath
 from hmm_core._windows import Itakura as Itakura
@@ -23,6 +25,7 @@ from hmm_core.ops.dtw import dtw as dtw
 from hmm_core.ops.entropy import entropy as entropy
 from hmm_core.ops.expected_transitions import expected_transitions as expected_transitions
 from hmm_core.ops.forward import forward as forward
+from hmm_core.ops.kbest import kbest as kbest
 from hmm_core.ops.log_likelihood import log_likelihood as log_likelihood
 from hmm_core.ops.pairwise_cost import pairwise_cost as pairwise_cost
 from hmm_core.ops.posterior import posterior as posterior
@@ -48,6 +51,7 @@ __all__ = [
     "ForwardResult",
     "Graph",
     "Itakura",
+    "KBestPaths",
     "NativeKernelsMissingWarning",
     "Posterior",
     "SakoeChiba",
@@ -64,6 +68,7 @@ __all__ = [
     "from_arcs",
     "get_cmake_dir",
     "get_include",
+    "kbest",
     "left_to_right",
     "linear_graph",
     "log_likelihood",

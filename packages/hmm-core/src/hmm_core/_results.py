@@ -128,3 +128,16 @@ class DTWResult(NamedTuple):
     distance: Tensor
     path: Tensor | None
     path_length: Tensor | None
+class KBestPaths(NamedTuple):
+    """The best state paths and their scores, the best first.
+
+    Attributes
+    ----------
+    states : Tensor of int64, shape (N, B, T)
+        The paths; -1 in padded frames, and in every frame where a sequence has fewer than N paths.
+    log_score : Tensor, shape (N, B)
+        Joint log-probability of each path and the observations; ``-inf`` where there are fewer.
+    """
+
+    states: Tensor
+    log_score: Tensor

@@ -126,7 +126,7 @@ def _fits(tensor: object, like: Tensor, shape: tuple[int, ...], batched: tuple[i
     return (
         isinstance(tensor, Tensor)
         and tensor.dtype is like.dtype
-        and tensor.shape in (shape, batched)
+        and (tensor.shape == shape or tensor.shape == batched)  # noqa: PLR1714  (symbolic sizes have no hash)
         and tensor.device == like.device
     )
 

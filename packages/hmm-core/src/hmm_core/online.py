@@ -1,8 +1,9 @@
 r"""Streams: filtering and Viterbi decoding, one frame or a few at a time.
 
-A :class:`FilterState` or :class:`ViterbiState` holds a model and what it has heard so far; :func:`filter_step` and
-:func:`viterbi_step` take the next frames. The results are those of :func:`hmm_core.forward` and
-:func:`hmm_core.viterbi` on the whole sequence, and the same bits for every way to cut it into chunks.
+A :class:`FilterState` or :class:`ViterbiState` holds a model and what it has heard so far;
+:func:`filter_step` and :func:`viterbi_step` take the next frames. The results are those of
+:func:`hmm_core.forward` and :func:`hmm_core.viterbi` on the whole sequence, and the same bits for every way to
+cut it into chunks.
 """
 
 from importlib import import_module
@@ -44,8 +45,7 @@ def _checked(log_initial: Tensor, log_transition: Tensor | Sparse, emission_inde
         column, columns = "R", log_transition.num_slots
         name, weight = "log_transition.log_weight", log_transition.log_weight
         predecessors = integer("log_transition.predecessors", log_transition.predecessors, log_initial, like)
-        slots = {"(K, R)": (K, columns)}
-        check_shape("log_transition.predecessors", predecessors, slots, source)
+        check_shape("log_transition.predecessors", predecessors, {"(K, R)": (K, columns)}, source)
     elif not isinstance(log_transition, Tensor):
         raise TypeError(f"log_transition must be a Tensor or Sparse; got {type(log_transition).__name__}")
     weight = floating(name, weight, log_initial, like).detach()
@@ -288,8 +288,8 @@ def filter_step(
 
     Notes
     -----
-    O(A) time for each frame of a model with A arcs: one exponential a density, one exponential and one logarithm
-    a state. Not differentiable: a stream has no end to differentiate from.
+    O(A) time for each frame of a model with A arcs: one exponential a density, one exponential and one
+    logarithm a state. Not differentiable: a stream has no end to differentiate from.
 
     References
     ----------
@@ -396,7 +396,7 @@ class ViterbiState(_Stream):
 
     @property
     def log_score(self) -> float:
-        """Score of the best path that ends in the last frame, float64; 0 without frames, ``-inf`` without one."""
+        """Score of the best path that ends now, float64; 0 without frames, ``-inf`` without a path."""
         return float(self._viterbi.log_score)
 
     def reset(self) -> None:
@@ -476,7 +476,8 @@ def viterbi_step(state: ViterbiState, log_emission: Tensor, out: Tensor | None =
     Returns
     -------
     Tensor of int64, shape () or (n,)
-        :math:`\arg\max_j \delta_t(j)` after each of the frames; -1 from an impossible observation to the reset.
+        :math:`\arg\max_j \delta_t(j)` after each of the frames; -1 from an impossible observation
+        to the reset.
 
     Raises
     ------
@@ -487,8 +488,8 @@ def viterbi_step(state: ViterbiState, log_emission: Tensor, out: Tensor | None =
 
     Notes
     -----
-    O(A + K) time for each frame of a model with A arcs. Ties go to the lowest predecessor and the lowest state.
-    Unless a decision was forced, the path is that of :func:`hmm_core.viterbi`, to the last tie.
+    O(A + K) time for each frame of a model with A arcs. Ties go to the lowest predecessor and the lowest
+    state. Unless a decision was forced, the path is that of :func:`hmm_core.viterbi`, to the last tie.
 
     References
     ----------
@@ -516,7 +517,7 @@ def _refuse_values(name: str, tensor: Tensor) -> None:
 
 
 def _check_out(
-    name: str, out: Tensor, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
+    name: str, out: object, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device
 ) -> None:
     """Refuse an output that a backend cannot write to."""
     if (

@@ -311,65 +311,74 @@ def enumerate_segments(
     frames = [T] * B if lengths is None else lengths.tolist()
     results = []
     for b, length in enumerate(frames):
-        model = (initial[b], matrix[b], duration[b], emission[b, :length], ending[b])
-        results.append(_enumerate_sequence(*model, T, censoring))
-    return SegmentEnumeration(*(torch.stack(values) for values in zip(*results, strict=True)))
+        weights = (initial[b], matrix[b], duration[b], emission[b, :length], ending[b])
+        results.append(_sum_segmentations(_segmentations(*weights, censoring), length, (T, K, L)))
+    return SegmentEnumeration._make(torch.stack(values) for values in zip(*results, strict=True))
 
 
-def _enumerate_sequence(
-    initial: Tensor,
-    matrix: Tensor,
-    duration: Tensor,
-    emission: Tensor,
-    ending: Tensor,
-    T: int,
-    censoring: Censoring,
-) -> SegmentEnumeration:
-    """Sum over the segmentations of one sequence, padded to T frames."""
+class _Segmentation(NamedTuple):
+    """States of the segments, their observed and true lengths, and the log weight."""
+
+    path: tuple[int, ...]
+    observed: tuple[int, ...]
+    true: tuple[int, ...]
+    score: float
+
+
+def _segmentations(
+    initial: Tensor, matrix: Tensor, duration: Tensor, emission: Tensor, ending: Tensor, censoring: Censoring
+) -> Iterator[_Segmentation]:
+    """All segmentations of one sequence, with as many unobserved frames at the ends as may be."""
     n, K = emission.shape
     L = duration.shape[1]
     before = range(L) if censoring in {"left", "both"} else range(1)
     after = range(L) if censoring in {"right", "both"} else range(1)
-    zeros = [torch.zeros(shape).double() for shape in ((T, K), (K,), (K, K), (K, L), (K,))]
-    state, first, transition, count, last = zeros
-    if n == 0:
-        return SegmentEnumeration(torch.zeros(()).double(), *zeros, torch.zeros(()).double())
-    scored, best = [], -math.inf
     for observed in _compositions(n, L):
         for path in itertools.product(range(K), repeat=len(observed)):
             score = float(initial[path[0]] + ending[path[-1]])
             score += sum(float(matrix[i, j]) for i, j in itertools.pairwise(path))
-            labels = [j for j, d in zip(path, observed, strict=True) for _ in range(d)]
-            score += sum(float(emission[t, j]) for t, j in enumerate(labels))
-            alike = 0.0
+            score += sum(float(emission[t, j]) for t, j in enumerate(_labels(path, observed)))
             for early, late in itertools.product(before, after):
                 true = list(observed)
                 true[0] += early
                 true[-1] += late
-                if max(true) > L:
-                    continue
-                weight = sum(float(duration[j, d - 1]) for j, d in zip(path, true, strict=True))
-                alike += math.exp(weight)
-                scored.append((path, true, labels, score + weight))
-            best = max(best, score + math.log(alike)) if alike > 0 else best
-    peak = max((score for *_, score in scored), default=-math.inf)
+                if max(true) <= L:
+                    weight = sum(float(duration[j, d - 1]) for j, d in zip(path, true, strict=True))
+                    yield _Segmentation(path, observed, tuple(true), score + weight)
+
+
+def _sum_segmentations(
+    segmentations: Iterator[_Segmentation], length: int, sizes: tuple[int, int, int]
+) -> SegmentEnumeration:
+    """Posterior quantities of one sequence, padded to T frames."""
+    T, K, L = sizes
+    zeros = [torch.zeros(shape).double() for shape in ((T, K), (K,), (K, K), (K, L), (K,))]
+    state, first, transition, count, last = zeros
+    scored = list(segmentations) if length else []
+    peak = max((one.score for one in scored), default=-math.inf)
     if peak == -math.inf:
-        nothing = torch.tensor(-math.inf, dtype=torch.float64)
-        return SegmentEnumeration(nothing, *zeros, nothing)
-    total = peak + math.log(sum(math.exp(score - peak) for *_, score in scored))
-    for path, true, labels, score in scored:
-        weight = math.exp(score - total)
-        first[path[0]] += weight
-        last[path[-1]] += weight
-        for t, j in enumerate(labels):
+        nothing = torch.tensor(-math.inf if length else 0.0, dtype=torch.float64)
+        return SegmentEnumeration._make((nothing, *zeros, nothing))
+    total = peak + math.log(sum(math.exp(one.score - peak) for one in scored))
+    observed: dict[tuple[tuple[int, ...], ...], float] = {}
+    for one in scored:
+        weight = math.exp(one.score - total)
+        observed[one.path, one.observed] = observed.get((one.path, one.observed), 0.0) + weight
+        first[one.path[0]] += weight
+        last[one.path[-1]] += weight
+        for t, j in enumerate(_labels(one.path, one.observed)):
             state[t, j] += weight
-        for i, j in itertools.pairwise(path):
+        for i, j in itertools.pairwise(one.path):
             transition[i, j] += weight
-        for j, d in zip(path, true, strict=True):
+        for j, d in zip(one.path, one.true, strict=True):
             count[j, d - 1] += weight
-    return SegmentEnumeration(
-        torch.tensor(total, dtype=torch.float64), *zeros, torch.tensor(best, dtype=torch.float64)
-    )
+    scores = torch.tensor([total, total + math.log(max(observed.values()))], dtype=torch.float64)
+    return SegmentEnumeration._make((scores[0], *zeros, scores[1]))
+
+
+def _labels(path: tuple[int, ...], lengths: tuple[int, ...]) -> list[int]:
+    """State of each frame."""
+    return [j for j, d in zip(path, lengths, strict=True) for _ in range(d)]
 
 
 def _compositions(n: int, longest: int) -> Iterator[tuple[int, ...]]:

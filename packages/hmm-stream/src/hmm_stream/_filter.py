@@ -107,10 +107,10 @@ class OnlineFilter:
         ValueError
             If its shape or device is wrong, or it holds NaN or ``+inf``. The stream is as before.
         """
-        if isinstance(log_emission, Tensor) and log_emission.ndim != 2:
-            raise ValueError(f"log_emission must have shape (n, P); got {tuple(log_emission.shape)}")
-        count = len(log_emission) if isinstance(log_emission, Tensor) else 0
-        log_likelihood = torch.empty(count, dtype=torch.float64, device=self._state.device)
+        shape = getattr(log_emission, "shape", (0, 0))  # filter_step refuses what is not a tensor
+        if len(shape) != 2:
+            raise ValueError(f"log_emission must have shape (n, P); got {tuple(shape)}")
+        log_likelihood = torch.empty(shape[0], dtype=torch.float64, device=self._state.device)
         log_filter = filter_step(self._state, log_emission, log_likelihood_out=log_likelihood)
         return FilterResult(log_filter, log_likelihood)
 
@@ -120,8 +120,8 @@ class OnlineFilter:
         Returns
         -------
         dict of str to Tensor
-            ``log_filter`` (K,), :math:`\log p(z_t = k \mid y_{1:t})`, or ``log_initial`` before the first frame;
-            ``log_likelihood`` () float64; ``num_frames`` () int64.
+            ``log_filter`` (K,), :math:`\log p(z_t = k \mid y_{1:t})`, or ``log_initial`` before the first
+            frame; ``log_likelihood`` () float64; ``num_frames`` () int64.
         """
         return self._state.state_dict()
 

@@ -54,11 +54,12 @@ struct Chunk {
 
 class Arcs {
  public:
-  static constexpr std::int32_t kWidth = 16;         // lanes of a group, at least those of any vector
-  static constexpr std::int32_t kMargin = 64;        // states before the first and behind the last that a band may read
-  static constexpr std::int32_t kChunk = 4096;       // states in a chunk
-  static constexpr std::int32_t kShortestBand = 8;   // shorter runs gain nothing
-  static constexpr std::int32_t kGroupSlots = 8;     // states with more arcs stand alone
+  static constexpr std::int32_t kWidth = 16;  // lanes of a group, at least those of any vector
+  static constexpr std::int32_t kMargin =
+      64;  // states before the first and behind the last that a band may read
+  static constexpr std::int32_t kChunk = 4096;      // states in a chunk
+  static constexpr std::int32_t kShortestBand = 8;  // shorter runs gain nothing
+  static constexpr std::int32_t kGroupSlots = 8;    // states with more arcs stand alone
 
   // The arcs into each state, or those out of it, from a table of predecessors (K, R), -1 in unused slots.
   void build(std::int64_t K, std::int64_t R, const std::int64_t* predecessors, bool entering) {
@@ -77,7 +78,9 @@ class Arcs {
   // Entry of the (K, R) table that stands at a position; -1 for none.
   const std::int64_t* entry() const { return entry_.data(); }
   // State at the other end of the arc at a position behind the bands; -1 for none.
-  const std::int32_t* source(std::int64_t position) const { return source_.data() + (position - band_positions_); }
+  const std::int32_t* source(std::int64_t position) const {
+    return source_.data() + (position - band_positions_);
+  }
   const std::int32_t* target(std::int64_t index) const { return target_.data() + index; }
 
  private:

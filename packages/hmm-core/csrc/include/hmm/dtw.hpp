@@ -4,8 +4,8 @@
 //   symmetric2   D[i, j] = min(D[i-1, j-1] + 2 c[i, j], min(D[i, j-1], D[i-1, j]) + c[i, j])
 //   asymmetric   D[i, j] = min(D[i-1, j], D[i-1, j-1], D[i-1, j-2]) + c[i, j]
 //
-// from D[0, 0] = c[0, 0]; the first of equals wins. Two bits for each cell remember the choice. The additions are
-// those of the Python reference, in its order.
+// from D[0, 0] = c[0, 0]; the first of equals wins. Two bits for each cell remember the choice. The additions
+// are those of the Python reference, in its order.
 #pragma once
 
 #include <cstdint>
@@ -50,7 +50,8 @@ class Warper {
           break;
       }
       if (keep && distance < kInfinity)
-        length = pattern == StepPattern::kAsymmetric ? trace_rows(pair, path) : trace_strips(pair, path, room);
+        length =
+            pattern == StepPattern::kAsymmetric ? trace_rows(pair, path) : trace_strips(pair, path, room);
     }
     if (path != nullptr) {
       for (std::int64_t i = 2 * length; i < 2 * room; ++i) path[i] = -1;
@@ -71,7 +72,9 @@ class Warper {
   static constexpr std::int64_t kPadding = kStripRows + kChoices;
   enum Choice : int { kDiagonal = 0, kLeft = 1, kUp = 2 };
 
-  static U choice(int code) { return static_cast<Word>(static_cast<Word>(code) << (sizeof(Word) * 8 - 2)) - U{}; }
+  static U choice(int code) {
+    return static_cast<Word>(static_cast<Word>(code) << (sizeof(Word) * 8 - 2)) - U{};
+  }
 
   template <bool kDouble, bool kKeep>
   Real strips(const Pair<Real>& pair) {
@@ -177,8 +180,8 @@ class Warper {
       const std::int64_t index = i / kStripRows;
       const std::int64_t k = i % kStripRows;
       const std::int64_t step = j + k - strip_start_[index];
-      const Word word = back_[strip_words_[index] + step / kChoices * kStripRows + k / kCount * kCount + kCount -
-                              1 - k % kCount];
+      const Word word = back_[strip_words_[index] + step / kChoices * kStripRows + k / kCount * kCount +
+                              kCount - 1 - k % kCount];
       const int code = static_cast<int>(word >> (2 * (step % kChoices))) & 3;
       i -= code == kLeft ? 0 : 1;
       j -= code == kUp ? 0 : 1;
@@ -259,17 +262,17 @@ class Warper {
 
 // Distances (B,), and unless `path` is null the paths (B, N+M-1, 2) and their lengths (B,).
 template <typename Real>
-void dtw(const Warping<Real>& w, StepPattern pattern, const Executor& executor, Real* distance, std::int64_t* path,
-         std::int64_t* path_length) {
+void dtw(const Warping<Real>& w, StepPattern pattern, const Executor& executor, Real* distance,
+         std::int64_t* path, std::int64_t* path_length) {
   const double cells =
       static_cast<double>(w.batch) * static_cast<double>(w.rows) * static_cast<double>(w.columns);
   const int threads = useful_threads(executor, w.batch, cells / 4);
   const std::int64_t room = w.rows + w.columns > 0 ? w.rows + w.columns - 1 : 0;
   PerWorker<detail::Warper<Real>> warpers(threads);
   parallel_for(executor, w.batch, threads, [&](std::int64_t b, int worker) {
-    distance[b] =
-        warpers[worker].align(detail::Pair<Real>(w, b), pattern, path == nullptr ? nullptr : path + b * room * 2,
-                              room, path == nullptr ? nullptr : path_length + b);
+    distance[b] = warpers[worker].align(detail::Pair<Real>(w, b), pattern,
+                                        path == nullptr ? nullptr : path + b * room * 2, room,
+                                        path == nullptr ? nullptr : path_length + b);
   });
 }
 

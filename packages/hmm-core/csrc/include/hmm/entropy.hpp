@@ -68,10 +68,10 @@ class EntropyPass {
       Extended<Real> total = zero<Real>();
       steps.arcs(alpha, j, [&](Extended<Real> term, auto&&) { total = accumulate(total, term); });
       total = normalized(total);
-      const Vec<Real> inverse = 1 / (total.m == 0 ? splat<Vec<Real>>(Real{1}) : total.m);
+      const Vec<Real> all = total.m == 0 ? splat<Vec<Real>>(Real{1}) : total.m;
       Vec<Real> entropy{};
       steps.arcs(alpha, j, [&](Extended<Real> term, auto&& source) {
-        entropy = entropy + part(relative_to<Real>(term, total.e) * inverse, source(before_.data()));
+        entropy = entropy + part(relative_to<Real>(term, total.e) / all, source(before_.data()));
       });
       store(now_.data() + j, entropy);
       least = min(least, load<Vec<Real>>(reached.m + j) == 0 ? splat<Vec<Real>>(kMost) : entropy);

@@ -103,7 +103,8 @@ HMM_INLINE Vec<double> load_part(const double* from, std::int64_t n, double rest
 HMM_INLINE Vec<float> gather(const float* table, const std::int32_t* index) {
 #if HMM_HAS_AVX512
   // The plain form leaves a register undefined, and GCC warns of it.
-  return bits<Vec<float>>(_mm512_mask_i32gather_ps(_mm512_setzero_ps(), 0xffff, _mm512_loadu_si512(index), table, 4));
+  return bits<Vec<float>>(
+      _mm512_mask_i32gather_ps(_mm512_setzero_ps(), 0xffff, _mm512_loadu_si512(index), table, 4));
 #else
   Vec<float> v{};
   for (int l = 0; l < kLanes<float>; ++l) v[l] = table[index[l]];
@@ -119,6 +120,58 @@ HMM_INLINE Vec<double> gather(const double* table, const std::int32_t* index) {
   Vec<double> v{};
   for (int l = 0; l < kLanes<double>; ++l) v[l] = table[index[l]];
   return v;
+#endif
+}
+
+// a + b, on the units that multiply: where a machine adds and compares on the same units (Zen 4), sums and
+// maxima in turn run twice as fast. The same bits as +: one rounding of the exact sum.
+template <typename Real>
+class Adder {
+ public:
+  HMM_INLINE Adder() {
+#if HMM_HAS_AVX512 || defined(__FMA__)
+    one_ = splat<Vec<Real>>(Real{1});
+    asm("" : "+v"(one_));  // Otherwise the compiler would make an addition of it again.
+#endif
+  }
+  HMM_INLINE Vec<Real> operator()(Vec<Real> a, Vec<Real> b) const {
+#if HMM_HAS_AVX512
+    if constexpr (sizeof(Real) == 4) {
+      return bits<Vec<Real>>(_mm512_fmadd_ps(bits<__m512>(a), bits<__m512>(one_), bits<__m512>(b)));
+    } else {
+      return bits<Vec<Real>>(_mm512_fmadd_pd(bits<__m512d>(a), bits<__m512d>(one_), bits<__m512d>(b)));
+    }
+#elif defined(__FMA__)
+    if constexpr (sizeof(Real) == 4) {
+      return bits<Vec<Real>>(_mm256_fmadd_ps(bits<__m256>(a), bits<__m256>(one_), bits<__m256>(b)));
+    } else {
+      return bits<Vec<Real>>(_mm256_fmadd_pd(bits<__m256d>(a), bits<__m256d>(one_), bits<__m256d>(b)));
+    }
+#else
+    return a + b;
+#endif
+  }
+
+ private:
+#if HMM_HAS_AVX512 || defined(__FMA__)
+  Vec<Real> one_;
+#endif
+};
+
+// Greatest lane, by halves.
+template <typename Real>
+HMM_INLINE Real largest_lane(Vec<Real> v) {
+#if HMM_HAS_AVX512
+  typedef Real Half __attribute__((vector_size(32)));
+  typedef Real Quarter __attribute__((vector_size(16)));
+  Half halves[2];
+  std::memcpy(halves, &v, sizeof(v));
+  const Half half = max(halves[0], halves[1]);
+  Quarter quarters[2];
+  std::memcpy(quarters, &half, sizeof(half));
+  return largest(max(quarters[0], quarters[1]));
+#else
+  return largest(v);
 #endif
 }
 

@@ -2,12 +2,13 @@
 //
 //   R[i, j] = exp(-c[i, j] / gamma) (R[i-1, j-1] + R[i, j-1] + R[i-1, j]),     value = -gamma log R[N-1, M-1]
 //
-// R has an exponent of its own (extended.hpp), so that a cell costs one exponential and no logarithm. The gradient
-// needs only the shares p = R[predecessor] / sum, ordinary numbers between 0 and 1:
+// R has an exponent of its own (extended.hpp), so that a cell costs one exponential and no logarithm. The
+// gradient needs only the shares p = R[predecessor] / sum, ordinary numbers between 0 and 1:
 //
 //   E[i, j] = E[i+1, j+1] p_diagonal[i+1, j+1] + E[i, j+1] p_left[i, j+1] + E[i+1, j] p_up[i+1, j]
 //
-// The shares of one strip at a time are computed from the row above it, which alone is kept: (N / 32) M numbers.
+// The shares of one strip at a time are computed from the row above it, which alone is kept: (N / 32) M
+// numbers.
 #pragma once
 
 #include <cmath>
@@ -21,24 +22,27 @@ HMM_BEGIN_TARGET
 
 namespace detail {
 
-// 2^f on [-1/2, 1/2] is 1 + f q(f), q the polynomial through its Chebyshev nodes: relative error 5e-9 and 2e-19.
+// 2^f on [-1/2, 1/2] is 1 + f q(f), q the polynomial through its Chebyshev nodes: relative error 5e-9 and
+// 2e-19.
 template <typename Real>
 struct PowerOfTwo;
 template <>
 struct PowerOfTwo<float> {
   static constexpr int kTerms = 6;
-  static constexpr float kQ[kTerms] = {0.693147188026228781f,   0.240226507605681269f,   0.0555035711421907782f,
-                                       0.00961808255727785149f, 0.00133908633646712344f, 0.000154531629451206902f};
-  static constexpr float kMagic = 12582912.0f;  // adding 1.5 * 2^23 rounds to an integer, left in the low bits
-  static constexpr float kMost = 2097152.0f;    // arguments up to here
+  static constexpr float kQ[kTerms] = {0.693147188026228781f,   0.240226507605681269f,
+                                       0.0555035711421907782f,  0.00961808255727785149f,
+                                       0.00133908633646712344f, 0.000154531629451206902f};
+  static constexpr float kMagic =
+      12582912.0f;                            // adding 1.5 * 2^23 rounds to an integer, left in the low bits
+  static constexpr float kMost = 2097152.0f;  // arguments up to here
 };
 template <>
 struct PowerOfTwo<double> {
   static constexpr int kTerms = 12;
   static constexpr double kQ[kTerms] = {
-      0.693147180559945309,    0.240226506959100712,    0.055504108664821627,    0.00961812910762847949,
-      0.00133335581464064707,  0.000154035303933707334, 0.0000152527338415567726, 1.32154868087055628e-6,
-      1.01780570877339411e-7,  7.05489730415549928e-9,  4.45581790833606449e-10, 2.57293241773623042e-11};
+      0.693147180559945309,   0.240226506959100712,    0.055504108664821627,     0.00961812910762847949,
+      0.00133335581464064707, 0.000154035303933707334, 0.0000152527338415567726, 1.32154868087055628e-6,
+      1.01780570877339411e-7, 7.05489730415549928e-9,  4.45581790833606449e-10,  2.57293241773623042e-11};
   static constexpr double kMagic = 6755399441055744.0;
   static constexpr double kMost = 1125899906842624.0;
 };
@@ -61,7 +65,8 @@ class Weigher {
     const V power = bounded * scale_;
     // What rounding took from the product, and from the scale.
     const V lost = madd(bounded, splat<V>(rest_), madd(bounded, splat<V>(scale_), -power));
-    greatest_ = max(greatest_, bits<V>(bits<IntVec<Real>>(power) & std::numeric_limits<typename Simd<Real>::Int>::max()));
+    greatest_ = max(
+        greatest_, bits<V>(bits<IntVec<Real>>(power) & std::numeric_limits<typename Simd<Real>::Int>::max()));
     const V rounded = power + P::kMagic;
     const IntVec<Real> exponent = bits<IntVec<Real>>(rounded) - bits<typename Simd<Real>::Int>(P::kMagic);
     const V f = (power - (rounded - P::kMagic)) + lost;
@@ -98,8 +103,8 @@ class SoftWarper {
  public:
   using Int = typename Simd<Real>::Int;
 
-  // Puts -gamma log R[n-1, m-1] into `value`. kTooLarge: the exponents might not hold the numbers. Keeps the last row
-  // of each strip in `rows`, SoftRows<Real>::size() numbers, if it is not null.
+  // Puts -gamma log R[n-1, m-1] into `value`. kTooLarge: the exponents might not hold the numbers. Keeps the
+  // last row of each strip in `rows`, SoftRows<Real>::size() numbers, if it is not null.
   SoftOutcome forward(const Pair<In>& pair, double gamma, SoftRows<Real>* rows, double* value) {
     const std::int64_t count = pair.strips();
     SoftRows<Real> own;
@@ -110,7 +115,8 @@ class SoftWarper {
       own.exponent = exponent_.reserve(SoftRows<Real>::width(pair.m));
       rows = &own;
     }
-    const std::int64_t numbers = rows->stride == 0 ? SoftRows<Real>::width(pair.m) : (count + 1) * rows->stride;
+    const std::int64_t numbers =
+        rows->stride == 0 ? SoftRows<Real>::width(pair.m) : (count + 1) * rows->stride;
     for (std::int64_t j = 0; j < numbers; ++j) rows->mantissa[j] = 0;
     for (std::int64_t j = 0; j < numbers; ++j) rows->exponent[j] = Format<Real>::kZeroExponent;
     rows_ = *rows;
@@ -172,10 +178,11 @@ class SoftWarper {
   // 2^(biased - bias), 0 where biased <= 0.
   static HMM_INLINE V shifted(I biased) { return bits<V>(max(biased, I{}) << F::kMantissaBits); }
 
-  // Runs one strip, from the row above it to its last row. kShares: for the gradient, keeps the shares and not the
-  // row.
+  // Runs one strip, from the row above it to its last row. kShares: for the gradient, keeps the shares and
+  // not the row.
   template <bool kShares>
-  void strip(const Pair<In>& pair, std::int64_t index, Watch<Real>& watch, Weigher<Real>& weigher, Last& last) {
+  void strip(const Pair<In>& pair, std::int64_t index, Watch<Real>& watch, Weigher<Real>& weigher,
+             Last& last) {
     const Real* above_m = rows_.mantissa + index * rows_.stride + kPadding;
     const Int* above_e = rows_.exponent + index * rows_.stride + kPadding;
     Real* below_m = rows_.mantissa + (index + 1) * rows_.stride + kPadding;
@@ -191,7 +198,8 @@ class SoftWarper {
     }
     Real* share = share_.data();
     Weigher<Real> weigh = weigher;  // a copy, which can live in registers
-    // Weights of this block of steps and, while it runs, of the next: the two have nothing to wait for in each other.
+    // Weights of this block of steps and, while it runs, of the next: the two have nothing to wait for in
+    // each other.
     V mantissa[2][kVectors][kCount];
     I exponent[2][kVectors][kCount];
     for (int v = 0; v < kVectors; ++v) {
@@ -206,7 +214,8 @@ class SoftWarper {
     for (std::int64_t t = strip_.start; t < strip_.stop; t += kCount, now = 1 - now) {
       const int next = 1 - now;
       if (t + kCount < strip_.stop) {
-        for (int v = 0; v < kVectors; ++v) load_skewed<kShares ? -1 : 1>(pair, strip_, v, t + kCount, watch, mantissa[next][v]);
+        for (int v = 0; v < kVectors; ++v)
+          load_skewed<kShares ? -1 : 1>(pair, strip_, v, t + kCount, watch, mantissa[next][v]);
       } else {
         for (int v = 0; v < kVectors; ++v) {
           for (std::int64_t s = 0; s < kCount; ++s) mantissa[next][v][s] = V{};
@@ -218,7 +227,7 @@ class SoftWarper {
         up[0] = {slide_down(current[0].m, splat<V>(above_m[t + s])),
                  slide_down(current[0].e, splat_int<Real>(above_e[t + s]))};
         HMM_UNROLL for (int v = 1; v < kVectors; ++v)
-          up[v] = {slide_down(current[v].m, current[v - 1].m), slide_down(current[v].e, current[v - 1].e)};
+            up[v] = {slide_down(current[v].m, current[v - 1].m), slide_down(current[v].e, current[v - 1].e)};
         HMM_UNROLL for (int v = 0; v < kVectors; ++v) {
           // Relative to the greatest; the bias of the exponents is taken off once.
           const I e = max(max(diagonal[v].e, current[v].e), up[v].e) - F::kBias;
@@ -257,7 +266,8 @@ class SoftWarper {
     }
   }
 
-  // E of one strip from the shares and from what flows into its last row; leaves what flows into the row above.
+  // E of one strip from the shares and from what flows into its last row; leaves what flows into the row
+  // above.
   void strip_back(const Pair<In>& pair, bool is_last, Real factor, In* gradient) {
     Real* flow = flow_.data() + kPadding;
     V left[kVectors], lower[kVectors], diagonal[kVectors];
@@ -389,8 +399,8 @@ void soft_dtw(const Warping<Real>& w, double gamma, const Executor& executor, Re
   const std::int64_t size = soft_dtw_message_size<Real>(w.rows, w.columns);
   PerWorker<detail::AnySoftWarper<Real>> warpers(threads);
   parallel_for(executor, w.batch, threads, [&](std::int64_t b, int worker) {
-    value[b] = warpers[worker].value(detail::Pair<Real>(w, b), gamma, message == nullptr ? nullptr : message + b * size,
-                                     w.rows, w.columns);
+    value[b] = warpers[worker].value(detail::Pair<Real>(w, b), gamma,
+                                     message == nullptr ? nullptr : message + b * size, w.rows, w.columns);
   });
 }
 
@@ -404,8 +414,8 @@ void soft_dtw_backward(const Warping<Real>& w, double gamma, const Executor& exe
   const std::int64_t size = soft_dtw_message_size<Real>(w.rows, w.columns);
   PerWorker<detail::AnySoftWarper<Real>> warpers(threads);
   parallel_for(executor, w.batch, threads, [&](std::int64_t b, int worker) {
-    warpers[worker].gradient(detail::Pair<Real>(w, b), gamma, message + b * size, w.rows, w.columns, factor[b],
-                             gradient + b * cells);
+    warpers[worker].gradient(detail::Pair<Real>(w, b), gamma, message + b * size, w.rows, w.columns,
+                             factor[b], gradient + b * cells);
   });
 }
 

@@ -31,19 +31,23 @@ double work(const Model<Real>& m) {
          (1.0 + static_cast<double>(m.slots) / 4);
 }
 
-// Frames of which the forward messages are held at once: half a megabyte of them.
+// Frames of which the forward messages are held at once in a sequence of n, whatever its batch: all, where
+// they fit into two megabytes, else what stays in the second cache while it is read back.
 template <typename Real>
-std::int64_t block_frames(const Model<Real>& m) {
-  const std::int64_t bytes = (m.states + 1) * static_cast<std::int64_t>(3 * sizeof(Real));
-  std::int64_t frames = (std::int64_t{1} << 19) / bytes;
-  if (frames < 8) frames = 8;
-  return frames < m.frames ? frames : (m.frames < 1 ? 1 : m.frames);
+std::int64_t block_frames(std::int64_t K, std::int64_t n) {
+  const std::int64_t bytes = (K + 1) * static_cast<std::int64_t>(3 * sizeof(Real));
+  if (n <= (std::int64_t{1} << 21) / bytes) return n < 1 ? 1 : n;
+  const std::int64_t frames = (std::int64_t{1} << 20) / bytes;
+  return frames < 8 ? 8 : frames;
 }
 
-inline std::int64_t square_root(std::int64_t n) {
+// The same, but O(sqrt(n)) blocks at most.
+template <typename Real>
+std::int64_t few_blocks_frames(std::int64_t K, std::int64_t n) {
   std::int64_t root = 1;
   while (root * root < n) ++root;
-  return root;
+  const std::int64_t frames = block_frames<Real>(K, n);
+  return root > frames ? root : frames;
 }
 
 // Goes through the frames of a sequence from the last to the first with both messages.
@@ -57,17 +61,31 @@ class TwoWay {
   Recursion<Real> recursion;
   Buffer<Real> gamma;  // occupation of each state in the frame, times 1 / factor
 
-  // `block` frames at once. Messages to start blocks from are kept here, unless the caller keeps them.
-  void open(const Model<Real>& model, const Shared<Real>& shared, std::int64_t block, bool own) {
-    if (block_ != 0) return;
-    block_ = block;
-    recursion.open(model, shared, Need::kBoth, true, true, block);
+  bool ready() const { return states_ != 0; }
+  // Messages to start blocks from are kept here (`own`), unless the caller keeps them.
+  void open(const Model<Real>& model, const Shared<Real>& shared, bool own) {
+    own_ = own;
     states_ = model.states;
+    std::int64_t rows = 1;
+    std::int64_t blocks = 1;
+    for (std::int64_t b = 0; b < model.batch; ++b) {
+      const std::int64_t n = model.lengths[b];
+      const std::int64_t block = frames_of(n);
+      rows = block > rows ? block : rows;
+      blocks = n / block + 1 > blocks ? n / block + 1 : blocks;
+    }
+    recursion.open(model, shared, Need::kBoth, true, true, rows);
     gamma.reserve(padded<Real>(states_) + kLanes<Real>);
     if (own) {
-      own_m_.reserve((model.frames / block + 1) * states_);
-      own_e_.reserve((model.frames / block + 1) * states_);
+      own_m_.reserve(blocks * states_);
+      own_e_.reserve(blocks * states_);
     }
+  }
+
+  bool load_sequence(std::int64_t b) {
+    const bool possible = recursion.load_sequence(b);
+    block_ = frames_of(recursion.length());
+    return possible;
   }
 
   // Log-likelihood of the sequence loaded. Keeps what run() needs.
@@ -82,8 +100,8 @@ class TwoWay {
     return recursion.log_of(recursion.total());
   }
 
-  // For every frame from the last to the first: frame(t, factor) with gamma; before it, where uses of arcs are
-  // wanted, count(t, counts-of-a-chunk). `kept_m` and `kept_e` are the messages of the whole sequence of
+  // For every frame from the last to the first: frame(t, factor) with gamma; before it, where uses of arcs
+  // are wanted, count(t, counts-of-a-chunk). `kept_m` and `kept_e` are the messages of the whole sequence of
   // which those that begin blocks are there, or null after forward().
   template <typename Counting, typename EachFrame>
   void run(const Real* kept_m, const Int* kept_e, Counting&& counting, EachFrame&& each) {
@@ -121,7 +139,8 @@ class TwoWay {
         const Int* e = r.row_e(row);
         double total = 0;
         const bool alive = r.retreat(
-            t, row, [&](const Chunk& chunk, std::int64_t begin, std::int64_t stop, const Real* bm, const Int* be) {
+            t, row,
+            [&](const Chunk& chunk, std::int64_t begin, std::int64_t stop, const Real* bm, const Int* be) {
               total += occupation(begin, stop, m, e, bm, be, unit);
               if (t + 1 < n) counting(t, chunk, begin, stop, Count<Real>{m, e, unit, factor, nullptr});
             });
@@ -139,8 +158,8 @@ class TwoWay {
   void measure(std::int64_t t, std::int64_t row) {
     z_ = Scaled{};
     recursion.follow(t, [&](const Chunk&, std::int64_t begin, std::int64_t end, const Real* m, const Int* e) {
-      const Scaled part = inner_product<Real>(recursion.row_m(row) + begin, recursion.row_e(row) + begin, m, e,
-                                              end - begin);
+      const Scaled part =
+          inner_product<Real>(recursion.row_m(row) + begin, recursion.row_e(row) + begin, m, e, end - begin);
       z_.add(part.mantissa, part.exponent);
     });
   }
@@ -160,7 +179,12 @@ class TwoWay {
     return static_cast<double>(sum(total));
   }
 
-  std::int64_t block_ = 0, states_ = 0;
+  std::int64_t frames_of(std::int64_t n) const {
+    return own_ ? few_blocks_frames<Real>(states_, n) : block_frames<Real>(states_, n);
+  }
+
+  bool own_ = true;
+  std::int64_t block_ = 1, states_ = 0;
   Scaled z_;
   Buffer<Real> own_m_;
   Buffer<Int> own_e_;
@@ -237,8 +261,8 @@ class DensitySums {
   std::int64_t densities_ = 0, pitch_ = 0, tables_ = 1;
 };
 
-// Sums over sequences in an order that does not depend on threads: each part of the batch adds up its own, and
-// the parts are added in order.
+// Sums over sequences in an order that does not depend on threads: each part of the batch adds up its own,
+// and the parts are added in order.
 class Parts {
  public:
   static constexpr std::int64_t kMost = 16;
@@ -317,10 +341,11 @@ void sparse_backward(const Model<Real>& m, const Executor& executor, Real* log_b
       r.prepare(t, 0);
       r.prepare_leaving(t);
       const double offset = r.beta.offset();
-      alive = r.retreat(t, 0, [&](const Chunk&, std::int64_t begin, std::int64_t end, const Real* mantissa,
-                                  const IntOf<Real>* exponent) {
-        write_log<Real>(mantissa, exponent, end - begin, offset, row + begin);
-      });
+      alive = r.retreat(t, 0,
+                        [&](const Chunk&, std::int64_t begin, std::int64_t end, const Real* mantissa,
+                            const IntOf<Real>* exponent) {
+                          write_log<Real>(mantissa, exponent, end - begin, offset, row + begin);
+                        });
     }
     fill(out, (t + 1) * K, -kInfinity<Real>);
   });
@@ -328,11 +353,10 @@ void sparse_backward(const Model<Real>& m, const Executor& executor, Real* log_b
 
 // Messages of the frames that begin blocks are kept, each in its place.
 template <typename Real>
-void sparse_log_likelihood(const Model<Real>& m, const Executor& executor, Real* log_likelihood, Real* mantissa,
-                           typename Simd<Real>::Int* exponent) {
+void sparse_log_likelihood(const Model<Real>& m, const Executor& executor, Real* log_likelihood,
+                           Real* mantissa, typename Simd<Real>::Int* exponent) {
   using namespace sparse;
   const Shared<Real> shared(m, Need::kBoth, false);
-  const std::int64_t block = block_frames(m);
   const int threads = useful_threads(executor, m.batch, work(m));
   PerWorker<Recursion<Real>> workers(threads);
   parallel_for(executor, m.batch, threads, [&](std::int64_t b, int worker) {
@@ -342,12 +366,22 @@ void sparse_log_likelihood(const Model<Real>& m, const Executor& executor, Real*
     const std::int64_t n = r.length();
     log_likelihood[b] = n == 0 ? Real(0) : -kInfinity<Real>;
     if (n == 0 || !possible) return;
+    const std::int64_t block = block_frames<Real>(m.states, n);
     for (std::int64_t t = 0; t < n; ++t) {
-      if (!r.advance(t, -1)) return;
+      const bool alive = r.advance(t, -1);
       if (mantissa != nullptr && t % block == 0) {
         const std::int64_t at = (b * m.frames + t) * m.states;
         r.save(t, mantissa + at, exponent + at);
       }
+      if (alive) continue;
+      if (mantissa == nullptr) return;
+      // All that follows is zero.
+      for (t = t / block * block + block; t < n; t += block) {
+        const std::int64_t at = (b * m.frames + t) * m.states;
+        fill(mantissa + at, m.states, Real(0));
+        fill(exponent + at, m.states, Format<Real>::kZeroExponent);
+      }
+      return;
     }
     log_likelihood[b] = static_cast<Real>(r.log_of(r.total()));
   });
@@ -362,10 +396,10 @@ void sparse_posterior(const Model<Real>& m, const Executor& executor, Real* stat
   parallel_for(executor, m.batch, threads, [&](std::int64_t b, int worker) {
     TwoWay<Real>& both = workers[worker];
     Recursion<Real>& r = both.recursion;
-    both.open(m, shared, block_frames(m), true);
+    if (!both.ready()) both.open(m, shared, true);
     const std::int64_t K = m.states;
     Real* out = state + b * m.frames * K;
-    const bool possible = r.load_sequence(b);
+    const bool possible = both.load_sequence(b);
     const std::int64_t n = r.length();
     const double total = n == 0 ? 0.0 : possible ? both.forward() : -static_cast<double>(kInfinity<Real>);
     log_likelihood[b] = static_cast<Real>(total);
@@ -404,10 +438,10 @@ void sparse_expected_transitions(const Model<Real>& m, const Executor& executor,
     TwoWay<Real>& both = workers[worker].both;
     ArcCounter<Real>& counter = workers[worker].counter;
     Recursion<Real>& r = both.recursion;
-    both.open(m, shared, block_frames(m), true);
+    if (!both.ready()) both.open(m, shared, true);
     Real* out = counts + b * steps * table;
     fill(out, steps * table, Real(0));
-    const bool possible = r.load_sequence(b);
+    const bool possible = both.load_sequence(b);
     if (r.length() < 2 || !possible || both.forward() == -static_cast<double>(kInfinity<Real>)) return;
     const Arcs& arcs = r.structure().leaving;
     const std::int64_t* entry = arcs.entry();
@@ -440,9 +474,9 @@ void sparse_expected_transitions(const Model<Real>& m, const Executor& executor,
 }
 
 template <typename Real>
-void sparse_gradient(const Model<Real>& m, const Executor& executor, const Real* upstream, const Real* mantissa,
-                     const typename Simd<Real>::Int* exponent, Real* d_initial, Real* d_weight,
-                     Real* d_emission, Real* d_final) {
+void sparse_gradient(const Model<Real>& m, const Executor& executor, const Real* upstream,
+                     const Real* mantissa, const typename Simd<Real>::Int* exponent, Real* d_initial,
+                     Real* d_weight, Real* d_emission, Real* d_final) {
   using namespace sparse;
   const Shared<Real> shared(m, Need::kBoth, true);
   const std::int64_t K = m.states, P = m.densities, T = m.frames;
@@ -463,11 +497,6 @@ void sparse_gradient(const Model<Real>& m, const Executor& executor, const Real*
   if (in_order) fill(d_weight, steps * table, Real(0));
 
   const bool kept = mantissa != nullptr;
-  std::int64_t block = block_frames(m);
-  if (!kept) {
-    const std::int64_t root = square_root(T);
-    block = root > block ? root : block;
-  }
   struct Worker {
     TwoWay<Real> both;
     ArcCounter<Real> counter;
@@ -479,7 +508,7 @@ void sparse_gradient(const Model<Real>& m, const Executor& executor, const Real*
     TwoWay<Real>& both = workers[worker].both;
     ArcCounter<Real>& counter = workers[worker].counter;
     Recursion<Real>& r = both.recursion;
-    both.open(m, shared, block, !kept);
+    if (!both.ready()) both.open(m, shared, !kept);
     DensitySums<Real>& densities = workers[worker].densities;
     if (m.emission_index != nullptr) densities.open(P, K);
     Real* d_frames = d_emission == nullptr ? nullptr : d_emission + b * T * P;
@@ -489,7 +518,7 @@ void sparse_gradient(const Model<Real>& m, const Executor& executor, const Real*
     if (d_first != nullptr) fill(d_first, K, Real(0));
     if (d_last != nullptr) fill(d_last, K, Real(0));
     if (d_arcs != nullptr) fill(d_arcs, steps * table, Real(0));
-    const bool possible = r.load_sequence(b);
+    const bool possible = both.load_sequence(b);
     const std::int64_t n = r.length();
     const Real scale = upstream[b];
     if (n == 0 || !possible || (!kept && both.forward() == -static_cast<double>(kInfinity<Real>))) {
@@ -529,13 +558,15 @@ void sparse_gradient(const Model<Real>& m, const Executor& executor, const Real*
             for (std::int64_t k = lo; k < hi; ++k) d_first[k] = gamma[k] * times;
           }
           if (t == 0 && sum_initial) {
-            for (std::int64_t k = lo; k < hi; ++k) initial_sum[part * K + k] += static_cast<double>(gamma[k] * times);
+            for (std::int64_t k = lo; k < hi; ++k)
+              initial_sum[part * K + k] += static_cast<double>(gamma[k] * times);
           }
           if (t == n - 1 && d_last != nullptr) {
             for (std::int64_t k = lo; k < hi; ++k) d_last[k] = gamma[k] * times;
           }
           if (t == n - 1 && sum_final) {
-            for (std::int64_t k = lo; k < hi; ++k) final_sum[part * K + k] += static_cast<double>(gamma[k] * times);
+            for (std::int64_t k = lo; k < hi; ++k)
+              final_sum[part * K + k] += static_cast<double>(gamma[k] * times);
           }
           if (!count_arcs || t == n - 1) return;
           if (!varying) {

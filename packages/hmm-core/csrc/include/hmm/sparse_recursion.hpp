@@ -76,7 +76,8 @@ struct Scaled {
 
 // Sum over states of a[k] * b[k]; a whole vector is read at the end.
 template <typename Real>
-Scaled inner_product(const Real* am, const IntOf<Real>* ae, const Real* bm, const IntOf<Real>* be, std::int64_t n) {
+Scaled inner_product(const Real* am, const IntOf<Real>* ae, const Real* bm, const IntOf<Real>* be,
+                     std::int64_t n) {
   using V = Vec<Real>;
   using I = IntVec<Real>;
   const I nothing = splat_int<Real>(2 * Format<Real>::kZeroExponent);
@@ -90,7 +91,8 @@ Scaled inner_product(const Real* am, const IntOf<Real>* ae, const Real* bm, cons
   for (std::int64_t i = 0; i < n; i += kLanes<Real>) top = max(top, product(i).e);
   const IntOf<Real> highest = largest(top);
   V total{};
-  for (std::int64_t i = 0; i < n; i += kLanes<Real>) total = total + relative_to<Real>(product(i), splat_int<Real>(highest));
+  for (std::int64_t i = 0; i < n; i += kLanes<Real>)
+    total = total + relative_to<Real>(product(i), splat_int<Real>(highest));
   return {static_cast<double>(sum(total)), highest};
 }
 
@@ -118,7 +120,7 @@ template <typename Real>
 struct Direction {
   Message<Real> message[2];
   int current = 0;
-  IntOf<Real> top = 0;       // greatest exponent in the message
+  IntOf<Real> top = 0;  // greatest exponent in the message
   std::int64_t exponent = 0;
   double base = 0;
 
@@ -144,12 +146,6 @@ class Recursion {
   using Int = IntOf<Real>;
   using V = Vec<Real>;
   using I = IntVec<Real>;
-
-  // Forward messages of the frames first..first+count-1, and the scores of those frames.
-  struct Block {
-    std::int64_t first = 0;
-    std::int64_t count = 0;
-  };
 
   // Allocates for one model, with room for the messages and scores of `rows` frames.
   void open(const Model<Real>& model, const Shared<Real>& shared, Need need, bool forwards, bool backwards,
@@ -232,8 +228,8 @@ class Recursion {
   const Real* final_m() const { return final_m_.data(); }
   const Int* final_e() const { return final_e_.data(); }
 
-  // Forward message of frame t, after that of t - 1; kept in a row, unless that is negative. False where it is
-  // zero.
+  // Forward message of frame t, after that of t - 1; kept in a row, unless that is negative. False where it
+  // is zero.
   bool advance(std::int64_t t, std::int64_t row) {
     const Frame<Real>& frame = prepare(t, row < 0 ? 0 : row);
     return with_scores(frame, [&](auto scores) { return advance_as(t, row, frame, scores); });

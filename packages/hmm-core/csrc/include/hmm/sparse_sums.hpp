@@ -173,9 +173,8 @@ class Sums {
       I x[N];
       I top = splat_int<Real>(Format<Real>::kZeroExponent);
       for (int r = 0; r < N; ++r) {
-        const Extended<Real> y =
-            term<Real, kWide>(load<V>(m + j + offset[r]), load<I>(e + j + offset[r]), value + r * pitch + j,
-                              exponent + r * pitch + j);
+        const Extended<Real> y = term<Real, kWide>(load<V>(m + j + offset[r]), load<I>(e + j + offset[r]),
+                                                   value + r * pitch + j, exponent + r * pitch + j);
         p[r] = y.m;
         x[r] = y.e;
         top = max(top, y.e);
@@ -235,7 +234,8 @@ class Sums {
     const Int highest = largest(top);
     V total{};
     for (std::int32_t r = 0; r < fan.slots; r += static_cast<std::int32_t>(kLanes<Real>))
-      total = madd(load<V>(fan_m_.data() + r), power_of_two<Real>(load<I>(fan_e_.data() + r) - highest), total);
+      total =
+          madd(load<V>(fan_m_.data() + r), power_of_two<Real>(load<I>(fan_e_.data() + r) - highest), total);
     mantissa_[fan.state - origin] = sum(total);
     exponent_[fan.state - origin] = highest;
   }
@@ -253,18 +253,18 @@ class Sums {
       const std::int64_t b = band.end < hi ? band.end : hi;
       for (std::int64_t j = a; j < b; j += kLanes<Real>) {
         const I meant = lanes_before<Real>(j, b);
-        const Extended<Real> alpha{meant ? load<V>(counts.m + j) : V{},
-                                   meant ? load<I>(counts.e + j) : splat_int<Real>(Format<Real>::kZeroExponent)};
+        const Extended<Real> alpha{
+            meant ? load<V>(counts.m + j) : V{},
+            meant ? load<I>(counts.e + j) : splat_int<Real>(Format<Real>::kZeroExponent)};
         for (int r = 0; r < band.slots; ++r) {
           const std::int64_t position = band.first + r * band.pitch + (j - band.begin);
-          Extended<Real> y =
-              term<Real, kWide>(load<V>(from.m() + j + band.offset[r]), load<I>(from.e() + j + band.offset[r]),
-                                weights.value() + position, weights.exponent() + position);
+          Extended<Real> y = term<Real, kWide>(load<V>(from.m() + j + band.offset[r]),
+                                               load<I>(from.e() + j + band.offset[r]),
+                                               weights.value() + position, weights.exponent() + position);
           // Lanes behind the band belong to other arcs, and get nothing.
           y.m = meant ? y.m : V{};
           y.e = meant ? y.e : splat_int<Real>(Format<Real>::kZeroExponent);
-          store(counts.uses + position,
-                load<V>(counts.uses + position) + uses<Real>(alpha, y, unit, factor));
+          store(counts.uses + position, load<V>(counts.uses + position) + uses<Real>(alpha, y, unit, factor));
         }
       }
     }
@@ -300,9 +300,8 @@ class Sums {
   template <bool kWide>
   HMM_INLINE void add(const std::int32_t* source, const Weights<Real>& weights, std::int64_t position,
                       const Message<Real>& from, Extended<Real> alpha, I unit, V factor, Real* counts) {
-    const Extended<Real> y =
-        term<Real, kWide>(gather<V>(from.m(), source), gather<I>(from.e(), source),
-                          weights.value() + position, weights.exponent() + position);
+    const Extended<Real> y = term<Real, kWide>(gather<V>(from.m(), source), gather<I>(from.e(), source),
+                                               weights.value() + position, weights.exponent() + position);
     store(counts + position, load<V>(counts + position) + uses<Real>(alpha, y, unit, factor));
   }
 

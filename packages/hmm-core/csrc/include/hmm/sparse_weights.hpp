@@ -21,8 +21,8 @@ using IntOf = typename Simd<Real>::Int;
 template <typename Real>
 constexpr Real kInfinity = std::numeric_limits<Real>::infinity();
 
-// A product of a mantissa, a narrow weight and a narrow emission score, and a sum of those weights, are normal
-// numbers: e^-20 e^-60 > 2^-126.
+// A product of a mantissa, a narrow weight and a narrow emission score, and a sum of those weights, are
+// normal numbers: e^-20 e^-60 > 2^-126.
 constexpr int kNarrowWeight = 20;
 template <typename Real>
 constexpr Real kNarrowEmission = sizeof(Real) == 4 ? Real(60) : Real(600);
@@ -61,7 +61,7 @@ Span<Real> span(const Real* x, std::int64_t n) {
   };
   std::int64_t i = 0;
   for (; i + kLanes<Real> <= n; i += kLanes<Real>) see(load<V>(x + i));
-  if (i < n) see(load_first<V>(x + i, n - i, -kInfinity<Real>));
+  if (i < n) see(n < kLanes<Real> ? load_first<V>(x, n, -kInfinity<Real>) : load<V>(x + n - kLanes<Real>));
   return {largest(high), -largest(-low)};
 }
 
@@ -111,7 +111,7 @@ struct Frame {
   std::int64_t scale = 0;
   double base = 0;
 
-  // Of n scores. A whole vector is written at the end: the rest are zeros.
+  // Of n scores. One vector at least is written.
   void fill(const Real* x, std::int64_t n) {
     using V = Vec<Real>;
     const Span<Real> scores = span(x, n);
@@ -136,7 +136,11 @@ struct Frame {
     };
     std::int64_t i = 0;
     for (; i + kLanes<Real> <= n; i += kLanes<Real>) convert(i, load<V>(x + i));
-    if (i < n) convert(i, load_first<V>(x + i, n - i, -kInfinity<Real>));
+    if (n < kLanes<Real>) {
+      convert(0, load_first<V>(x, n, -kInfinity<Real>));
+    } else if (i < n) {
+      convert(n - kLanes<Real>, load<V>(x + n - kLanes<Real>));  // some of them again
+    }
   }
 };
 
@@ -157,7 +161,8 @@ constexpr bool kLooksUpInRegisters = false;
 constexpr std::int64_t kSmallTable = 64;
 
 template <typename Real>
-HMM_INLINE Vec<Real> look_up(const Real* table, IntVec<Real> index, std::int64_t size) {
+HMM_INLINE Vec<Real> look_up([[maybe_unused]] const Real* table, [[maybe_unused]] IntVec<Real> index,
+                             [[maybe_unused]] std::int64_t size) {
   if constexpr (kLooksUpInRegisters<Real>) {
 #if defined(__AVX512F__) && !defined(__clang__)
     using V = Vec<Real>;

@@ -53,14 +53,29 @@ inline std::int64_t square_root(std::int64_t n) {
   return root;
 }
 
+// Numbers of the sequences, the longest first; equal lengths in their order.
+inline void sort_by_length(const std::int64_t* lengths, std::int64_t batch, std::int64_t frames,
+                           std::int64_t* order) {
+  Buffer<std::int64_t> start(frames + 1);  // of each length, from the longest
+  for (std::int64_t t = 0; t <= frames; ++t) start[t] = 0;
+  for (std::int64_t b = 0; b < batch; ++b) ++start[frames - lengths[b]];
+  std::int64_t before = 0;
+  for (std::int64_t t = 0; t <= frames; ++t) {
+    const std::int64_t count = start[t];
+    start[t] = before;
+    before += count;
+  }
+  for (std::int64_t b = 0; b < batch; ++b) order[start[frames - lengths[b]]++] = b;
+}
+
 }  // namespace detail
 
 // How much a decoder may keep: everything while that is below kFullMemory bytes, everything, or O(sqrt(T) K).
 enum class ViterbiMemory : int { kAuto = 0, kFull = 1, kLinear = 2 };
 constexpr double kFullMemory = 1024.0 * 1024.0 * 1024.0;
 
-// Best path (B, T) of each sequence, -1 after its end and where no path exists, and its score (B,), -inf where
-// no path exists.
+// Best path (B, T) of each sequence, -1 after its end and where no path exists, and its score (B,), -inf
+// where no path exists.
 template <typename Real>
 void viterbi(const Model<Real>& m, const Executor& executor, ViterbiMemory memory, std::int64_t* states,
              Real* log_score) {
@@ -90,7 +105,6 @@ void viterbi(const Model<Real>& m, const Executor& executor, ViterbiMemory memor
     group = 1;
   }
   const std::int64_t groups = (m.batch + group - 1) / group;
-  const auto end_of = [&](std::int64_t item) { return (item + 1) * group < m.batch ? (item + 1) * group : m.batch; };
   if (m.dense()) {
     detail::viterbi_dense(m, executor, threads, group, segment, states, score);
     return;
@@ -101,11 +115,16 @@ void viterbi(const Model<Real>& m, const Executor& executor, ViterbiMemory memor
     shared.open(m.states, m.slots, m.predecessors);
     shared.set_weights(m.log_weight);
   }
+  // The longest first: sequences of about the same length step together to their ends.
+  Buffer<std::int64_t> order(m.batch);
+  detail::sort_by_length(m.lengths, m.batch, T, order.data());
   PerWorker<detail::SparseGroup<Real>> workers(threads);
   parallel_for(executor, groups, threads, [&](std::int64_t item, int worker) {
-    const std::int64_t end = end_of(item);
-    workers[worker].decode(m, one ? &shared : nullptr, item * group, end, segment, states);
-    for (std::int64_t b = item * group; b < end; ++b) score(b);
+    const std::int64_t begin = item * group;
+    const std::int64_t end = begin + group < m.batch ? begin + group : m.batch;
+    workers[worker].decode(m, one ? &shared : nullptr, order.data() + begin, static_cast<int>(end - begin),
+                           segment, states);
+    for (std::int64_t i = begin; i < end; ++i) score(order[i]);
   });
 }
 

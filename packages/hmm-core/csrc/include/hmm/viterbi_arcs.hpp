@@ -113,9 +113,7 @@ class ArcTable {
   }
 
   // Whether the highest distance is 0 and the others lie less than a vector below.
-  bool near() const {
-    return banded_ && offset_[width_ - 1] == 0 && offset_[0] > -kLanes<Real>;
-  }
+  bool near() const { return banded_ && offset_[width_ - 1] == 0 && offset_[0] > -kLanes<Real>; }
   bool banded() const { return banded_; }
   int width() const { return width_; }
   int planes() const { return planes_; }
@@ -130,12 +128,20 @@ class ArcTable {
   const std::int64_t* predecessors() const { return predecessors_; }
   const Real* current() const { return current_; }
 
-  // The states begin..end-1 and all that one step leads to from them.
-  void extend(std::int64_t& begin, std::int64_t& end) const {
+  // Adds to the states first..last-1 all that one step leads to from begin..end-1.
+  void extend(std::int64_t begin, std::int64_t end, std::int64_t& first, std::int64_t& last) const {
     const std::int64_t highest = up_[end - 1] + 1;
     const std::int64_t lowest = down_[begin];
-    end = highest > end ? highest : end;
-    begin = lowest < begin ? lowest : begin;
+    last = highest > last ? highest : last;
+    first = lowest < first ? lowest : first;
+  }
+
+  bool same_distances(const ArcTable& other) const {
+    if (width_ != other.width_ || planes_ != other.planes_ || banded_ != other.banded_) return false;
+    for (int r = 0; r < width_; ++r) {
+      if (offset_[r] != other.offset_[r]) return false;
+    }
+    return true;
   }
 
  private:
@@ -207,7 +213,8 @@ class ArcTable {
       }
     }
     for (std::int64_t j = 1; j < states_; ++j) up_[j] = up_[j] > up_[j - 1] ? up_[j] : up_[j - 1];
-    for (std::int64_t j = states_ - 1; j > 0; --j) down_[j - 1] = down_[j - 1] < down_[j] ? down_[j - 1] : down_[j];
+    for (std::int64_t j = states_ - 1; j > 0; --j)
+      down_[j - 1] = down_[j - 1] < down_[j] ? down_[j - 1] : down_[j];
   }
 
   std::int64_t states_ = 0;
@@ -218,8 +225,8 @@ class ArcTable {
   const std::int64_t* predecessors_ = nullptr;
   const Real* current_ = nullptr;
   bool banded_ = false;
-  int width_ = 0;   // distances, or slots
-  int planes_ = 0;  // bits of a back-pointer
+  int width_ = 0;             // distances, or slots
+  int planes_ = 0;            // bits of a back-pointer
   std::int64_t choices_ = 0;  // the bits that a band uses of them
   std::int64_t offset_[kBandSlots] = {};
   Buffer<std::int64_t> histogram_;

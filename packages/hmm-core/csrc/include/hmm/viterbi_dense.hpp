@@ -26,69 +26,88 @@ namespace detail {
 constexpr std::int64_t kDenseGroup = HMM_VECTOR_BYTES == 64 ? 4 : 2;
 constexpr std::int64_t kDenseVectors = HMM_VECTOR_BYTES == 64 ? 5 : 4;
 
-// best[s][v] = max_i (scalar[s * scalar_row + i * scalar_step] + vector[i * vector_row + v]), for S scalars
-// and V vectors at a time.
+// best[s][v] = max_i (delta[s][i] + weight[i][v]) for S rows of delta and best, and V vectors of targets. The
+// pragmas keep `most` in registers.
 template <typename Real, int S, int V>
-void max_plus(const Real* scalar, std::int64_t scalar_row, std::int64_t scalar_step, const Real* vector,
-              std::int64_t vector_row, std::int64_t count, Real* best, std::int64_t best_row) {
+void max_plus(const Real* delta, std::int64_t pitch, const Real* weight, std::int64_t count, Real* best) {
   using Vector = Vec<Real>;
   constexpr std::int64_t L = kLanes<Real>;
+  const Adder<Real> add;
   Vector most[S][V];
+#pragma GCC unroll 8
   for (int s = 0; s < S; ++s) {
+#pragma GCC unroll 8
     for (int v = 0; v < V; ++v) most[s][v] = splat<Vector>(-std::numeric_limits<Real>::infinity());
   }
   for (std::int64_t i = 0; i < count; ++i) {
     Vector row[V];
-    for (int v = 0; v < V; ++v) row[v] = load<Vector>(vector + i * vector_row + v * L);
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) row[v] = load<Vector>(weight + (i * V + v) * L);
+#pragma GCC unroll 8
     for (int s = 0; s < S; ++s) {
-      const Vector one = splat<Vector>(scalar[s * scalar_row + i * scalar_step]);
-      for (int v = 0; v < V; ++v) most[s][v] = max(one + row[v], most[s][v]);
+      const Vector one = splat<Vector>(delta[s * pitch + i]);
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) most[s][v] = max(add(one, row[v]), most[s][v]);
     }
   }
+#pragma GCC unroll 8
   for (int s = 0; s < S; ++s) {
-    for (int v = 0; v < V; ++v) store(best + s * best_row + v * L, most[s][v]);
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) store(best + s * pitch + v * L, most[s][v]);
   }
 }
 
-template <typename Real, int S>
-void max_plus_of(std::int64_t V, const Real* scalar, std::int64_t scalar_row, std::int64_t scalar_step,
-                 const Real* vector, std::int64_t vector_row, std::int64_t count, Real* best,
-                 std::int64_t best_row) {
-  switch (V) {
-    case 1:
-      return max_plus<Real, S, 1>(scalar, scalar_row, scalar_step, vector, vector_row, count, best, best_row);
-    case 2:
-      return max_plus<Real, S, 2>(scalar, scalar_row, scalar_step, vector, vector_row, count, best, best_row);
-    case 3:
-      return max_plus<Real, S, 3>(scalar, scalar_row, scalar_step, vector, vector_row, count, best, best_row);
-    case 4:
-      return max_plus<Real, S, 4>(scalar, scalar_row, scalar_step, vector, vector_row, count, best, best_row);
-    default:
-      return max_plus<Real, S, static_cast<int>(kDenseVectors)>(scalar, scalar_row, scalar_step, vector,
-                                                               vector_row, count, best, best_row);
-  }
+// Vectors of a panel: all panels from vector v on are about equally wide.
+HMM_INLINE std::int64_t panel_width(std::int64_t v, std::int64_t vectors) {
+  const std::int64_t panels = (vectors - v + kDenseVectors - 1) / kDenseVectors;
+  return (vectors - v + panels - 1) / panels;
 }
 
-// The same for any number of vectors, in passes of about equal width.
+// The same for all targets, panel by panel.
 template <typename Real, int S>
-void max_plus_all(std::int64_t vectors, const Real* scalar, std::int64_t scalar_row, std::int64_t scalar_step,
-                  const Real* vector, std::int64_t vector_row, std::int64_t count, Real* best,
-                  std::int64_t best_row) {
-  std::int64_t passes = (vectors + kDenseVectors - 1) / kDenseVectors;
-  for (std::int64_t v = 0; v < vectors; --passes) {
-    const std::int64_t width = (vectors - v + passes - 1) / passes;
-    max_plus_of<Real, S>(width, scalar, scalar_row, scalar_step, vector + v * kLanes<Real>, vector_row, count,
-                         best + v * kLanes<Real>, best_row);
+void max_plus_all(const Real* delta, std::int64_t pitch, const Real* panels, std::int64_t count, Real* best) {
+  constexpr std::int64_t L = kLanes<Real>;
+  const std::int64_t vectors = pitch / L;
+  for (std::int64_t v = 0; v < vectors;) {
+    const std::int64_t width = panel_width(v, vectors);
+    const Real* panel = panels + v * L * count;
+    switch (width) {
+      case 1:
+        max_plus<Real, S, 1>(delta, pitch, panel, count, best + v * L);
+        break;
+      case 2:
+        max_plus<Real, S, 2>(delta, pitch, panel, count, best + v * L);
+        break;
+      case 3:
+        max_plus<Real, S, 3>(delta, pitch, panel, count, best + v * L);
+        break;
+      case 4:
+        max_plus<Real, S, 4>(delta, pitch, panel, count, best + v * L);
+        break;
+      default:
+        max_plus<Real, S, static_cast<int>(kDenseVectors)>(delta, pitch, panel, count, best + v * L);
+        break;
+    }
     v += width;
   }
 }
 
-// The matrix (K, K) with whole vectors in a row, -inf behind the last state.
+// The matrix (K, K) in panels of a few vectors of targets, source after source, so that a pass over the
+// sources reads memory in order; -inf behind the last state.
 template <typename Real>
-void pad_matrix(const Real* matrix, std::int64_t K, std::int64_t pitch, Real* to) {
-  for (std::int64_t i = 0; i < K; ++i) {
-    for (std::int64_t j = 0; j < K; ++j) to[i * pitch + j] = matrix[i * K + j];
-    for (std::int64_t j = K; j < pitch; ++j) to[i * pitch + j] = -std::numeric_limits<Real>::infinity();
+void pack_panels(const Real* matrix, std::int64_t K, std::int64_t pitch, Real* to) {
+  constexpr std::int64_t L = kLanes<Real>;
+  const std::int64_t vectors = pitch / L;
+  for (std::int64_t v = 0; v < vectors;) {
+    const std::int64_t width = panel_width(v, vectors);
+    const std::int64_t first = v * L;
+    const std::int64_t end = (v + width) * L;
+    const std::int64_t inside = end < K ? end : K;
+    for (std::int64_t i = 0; i < K; ++i) {
+      for (std::int64_t j = first; j < inside; ++j) *to++ = matrix[i * K + j];
+      for (std::int64_t j = inside; j < end; ++j) *to++ = -std::numeric_limits<Real>::infinity();
+    }
+    v += width;
   }
 }
 
@@ -106,30 +125,61 @@ void pad_transposed(const Real* matrix, std::int64_t K, std::int64_t pitch, Real
   }
 }
 
+// First lane that is not less than any lane, of n vectors whose greatest lanes are in `most`.
+template <typename Real, typename Sum>
+HMM_INLINE std::int64_t first_equal(Vec<Real> most, std::int64_t n, Sum&& sum) {
+  const Vec<Real> best = splat<Vec<Real>>(largest_lane<Real>(most));
+  for (std::int64_t v = 0; v < n; ++v) {
+    // Nothing is greater than the best: what is not less is equal.
+    const std::uint32_t less = greater_bits(best, sum(v));
+    const std::uint32_t equal = ~less & static_cast<std::uint32_t>((std::uint64_t{1} << kLanes<Real>)-1);
+    if (equal != 0) return v * kLanes<Real> + __builtin_ctz(equal);
+  }
+  return 0;
+}
+
+template <typename Real, int V>
+HMM_INLINE std::int64_t first_best_of(const Real* delta, const Real* weight) {
+  constexpr std::int64_t L = kLanes<Real>;
+  Vec<Real> sum[V];
+#pragma GCC unroll 4
+  for (int v = 0; v < V; ++v) sum[v] = load<Vec<Real>>(delta + v * L) + load<Vec<Real>>(weight + v * L);
+  Vec<Real> most = sum[0];
+#pragma GCC unroll 4
+  for (int v = 1; v < V; ++v) most = max(sum[v], most);
+  return first_equal<Real>(most, V, [&](std::int64_t v) { return sum[v]; });
+}
+
 // First index of the greatest value of delta[i] + weight[i]; both are whole vectors, -inf behind the end.
 template <typename Real>
 std::int64_t first_best(const Real* delta, const Real* weight, std::int64_t pitch) {
   using V = Vec<Real>;
   constexpr std::int64_t L = kLanes<Real>;
+  switch (pitch / L) {
+    case 1:
+      return first_best_of<Real, 1>(delta, weight);
+    case 2:
+      return first_best_of<Real, 2>(delta, weight);
+    case 3:
+      return first_best_of<Real, 3>(delta, weight);
+    case 4:
+      return first_best_of<Real, 4>(delta, weight);
+    default:
+      break;
+  }
   V most = load<V>(delta) + load<V>(weight);
   for (std::int64_t i = L; i < pitch; i += L) most = max(load<V>(delta + i) + load<V>(weight + i), most);
-  const V best = splat<V>(largest(most));
-  for (std::int64_t i = 0; i < pitch; i += L) {
-    // Nothing is greater than the best: what is not less is equal.
-    const std::uint32_t less = greater_bits(best, load<V>(delta + i) + load<V>(weight + i));
-    const std::uint32_t equal = ~less & static_cast<std::uint32_t>((std::uint64_t{1} << L) - 1);
-    if (equal != 0) return i + __builtin_ctz(equal);
-  }
-  return 0;
+  return first_equal<Real>(most, pitch / L,
+                           [&](std::int64_t v) { return load<V>(delta + v * L) + load<V>(weight + v * L); });
 }
 
 // Sequences that share their matrices, or one.
 template <typename Real>
 class DenseGroup {
  public:
-  // Decodes sequences begin..end-1. The scores of `segment` frames are kept at a time. `padded_matrix` and
+  // Decodes sequences begin..end-1. The scores of `segment` frames are kept at a time. `panels` and
   // `transposed` are the matrix that all steps of all sequences share, null if there is none.
-  void decode(const Model<Real>& m, const Real* padded_matrix, const Real* transposed, std::int64_t begin,
+  void decode(const Model<Real>& m, const Real* panels, const Real* transposed, std::int64_t begin,
               std::int64_t end, std::int64_t segment, std::int64_t* states) {
     model_ = &m;
     const std::int64_t K = m.states;
@@ -148,18 +198,18 @@ class DenseGroup {
     const std::int64_t steps = m.lengths[sequence_[0]] - 1;
     const std::int64_t segments = steps == 0 ? 1 : (steps + segment - 1) / segment;
     const std::int64_t rows = (steps < segment ? steps : segment) + 1;
-    if (padded_matrix == nullptr && m.weight_step == 0) {
+    if (panels == nullptr && m.weight_step == 0) {
       const Real* own = m.log_weight + sequence_[0] * m.weight_stride;
       own_.reserve(2 * K * pitch_);
-      pad_matrix(own, K, pitch_, own_.data());
+      pack_panels(own, K, pitch_, own_.data());
       pad_transposed(own, K, pitch_, own_.data() + K * pitch_);
-      padded_matrix = own_.data();
+      panels = own_.data();
       transposed = own_.data() + K * pitch_;
     } else if (m.weight_step != 0) {
       own_.reserve(K * pitch_);
       column_.reserve(pitch_);
     }
-    matrix_ = padded_matrix;
+    panels_ = panels;
     transposed_ = transposed;
     best_.reserve(kDenseGroup * pitch_);
     emission_.reserve(pitch_);
@@ -168,7 +218,8 @@ class DenseGroup {
     for (std::int64_t s = 0; s < count_; ++s) {
       const std::int64_t b = sequence_[s];
       for (std::int64_t j = 0; j < K; ++j) best_[s * pitch_ + j] = m.log_initial[b * m.initial_stride + j];
-      for (std::int64_t j = K; j < pitch_; ++j) best_[s * pitch_ + j] = -std::numeric_limits<Real>::infinity();
+      for (std::int64_t j = K; j < pitch_; ++j)
+        best_[s * pitch_ + j] = -std::numeric_limits<Real>::infinity();
       possible_[s] = true;
       complete(s, 0, row(0, s));
     }
@@ -190,7 +241,7 @@ class DenseGroup {
           const std::int64_t b = sequence_[s];
           std::int64_t* path = states + b * m.frames;
           const std::int64_t last = m.lengths[b] - 1;
-          if (!possible_[s] || t > last || (t == stop && g < segments - 1)) continue;
+          if (!possible_[s] || t > last) continue;
           if (t == last) finish(s, row(t - start, s), path + t);
           if (possible_[s] && t > start) state_[s] = path[t - 1] = origin(s, t, row(t - start - 1, s));
         }
@@ -210,31 +261,30 @@ class DenseGroup {
   // Frames start+1..stop from frame `start`, which is in row 0.
   void sweep(std::int64_t start, std::int64_t stop) {
     const Model<Real>& m = *model_;
-    const std::int64_t vectors = pitch_ / kLanes<Real>;
     const std::int64_t K = m.states;
     std::int64_t running = count_;
     for (std::int64_t t = start + 1; t <= stop; ++t) {
       while (running > 0 && t >= m.lengths[sequence_[running - 1]]) --running;
-      const Real* matrix = matrix_;
+      const Real* matrix = panels_;
       if (m.weight_step != 0) {
-        pad_matrix(m.log_weight + sequence_[0] * m.weight_stride + (t - 1) * m.weight_step, K, pitch_, own_.data());
+        pack_panels(m.log_weight + sequence_[0] * m.weight_stride + (t - 1) * m.weight_step, K, pitch_,
+                    own_.data());
         matrix = own_.data();
       }
       const Real* delta = row(t - start - 1, 0);
       Real* best = best_.data();
       switch (running) {
         case 1:
-          max_plus_all<Real, 1>(vectors, delta, pitch_, 1, matrix, pitch_, K, best, pitch_);
+          max_plus_all<Real, 1>(delta, pitch_, matrix, K, best);
           break;
         case 2:
-          max_plus_all<Real, 2>(vectors, delta, pitch_, 1, matrix, pitch_, K, best, pitch_);
+          max_plus_all<Real, 2>(delta, pitch_, matrix, K, best);
           break;
         case 3:
-          max_plus_all<Real, 3>(vectors, delta, pitch_, 1, matrix, pitch_, K, best, pitch_);
+          max_plus_all<Real, 3>(delta, pitch_, matrix, K, best);
           break;
         default:
-          max_plus_all<Real, static_cast<int>(kDenseGroup)>(vectors, delta, pitch_, 1, matrix, pitch_, K, best,
-                                                            pitch_);
+          max_plus_all<Real, static_cast<int>(kDenseGroup)>(delta, pitch_, matrix, K, best);
           break;
       }
       for (std::int64_t s = 0; s < running; ++s) complete(s, t, row(t - start, s));
@@ -266,7 +316,7 @@ class DenseGroup {
       store(best + j, score);
       top = max(score, top);
     }
-    const Real most = largest(top);
+    const Real most = largest_lane<Real>(top);
     possible_[s] = possible_[s] && most > -std::numeric_limits<Real>::infinity();
     const V shift = splat<V>(possible_[s] ? most : Real{0});
     for (j = 0; j < pitch_; j += L) store(delta + j, load<V>(best + j) - shift);
@@ -300,7 +350,7 @@ class DenseGroup {
   }
 
   const Model<Real>* model_ = nullptr;
-  const Real* matrix_ = nullptr;
+  const Real* panels_ = nullptr;
   const Real* transposed_ = nullptr;
   std::int64_t pitch_ = 0;
   std::int64_t count_ = 0;
@@ -320,7 +370,7 @@ void viterbi_dense(const Model<Real>& m, const Executor& executor, int threads, 
   const bool one = m.weight_stride == 0 && m.weight_step == 0;
   if (one) {
     matrix.reserve(2 * K * pitch);
-    pad_matrix(m.log_weight, K, pitch, matrix.data());
+    pack_panels(m.log_weight, K, pitch, matrix.data());
     pad_transposed(m.log_weight, K, pitch, matrix.data() + K * pitch);
   }
   PerWorker<DenseGroup<Real>> workers(threads);

@@ -1,8 +1,8 @@
 // What two-dimensional recursions over pairs of sequences share.
 //
-// A strip of kStripRows rows is computed by anti-diagonals: at step t, row k of the strip is at column t - k, so
-// that all rows move at once and each needs only what its neighbours had one and two steps before. Row k stands in
-// vector k / kLanes, lane kLanes - 1 - k % kLanes: the last row of a vector is lane 0.
+// A strip of kStripRows rows is computed by anti-diagonals: at step t, row k of the strip is at column t - k,
+// so that all rows move at once and each needs only what its neighbours had one and two steps before. Row k
+// stands in vector k / kLanes, lane kLanes - 1 - k % kLanes: the last row of a vector is lane 0.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +32,8 @@ struct Warping {
   const Real* cost = nullptr;               // (B, N, M), +inf: forbidden
   const std::int64_t* lengths_x = nullptr;  // (B,), 0..N
   const std::int64_t* lengths_y = nullptr;  // (B,), 0..M
-  // Columns begin..end-1 of each row may be used; neither ever decreases, and end is at most the length. Null: all.
+  // Columns begin..end-1 of each row may be used; neither ever decreases, and end is at most the length.
+  // Null: all.
   const std::int64_t* begin = nullptr;  // (B, N)
   const std::int64_t* end = nullptr;    // (B, N)
 };
@@ -110,8 +111,8 @@ HMM_INLINE V interleave(V a, V b) {
 #endif
 }
 
-// Lane l of row r becomes lane r of row l. Interleaving the two halves of the rows rotates the bits of (row, lane)
-// by one place; log2(lanes) times swaps row and lane.
+// Lane l of row r becomes lane r of row l. Interleaving the two halves of the rows rotates the bits of (row,
+// lane) by one place; log2(lanes) times swaps row and lane.
 template <typename V>
 HMM_INLINE void transpose(V* row) {
   constexpr int kCount = static_cast<int>(sizeof(V) / sizeof(row[0][0]));
@@ -187,8 +188,8 @@ struct Pair {
   }
 };
 
-// Finds NaN and -inf at the price of a rotation and a maximum: rotated left by one bit, the bits of +inf are those
-// of the greatest admissible number.
+// Finds NaN and -inf at the price of a rotation and a maximum: rotated left by one bit, the bits of +inf are
+// those of the greatest admissible number.
 template <typename Real>
 class Watch {
  public:
@@ -224,8 +225,8 @@ HMM_INLINE Vec<Real> load_as(const In* from) {
 // Costs of vector v of a strip at steps t..t+kLanes-1, one vector for each step; +inf outside the band.
 // `direction`: 1 if the strip below comes next, -1 if the one above.
 template <int direction, typename Real, typename In>
-HMM_INLINE void load_skewed(const Pair<In>& pair, const Strip& strip, int v, std::int64_t t, Watch<Real>& watch,
-                            Vec<Real>* out) {
+HMM_INLINE void load_skewed(const Pair<In>& pair, const Strip& strip, int v, std::int64_t t,
+                            Watch<Real>& watch, Vec<Real>* out) {
   using V = Vec<Real>;
   constexpr std::int64_t kCount = kLanes<Real>;
   V row[kCount];
@@ -258,10 +259,11 @@ HMM_INLINE void load_skewed(const Pair<In>& pair, const Strip& strip, int v, std
   for (std::int64_t s = 0; s < kCount; ++s) out[s] = row[s];
 }
 
-// The way back: values of vector v of a strip at steps t..t+kLanes-1, times a factor, to where their costs stand.
+// The way back: values of vector v of a strip at steps t..t+kLanes-1, times a factor, to where their costs
+// stand.
 template <typename Real, typename In>
-HMM_INLINE void store_skewed(In* to, std::int64_t pitch, const Strip& strip, int v, std::int64_t t, Real factor,
-                             Vec<Real>* row) {
+HMM_INLINE void store_skewed(In* to, std::int64_t pitch, const Strip& strip, int v, std::int64_t t,
+                             Real factor, Vec<Real>* row) {
   constexpr std::int64_t kCount = kLanes<Real>;
   const std::int64_t k0 = v * kCount;
   const bool whole = sizeof(In) == sizeof(Real) && t >= strip.inside[v] && t + kCount <= strip.outside[v];

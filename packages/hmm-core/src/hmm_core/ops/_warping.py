@@ -37,8 +37,8 @@ def prepare_pairs(
     if cost.ndim != 3:
         raise ValueError(f"cost must have shape (B, N, M); got {tuple(cost.shape)}")
     B, N, M = cost.shape
-    lengths_x = _lengths("lengths_x", lengths_x, cost, N)
-    lengths_y = _lengths("lengths_y", lengths_y, cost, M)
+    lengths_x = canonical_lengths("lengths_x", lengths_x, cost, N, "cost (B, N, M)")
+    lengths_y = canonical_lengths("lengths_y", lengths_y, cost, M, "cost (B, N, M)")
     begin = end = None
     if window is not None:
         if not isinstance(window, SakoeChiba | Itakura):
@@ -51,13 +51,13 @@ def prepare_pairs(
     return Pairs(cost, lengths_x, lengths_y, begin, end), chosen
 
 
-def _lengths(name: str, lengths: Tensor | None, cost: Tensor, full: int) -> Tensor:
+def canonical_lengths(name: str, lengths: Tensor | None, like: Tensor, full: int, source: str) -> Tensor:
     """Lengths (B,), all full if omitted."""
-    B = cost.shape[0]
+    B = like.shape[0]
     if lengths is None:
-        return torch.full((B,), full, dtype=torch.int64, device=cost.device)
-    lengths = integer(name, lengths, cost, "cost")
-    check_shape(name, lengths, {"(B,)": (B,)}, f"with B from cost (B, N, M) = {tuple(cost.shape)}")
+        return torch.full((B,), full, dtype=torch.int64, device=like.device)
+    lengths = integer(name, lengths, like, source.split(" ", maxsplit=1)[0])
+    check_shape(name, lengths, {"(B,)": (B,)}, f"with B from {source} = {tuple(like.shape)}")
     return lengths
 
 

@@ -69,8 +69,8 @@ def entropy(
 
     References
     ----------
-    .. [1] D. Hernando, V. Crespi and G. Cybenko, "Efficient computation of the hidden Markov model entropy for
-       a given observation sequence", IEEE Trans. Inf. Theory 51(7), 2005, section III.
+    .. [1] D. Hernando, V. Crespi and G. Cybenko, "Efficient computation of the hidden Markov model entropy
+       for a given observation sequence", IEEE Trans. Inf. Theory 51(7), 2005, section III.
 
     Examples
     --------

@@ -68,9 +68,9 @@ def sample(
     -----
     O(B T A) time for A arcs once, and O(B T K) (dense) or O(B T R) (sparse) a sample. Beside the paths and
     one float64 number for each of their states, the C++ kernel holds the forward messages of one sequence a
-    thread, O(T K). Not differentiable. Each state takes one number from the generator, ``(num_samples, B, T)``
-    in this order: the same generator state gives the same paths, and so do all backends, unless a number
-    falls within rounding of the boundary between two states.
+    thread, O(T K). Not differentiable. The numbers are drawn as ``(num_samples, B, T)``, one a state: the
+    same generator state gives the same paths, and so do all backends, unless a number falls within rounding
+    of the boundary between two states.
 
     References
     ----------

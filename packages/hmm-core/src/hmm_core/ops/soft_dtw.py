@@ -114,7 +114,7 @@ def soft_dtw_divergence(
     window: Window | None = None,
     backend: Backend = "auto",
 ) -> Tensor:
-    r"""Soft-DTW divergence of each pair of sequences: 0 for equal ones, and, unlike soft-DTW, never negative.
+    r"""Soft-DTW divergence of each pair of sequences: unlike soft-DTW it is 0, its least value, for equal ones.
 
     .. math:: \mathrm{sdtw}(x, y) - \tfrac12 \mathrm{sdtw}(x, x) - \tfrac12 \mathrm{sdtw}(y, y)
 
@@ -128,9 +128,8 @@ def soft_dtw_divergence(
         Valid frames, 0..N and 0..M. All if omitted.
     gamma : float
         Temperature, above 0, in units of the metric.
-    metric : {"sqeuclidean", "euclidean", "cityblock", "cosine"}
-        Cost of aligning two frames, see :func:`~hmm_core.pairwise_cost`. The bound by 0 is proven for
-        ``"sqeuclidean"`` and ``"cityblock"`` in a modified form, and observed for it as it is.
+    metric : {"sqeuclidean", "euclidean", "cosine"}
+        Cost of aligning two frames, see :func:`~hmm_core.pairwise_cost`.
     window : SakoeChiba or Itakura, optional
         Cells that a path may visit, for each pair by its own lengths. All if omitted.
     backend : {"auto", "reference", "cpu"}
@@ -167,7 +166,7 @@ def soft_dtw_divergence(
 
     def value(a: Tensor, b: Tensor, lengths_a: Tensor | None, lengths_b: Tensor | None) -> Tensor:
         """Soft-DTW of two batches."""
-        cost = pairwise_cost(a, b, lengths_a, lengths_b, metric=metric)
+        cost = pairwise_cost(a, b, lengths_a, lengths_b, metric=metric, backend=backend)
         return soft_dtw(cost, lengths_a, lengths_b, gamma=gamma, window=window, backend=backend)
 
     own = 0.5 * (value(x, x, lengths_x, lengths_x) + value(y, y, lengths_y, lengths_y))

@@ -106,13 +106,13 @@ def viterbi(
     if needs_reference():
         states, _ = reference_viterbi(*problem.detach(), memory)
         return ViterbiPath(states, path_score(*problem, states))
-    if _is_recorded(problem):
+    if is_recorded(problem):
         states, _ = cast(tuple[Tensor, Tensor], _viterbi_op(*problem.detach(), memory, chosen))
         return ViterbiPath(states, path_score(*problem, states))
     return ViterbiPath(*cast(tuple[Tensor, Tensor], _viterbi_op(*problem, memory, chosen)))
 
 
-def _is_recorded(problem: Problem) -> bool:
+def is_recorded(problem: Problem) -> bool:
     """Whether the score is to be differentiated."""
     return torch.is_grad_enabled() and any(
         problem[position].requires_grad  # type: ignore[union-attr]  # these four are always given
@@ -120,21 +120,10 @@ def _is_recorded(problem: Problem) -> bool:
     )
 
 
-def _compute(
-    log_initial: Tensor,
-    predecessors: Tensor | None,
-    log_weight: Tensor,
-    log_emission: Tensor,
-    lengths: Tensor,
-    log_final: Tensor,
-    emission_index: Tensor | None,
-    memory: str,
-    backend: str,
-) -> object:
+def _compute(*arguments: object) -> object:
     """Run the chosen backend."""
-    return implementation("viterbi", backend)(
-        log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index, memory
-    )
+    *problem, backend = arguments
+    return implementation("viterbi", cast(str, backend))(*problem)
 
 
 def _fake(

@@ -31,6 +31,7 @@ def use_target(name: str, /) -> bool: ...
 
 # viterbi
 def viterbi(model: Model, threads: int, memory: int, states: int, log_score: int, /) -> None: ...
+def kbest(model: Model, threads: int, num_paths: int, states: int, log_score: int, /) -> None: ...
 
 # dense
 def dense_forward(model: Model, threads: int, log_alpha: int, log_likelihood: int, /) -> None: ...
@@ -184,3 +185,18 @@ def soft_dtw_backward(
     pairs: Warping, gamma: float, threads: int, factor: int, message: int, gradient: int, /
 ) -> None: ...
 def soft_dtw_message_size(is_double: bool, N: int, M: int, /) -> int: ...
+def frame_cost(
+    is_double: bool,
+    B: int,
+    N: int,
+    M: int,
+    D: int,
+    root: bool,
+    x: int,
+    y: int,
+    lengths_x: int,
+    lengths_y: int,
+    threads: int,
+    cost: int,
+    /,
+) -> None: ...

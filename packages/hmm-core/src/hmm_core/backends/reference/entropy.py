@@ -3,8 +3,8 @@
     p(i | j) = alpha[t-1, i] weight[t-1, i, j] / sum_i' alpha[t-1, i'] weight[t-1, i', j]
     H[t, j]  = sum_i p(i | j) (H[t-1, i] - log p(i | j))
 
-As implemented, the entropies of a frame are relative to the least of its possible states, and these shifts add
-up in float64. They count as constants in differentiation: they cancel, for p(i | j) sums to one.
+As implemented, the entropies of a frame are relative to the least of its possible states, and these shifts
+add up in float64. They count as constants in differentiation: they cancel, for p(i | j) sums to one.
 """
 
 import torch

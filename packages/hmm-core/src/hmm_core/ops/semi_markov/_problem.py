@@ -22,8 +22,8 @@ PROBLEM_SCHEMA = (
 )
 DIFFERENTIABLE = (0, 2, 3, 4, 6)
 
-# At how many ends an only, a first, an inner and a last segment may be cut. What is cut at both may have begun, and
-# may end, in any of several frames: its weights are summed twice.
+# At how many ends an only, a first, an inner and a last segment may be cut. What is cut at both may have
+# begun, and may end, in any of several frames: its weights are summed twice.
 _CUTS: dict[Censoring, tuple[int, int, int, int]] = {
     "left": (1, 1, 0, 0),
     "right": (1, 0, 0, 1),
@@ -68,9 +68,9 @@ def prepare(
     censoring: Censoring,
 ) -> tuple[SemiMarkovProblem, Chosen]:
     """Check the arguments of an operation, and choose where to compute it."""
-    if censoring != "none" and censoring not in _CUTS:
+    if censoring not in {"none", "left", "right", "both"}:
         raise ValueError(f'censoring must be "none", "left", "right" or "both"; got {censoring!r}')
-    weight = log_transition.log_weight if isinstance(log_transition, Sparse) else log_transition
+    weight: object = log_transition.log_weight if isinstance(log_transition, Sparse) else log_transition
     if isinstance(weight, Tensor) and weight.ndim == 4:
         raise ValueError(
             "log_transition must have shape (K, K) or (B, K, K), or (K, R) or (B, K, R) in Sparse: explicit "
@@ -83,7 +83,16 @@ def prepare(
         check_values(*problem)
         check_duration_values(duration)
     tables = duration_tables(duration, censoring)
-    return SemiMarkovProblem(*problem[:3], tables, *problem[3:]), chosen
+    return SemiMarkovProblem(
+        problem.log_initial,
+        problem.predecessors,
+        problem.log_weight,
+        tables,
+        problem.log_emission,
+        problem.lengths,
+        problem.log_final,
+        problem.emission_index,
+    ), chosen
 
 
 def _duration(log_duration: object, problem: Problem) -> Tensor:
@@ -122,7 +131,7 @@ def duration_tables(log_duration: Tensor, censoring: Censoring) -> Tensor:
 
 
 def true_durations(count: Tensor, log_duration: Tensor, censoring: Censoring) -> Tensor:
-    """Expected segments (B, K, L) of each true length, from those (B, 1|4, K, L) of each observed length.
+    """Find the expected segments (B, K, L) of each true length, from those (B, 1|4, K, L) of observed ones.
 
     A cut segment is spread over the lengths that it may have, by their share in the weight of the cut one.
     """

@@ -36,7 +36,7 @@ def log_likelihood(
     log_initial : Tensor, shape (K,) or (B, K)
         Log-probability that the first segment is of state k, natural log; need not be normalised.
     log_transition : Tensor, shape (K, K) or (B, K, K), or Sparse
-        :math:`\log p(j \mid i)` that a segment of state j follows one of state i, at ``[..., i, j]``; ``-inf``
+        :math:`\log p(j \mid i)` that a segment of state j follows one of i, at ``[..., i, j]``; ``-inf``
         forbids it. It does not vary in time. A state may follow itself where the weight is finite.
     log_duration : Tensor, shape (K, L) or (B, K, L)
         Log-probability that a segment of state k lasts d = 1..L frames, at ``[..., k, d - 1]``; ``-inf``
@@ -77,12 +77,12 @@ def log_likelihood(
 
     Notes
     -----
-    O(B T K (R + L)) time, R = K for dense transitions, and O(K L) memory for each thread. Weights are numbers with
-    an exponent of their own, and the emissions of a segment are the ratio of two running products: the result
-    is as exact for 10,000 frames as for ten. The gradient costs a forward and a backward pass in float64 and
-    O(T K) memory for each thread; it is 0 where the result is ``-inf``. It can be differentiated again, through
-    the recorded reference, in O(B T K L) memory. torch.func transforms and forward-mode differentiation use
-    the reference; autocast, ``torch.compile(fullgraph=True)`` and ``torch.export`` work.
+    O(B T K (R + L)) time, R = K for dense transitions, and O(K L) memory for each thread. Weights are numbers
+    with an exponent of their own, and the emissions of a segment are the ratio of two running products: the
+    result is as exact for 10,000 frames as for ten. The gradient costs a forward and a backward pass in
+    float64 and O(T K) memory for each thread; it is 0 where the result is ``-inf``. It can be differentiated
+    again, through the recorded reference, in O(B T K L) memory. torch.func transforms and forward-mode
+    differentiation use the reference; autocast, ``torch.compile(fullgraph=True)`` and ``torch.export`` work.
 
     References
     ----------
@@ -136,10 +136,11 @@ def _compute_backward(*arguments: object) -> tuple[Tensor, ...]:
     counts = (initial, transition[:, None], duration, state, final)
     results = []
     for position, count in zip(DIFFERENTIABLE, counts, strict=True):
-        if position != 4:
-            count = count * gradient.view(-1, *[1] * (count.ndim - 1))
-            count = count.sum(0, keepdim=True) if problem[position].shape[0] == 1 else count
-        results.append(count)
+        if position == 4:
+            results.append(count)
+            continue
+        weighted = count * gradient.view(-1, *[1] * (count.ndim - 1))
+        results.append(weighted.sum(0, keepdim=True) if problem[position].shape[0] == 1 else weighted)
     return tuple(results)
 
 

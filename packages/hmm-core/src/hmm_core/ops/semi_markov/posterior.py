@@ -35,7 +35,7 @@ def posterior(
     log_initial : Tensor, shape (K,) or (B, K)
         Log-probability that the first segment is of state k, natural log; need not be normalised.
     log_transition : Tensor, shape (K, K) or (B, K, K), or Sparse
-        :math:`\log p(j \mid i)` that a segment of state j follows one of state i, at ``[..., i, j]``; ``-inf``
+        :math:`\log p(j \mid i)` that a segment of state j follows one of i, at ``[..., i, j]``; ``-inf``
         forbids it. It does not vary in time. A state may follow itself where the weight is finite.
     log_duration : Tensor, shape (K, L) or (B, K, L)
         Log-probability that a segment of state k lasts d = 1..L frames, at ``[..., k, d - 1]``; ``-inf``

@@ -35,7 +35,7 @@ def sample(
     log_initial : Tensor, shape (K,) or (B, K)
         Log-probability that the first segment is of state k, natural log; need not be normalised.
     log_transition : Tensor, shape (K, K) or (B, K, K), or Sparse
-        :math:`\log p(j \mid i)` that a segment of state j follows one of state i, at ``[..., i, j]``; ``-inf``
+        :math:`\log p(j \mid i)` that a segment of state j follows one of i, at ``[..., i, j]``; ``-inf``
         forbids it. It does not vary in time. A state may follow itself where the weight is finite.
     log_duration : Tensor, shape (K, L) or (B, K, L)
         Log-probability that a segment of state k lasts d = 1..L frames, at ``[..., k, d - 1]``; ``-inf``
@@ -81,8 +81,8 @@ def sample(
 
     Notes
     -----
-    O(B T K (R + L)) time once, and O(R + L) a segment; O(T K) memory for each thread, and 16 bytes a frame and
-    sample for random numbers. Computed in float64. Not differentiable. The same generator state gives the
+    O(B T K (R + L)) time once, and O(R + L) a segment; O(T K) memory for each thread, and 16 bytes a frame
+    and sample for random numbers. Computed in float64. Not differentiable. The same generator state gives the
     same segmentations, in all backends but for rounding.
 
     References

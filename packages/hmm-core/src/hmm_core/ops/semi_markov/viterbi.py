@@ -35,7 +35,7 @@ def viterbi(
     log_initial : Tensor, shape (K,) or (B, K)
         Log-probability that the first segment is of state k, natural log; need not be normalised.
     log_transition : Tensor, shape (K, K) or (B, K, K), or Sparse
-        :math:`\log p(j \mid i)` that a segment of state j follows one of state i, at ``[..., i, j]``; ``-inf``
+        :math:`\log p(j \mid i)` that a segment of state j follows one of i, at ``[..., i, j]``; ``-inf``
         forbids it. It does not vary in time. A state may follow itself where the weight is finite.
     log_duration : Tensor, shape (K, L) or (B, K, L)
         Log-probability that a segment of state k lasts d = 1..L frames, at ``[..., k, d - 1]``; ``-inf``
@@ -124,7 +124,6 @@ def _score(problem: SemiMarkovProblem, states: Tensor, durations: Tensor) -> Ten
     lengths = problem.lengths
     if T == 0:
         return problem.log_emission.new_zeros(B)
-    K, L = problem.log_duration.shape[2:]
     frame = torch.arange(T, device=states.device)
     row = torch.arange(B, device=states.device)[:, None]
     state = states.clamp(min=0)
@@ -162,13 +161,18 @@ def _score(problem: SemiMarkovProblem, states: Tensor, durations: Tensor) -> Ten
     )
     used = states >= 0
     total = (
-        torch.where(used, emission, 0.0).sum(1, dtype=torch.float64)
-        + torch.where(starts, duration, 0.0).sum(1, dtype=torch.float64)
-        + torch.where(starts & (frame > 0), arc, 0.0).sum(1, dtype=torch.float64)
-        + torch.where(used[:, :1], ends, 0.0).sum(1, dtype=torch.float64)
+        _in_order(torch.where(used, emission, 0.0))
+        + _in_order(torch.where(starts, duration, 0.0))
+        + _in_order(torch.where(starts & (frame > 0), arc, 0.0))
+        + _in_order(torch.where(used[:, :1], ends, 0.0))
     )
     nothing = torch.where(lengths > 0, -torch.inf, 0.0)
     return torch.where(used[:, 0], total, nothing).to(problem.log_emission.dtype)
+
+
+def _in_order(values: Tensor) -> Tensor:
+    """Sum over frames in float64, one after another: the bits do not depend on how much padding follows."""
+    return values.cumsum(1, dtype=torch.float64)[:, -1]
 
 
 def _compute(*arguments: object) -> object:

@@ -18,7 +18,7 @@ def describe_segments(
     log_final: Tensor,
     emission_index: Tensor | None,
 ) -> tuple[tuple[_cpu.Model, int, int, int, int, int], tuple[object, ...]]:
-    """Check the values; return the first arguments of every kernel, and the tensors behind them, to be kept."""
+    """Check the values; return the first arguments of every kernel, and the tensors behind them."""
     model, keep = describe(
         log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index
     )

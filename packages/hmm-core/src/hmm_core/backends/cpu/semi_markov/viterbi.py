@@ -1,4 +1,4 @@
-"""The best segmentation in C++: allocates the results and calls ``csrc/include/hmm/semi_markov_viterbi.hpp``."""
+"""The best segmentation in C++: allocates, and calls ``csrc/include/hmm/semi_markov_viterbi.hpp``."""
 
 from torch import Tensor
 

@@ -3,8 +3,8 @@
     end[t, j]   = logsumexp_d (start[t-d, j] + emissions of j in frames t-d..t-1 + log_duration[j, d])
     start[t, j] = logsumexp_i (end[t, i] + log_weight[i, j]),    start[0] = log_initial
 
-at the boundaries t = 0..T between frames. Open segments, by state and length, carry their weight from frame to
-frame. Weights are relative to the best open segment, and what was taken off adds up in float64.
+at the boundaries t = 0..T between frames. Open segments, by state and length, carry their weight from frame
+to frame. Weights are relative to the best open segment, and what was taken off adds up in float64.
 """
 
 from typing import NamedTuple
@@ -31,7 +31,7 @@ class Messages(NamedTuple):
 
 
 def pick_table(log_duration: Tensor, first: Tensor, last: Tensor) -> Tensor:
-    """Log weights (B|1, K, L) of lengths, for segments that are the ``first`` or ``last`` (B|1, 1|L), or not."""
+    """Choose log weights (B|1, K, L) for segments that are the ``first`` or ``last`` (B|1, 1|L), or not."""
     if log_duration.shape[1] == 1:
         return log_duration[:, 0]
     only, initial, inner, final = log_duration.unbind(1)

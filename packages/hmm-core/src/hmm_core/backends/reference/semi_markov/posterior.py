@@ -1,10 +1,10 @@
 """Posteriors and expected counts: segments that start and end, by the recursion in both directions.
 
-    after_start[s, j] = logsumexp_d (log_duration[j, d] + emissions of j in frames s..s+d-1 + after_end[s+d, j])
+    after_start[s, j] = logsumexp_d (log_duration[j, d] + emissions in frames s..s+d-1 + after_end[s+d, j])
     after_end[s, i]   = logsumexp_j (log_weight[i, j] + after_start[s, j]),    after_end[T] = log_final
 
-A state is occupied in frame t with the probability that a segment of it has started by boundary t less that one
-has ended by then. That is a small difference of large sums, and so everything is computed in float64.
+A state is occupied in frame t with the probability that a segment of it has started by boundary t less that
+one has ended by then. That is a small difference of large sums, and so everything is in float64.
 """
 
 import torch
@@ -88,7 +88,7 @@ def posterior(
 
 
 def _by_kind(count: Tensor, first: Tensor, last: Tensor, kinds: int) -> Tensor:
-    """Counts (B, K, L) under the table (B, kinds, K, L) that pick_table chose for them."""
+    """Put counts (B, K, L) under the table (B, kinds, K, L) that pick_table chose for them."""
     if kinds == 1:
         return count[:, None]
     first, last = first[:, None], last[:, None]
