@@ -251,7 +251,7 @@ class Lanes {
     read(t);
     I most = splat_int<Real>(kLow);
     for (std::int64_t j = 0; j < states_; ++j) {
-      const Extended<Real> p = exp_extended(emission_[j]);
+      const Extended<Real> p = exp_loose(emission_[j]);
       const V m = sum_[j] * p.m;
       const I own = table == nullptr ? exponent_[j] : splat_int<Real>(table->exponent()[j]);
       const I e = m == 0 ? splat_int<Real>(kLow) : own + p.e;
