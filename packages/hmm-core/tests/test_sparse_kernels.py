@@ -1,7 +1,8 @@
-"""The C++ recursions over sparse transitions give what the float64 reference gives, in every arrangement of arcs."""
+"""The C++ recursions over sparse transitions give what the reference gives, however the arcs are arranged."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -20,14 +21,14 @@ INF = torch.inf
 
 
 @pytest.fixture(params=["x86-64-v2", "x86-64-v3", "x86-64-v4", "native"])
-def variant(request: pytest.FixtureRequest) -> str:
+def variant(request: pytest.FixtureRequest) -> Iterator[str]:
     """Every variant of the kernels that was built and that this machine can run."""
     if request.param not in _cpu.targets():
         pytest.skip(f"{request.param} was not built or cannot run here")
     before = _cpu.target()
     _cpu.use_target(request.param)
-    request.addfinalizer(lambda: _cpu.use_target(before))
-    return str(request.param)
+    yield request.param
+    _cpu.use_target(before)
 
 
 def _draw(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:
@@ -164,7 +165,11 @@ def _assert_like_the_reference(hmm: Arguments, rtol: float, atol: float) -> None
     expected = _results(_converted(hmm, torch.float64), "reference")
     for name, value in _results(hmm, "cpu").items():
         torch.testing.assert_close(
-            value.double(), expected[name], rtol=rtol, atol=atol, msg=lambda text, name=name: f"{name}: {text}"
+            value.double(),
+            expected[name],
+            rtol=rtol,
+            atol=atol,
+            msg=lambda text, name=name: f"{name}: {text}",
         )
 
 
@@ -258,33 +263,33 @@ def _per_sequence(hmm: Arguments) -> tuple[Tensor, ...]:
     )
 
 
-def _canonical(hmm: Arguments) -> tuple[Tensor | None, ...]:
+def _canonical(hmm: Arguments) -> dict[str, Any]:
     """Arguments of a backend, of a problem without axes of its own."""
     transition, lengths, final = hmm.log_transition, hmm.lengths, hmm.log_final
     assert isinstance(transition, Sparse)
     assert lengths is not None
     assert final is not None
-    return (
-        hmm.log_initial[None],
-        transition.predecessors[None],
-        transition.log_weight[None, None],
-        hmm.log_emission,
-        lengths,
-        final[None],
-        None if hmm.emission_index is None else hmm.emission_index[None],
-    )
+    return {
+        "log_initial": hmm.log_initial[None],
+        "predecessors": transition.predecessors[None],
+        "log_weight": transition.log_weight[None, None],
+        "log_emission": hmm.log_emission,
+        "lengths": lengths,
+        "log_final": final[None],
+        "emission_index": None if hmm.emission_index is None else hmm.emission_index[None],
+    }
 
 
 @pytest.mark.parametrize("frames", [60, 700])
 def test_messages_formed_again_give_the_same_derivatives_as_kept_ones(frames: int) -> None:
     # 700 frames of 601 states are several blocks.
     problem = _canonical(_ctc(300, 50, frames) if frames == 700 else _ctc(20, 50, frames))
-    total, mantissa, exponent = cpu.log_likelihood(*problem, keep=True)
-    same, nothing, no_exponent = cpu.log_likelihood(*problem, keep=False)
+    total, mantissa, exponent = cpu.log_likelihood(**problem, keep=True)
+    same, nothing, no_exponent = cpu.log_likelihood(**problem, keep=False)
     assert torch.equal(total, same)
     upstream = torch.tensor([1.0, -2.0], dtype=torch.float64)
-    kept = cpu.log_likelihood_backward(upstream, mantissa, exponent, *problem, count=True)
-    again = cpu.log_likelihood_backward(upstream, nothing, no_exponent, *problem, count=True)
+    kept = cpu.log_likelihood_backward(upstream, mantissa, exponent, **problem, count=True)
+    again = cpu.log_likelihood_backward(upstream, nothing, no_exponent, **problem, count=True)
     for one, other in zip(kept, again, strict=True):
         # Blocks begin elsewhere, and the likelihood is measured where they end.
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
@@ -295,12 +300,12 @@ def test_without_a_path_all_derivatives_are_zero(dead: int) -> None:
     hmm = _ctc(300, 50, 700)
     hmm.log_emission[0, dead] = -INF
     problem = _canonical(hmm)
-    total, mantissa, exponent = cpu.log_likelihood(*problem, keep=True)
+    total, mantissa, exponent = cpu.log_likelihood(**problem, keep=True)
     assert total[0] == -INF
     upstream = torch.tensor([1.0, 0.0], dtype=torch.float64)
     # Whatever stood in the memory.
     for kept in ((mantissa, exponent), (mantissa[:, :0], exponent[:, :0])):
-        for value in cpu.log_likelihood_backward(upstream, *kept, *problem, count=True):
+        for value in cpu.log_likelihood_backward(upstream, *kept, **problem, count=True):
             assert (value == 0).all()
 
 
