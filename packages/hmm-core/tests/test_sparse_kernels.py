@@ -43,6 +43,11 @@ def _only(states: int, *used: int) -> Tensor:
     return values
 
 
+def _graph(states: int, arcs: list[tuple[int, int]], log_weight: Tensor) -> Sparse:
+    """Transitions along arcs (from, to)."""
+    return from_arcs(states, [i for i, _ in arcs], [j for _, j in arcs], log_weight)
+
+
 def _ctc(labels: int, vocabulary: int, frames: int, batch: int = 2) -> Arguments:
     """One CTC graph for all sequences: a blank before, between and after the labels, some of them doubled."""
     K = 2 * labels + 1
@@ -51,7 +56,7 @@ def _ctc(labels: int, vocabulary: int, frames: int, batch: int = 2) -> Arguments
     index[3] = index[1]
     arcs = [(i, j) for j in range(K) for i in (j - 2, j - 1, j) if i >= 0]
     arcs = [(i, j) for i, j in arcs if j - i < 2 or (j % 2 == 1 and index[i] != index[j])]
-    graph = from_arcs(K, *zip(*arcs, strict=True), torch.zeros(len(arcs), dtype=torch.float64))
+    graph = _graph(K, arcs, torch.zeros(len(arcs), dtype=torch.float64))
     emission = _draw(batch, frames, vocabulary, scale=3.0).log_softmax(2)
     lengths = torch.tensor([frames, *[max(frames - 7 * b, 1) for b in range(1, batch)]])
     return Arguments(_only(K, 0, 1), graph, emission, lengths, _only(K, K - 2, K - 1), index)
@@ -70,7 +75,7 @@ def _loop(words: int, per_word: int, frames: int) -> Arguments:
     K = words * per_word
     arcs = {(j, j) for j in range(K)} | {(j - 1, j) for j in range(K) if j % per_word}
     arcs |= {(i, j) for i in range(per_word - 1, K, per_word) for j in range(0, K, per_word)}
-    graph = from_arcs(K, *zip(*sorted(arcs), strict=True), _draw(len(arcs)))
+    graph = _graph(K, sorted(arcs), _draw(len(arcs)))
     return Arguments(_draw(K, seed=1), graph, _draw(2, frames, K, seed=2), None, _draw(K, seed=3))
 
 
@@ -81,7 +86,7 @@ def _tangled(states: int, frames: int) -> Arguments:
     for j in torch.randint(states, (states // 8,), generator=generator).tolist():
         count = 30 if j % 16 == 0 else 1 + j % 6
         arcs |= {(i, j) for i in torch.randint(states, (count,), generator=generator).tolist()}
-    graph = from_arcs(states, *zip(*sorted(arcs), strict=True), _draw(len(arcs)))
+    graph = _graph(states, sorted(arcs), _draw(len(arcs)))
     index = torch.randint(70, (states,), generator=generator)
     lengths = torch.tensor([frames, frames // 3])
     return Arguments(_draw(states), graph, _draw(2, frames, 70), lengths, _draw(states, seed=1), index)
@@ -164,17 +169,15 @@ def _assert_like_the_reference(hmm: Arguments, rtol: float, atol: float) -> None
     """Compare every result with the reference in float64."""
     expected = _results(_converted(hmm, torch.float64), "reference")
     for name, value in _results(hmm, "cpu").items():
-        torch.testing.assert_close(
-            value.double(),
-            expected[name],
-            rtol=rtol,
-            atol=atol,
-            msg=lambda text, name=name: f"{name}: {text}",
+        finite = torch.where(expected[name] == -INF, 0.0, value.double() - expected[name])
+        message = (
+            f"{name} differs from the reference by up to {finite.abs().max()}" if value.numel() else name
         )
+        torch.testing.assert_close(value.double(), expected[name], rtol=rtol, atol=atol, msg=message)
 
 
 @pytest.mark.parametrize("impossible", [0.0, 0.5, 0.95])
-@pytest.mark.parametrize("states", [1, 2, 3, 5, 8, 17, 64, 100])
+@pytest.mark.parametrize("states", [1, 2, 3, 8, 17, 100])
 def test_every_form_of_arguments_gives_what_the_reference_gives(states: int, impossible: float) -> None:
     forms = itertools.product((0, 1, 2, 33), (None, 2), (False, True), (False, True))
     for seed, (frames, densities, per_sequence, varying) in enumerate(forms):
