@@ -3,7 +3,12 @@
 
 #include <nanobind/nanobind.h>
 
+#include <cstddef>
 #include <cstdint>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 #include "hmm/model.hpp"
 #include "hmm/thread_pool.hpp"
@@ -15,6 +20,21 @@ using Address = std::uintptr_t;
 template <typename T>
 T* pointer(Address address) {
   return reinterpret_cast<T*>(address);
+}
+
+// Asks for large pages under fresh memory, where entering every small one costs more than the kernel that
+// fills it.
+inline void prefer_large_pages(Address address, std::int64_t bytes) {
+#if defined(__linux__)
+  constexpr Address kPage = Address{1} << 21;
+  const Address begin = (address + kPage - 1) / kPage * kPage;
+  const Address end = (address + static_cast<Address>(bytes)) / kPage * kPage;
+  if (begin < end)
+    madvise(reinterpret_cast<void*>(begin), static_cast<std::size_t>(end - begin), MADV_HUGEPAGE);
+#else
+  static_cast<void>(address);
+  static_cast<void>(bytes);
+#endif
 }
 
 // A model of either precision.

@@ -19,8 +19,8 @@ void bind_dense(nb::module_& module) {
              [](const AnyModel& any, int threads, Address log_alpha, Address log_likelihood) {
                any.visit([&](const auto& model) {
                  using Real = RealOf<decltype(model)>;
-                 functions<Real>().forward(model, hmm::ThreadPool::executor(threads), pointer<Real>(log_alpha),
-                                           pointer<Real>(log_likelihood));
+                 functions<Real>().forward(model, hmm::ThreadPool::executor(threads),
+                                           pointer<Real>(log_alpha), pointer<Real>(log_likelihood));
                });
              });
   module.def("dense_backward", [](const AnyModel& any, int threads, Address log_beta) {
@@ -38,30 +38,29 @@ void bind_dense(nb::module_& module) {
                                        pointer<IntOf<Real>>(exponent));
     });
   });
-  module.def("dense_posterior",
-             [](const AnyModel& any, int threads, Address state, Address log_likelihood) {
-               any.visit([&](const auto& model) {
-                 using Real = RealOf<decltype(model)>;
-                 functions<Real>().posterior(model, hmm::ThreadPool::executor(threads), pointer<Real>(state),
-                                             pointer<Real>(log_likelihood));
-               });
-             });
-  module.def("dense_gradient",
-             [](const AnyModel& any, int threads, Address upstream, Address mantissa, Address exponent,
-                Address d_initial, Address d_weight, Address d_emission, Address d_final) {
-               any.visit([&](const auto& model) {
-                 using Real = RealOf<decltype(model)>;
-                 functions<Real>().gradient(model, hmm::ThreadPool::executor(threads),
-                                            pointer<const Real>(upstream), pointer<const Real>(mantissa),
-                                            pointer<const IntOf<Real>>(exponent), pointer<Real>(d_initial),
-                                            pointer<Real>(d_weight), pointer<Real>(d_emission),
-                                            pointer<Real>(d_final));
-               });
-             });
+  module.def("dense_posterior", [](const AnyModel& any, int threads, Address state, Address log_likelihood) {
+    any.visit([&](const auto& model) {
+      using Real = RealOf<decltype(model)>;
+      functions<Real>().posterior(model, hmm::ThreadPool::executor(threads), pointer<Real>(state),
+                                  pointer<Real>(log_likelihood));
+    });
+  });
+  module.def("dense_gradient", [](const AnyModel& any, int threads, Address upstream, Address mantissa,
+                                  Address exponent, Address d_initial, Address d_weight, Address d_emission,
+                                  Address d_final) {
+    any.visit([&](const auto& model) {
+      using Real = RealOf<decltype(model)>;
+      functions<Real>().gradient(model, hmm::ThreadPool::executor(threads), pointer<const Real>(upstream),
+                                 pointer<const Real>(mantissa), pointer<const IntOf<Real>>(exponent),
+                                 pointer<Real>(d_initial), pointer<Real>(d_weight), pointer<Real>(d_emission),
+                                 pointer<Real>(d_final));
+    });
+  });
   module.def("dense_expected_transitions", [](const AnyModel& any, int threads, Address counts) {
     any.visit([&](const auto& model) {
       using Real = RealOf<decltype(model)>;
-      functions<Real>().expected_transitions(model, hmm::ThreadPool::executor(threads), pointer<Real>(counts));
+      functions<Real>().expected_transitions(model, hmm::ThreadPool::executor(threads),
+                                             pointer<Real>(counts));
     });
   });
 }

@@ -1,1 +1,15 @@
-#include "dispatch.hpp"
+#include "warping.hpp"
+
+#include "hmm/dtw.hpp"
+#include "hmm/frame_cost.hpp"
+#include "hmm/soft_dtw.hpp"
+
+namespace hmm {
+
+HMM_DEFINE_KERNELS(WarpingKernels, warping_kernels) = {
+    {&dtw<float>, &soft_dtw<float>, &soft_dtw_backward<float>, &soft_dtw_message_size<float>,
+     &frame_cost<float>},
+    {&dtw<double>, &soft_dtw<double>, &soft_dtw_backward<double>, &soft_dtw_message_size<double>,
+     &frame_cost<double>}};
+
+}  // namespace hmm

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 
-def _check_range(name: str, tensor: Tensor, letters: str, high: int) -> None:
+def check_range(name: str, tensor: Tensor, letters: str, high: int) -> None:
     """Refuse integers outside 0..high, naming the first one."""
     if not tensor.numel():
         return
@@ -48,11 +48,11 @@ def check_values(
     """Refuse values that break a rule, naming the argument, the first such value and its place."""
     _, T, P = log_emission.shape
     K = log_initial.shape[1]
-    _check_range("lengths", lengths, "T", T)
+    check_range("lengths", lengths, "T", T)
     if emission_index is not None:
-        _check_range("emission_index", _drop_shared(emission_index, 1), "P-1", P - 1)
+        check_range("emission_index", _drop_shared(emission_index, 1), "P-1", P - 1)
     if predecessors is not None:
-        _check_range("log_transition.predecessors", _drop_shared(predecessors, 1).clamp(min=0), "K-1", K - 1)
+        check_range("log_transition.predecessors", _drop_shared(predecessors, 1).clamp(min=0), "K-1", K - 1)
     padding = (torch.arange(T, device=lengths.device) >= lengths[:, None])[..., None]
     _check_finite_above("log_initial", _drop_shared(log_initial, 1))
     if predecessors is None:
@@ -64,3 +64,8 @@ def check_values(
         _check_finite_above("log_transition.log_weight", _drop_shared(log_weight, 2), _drop_shared(unused, 2))
     _check_finite_above("log_emission", log_emission, padding)
     _check_finite_above("log_final", _drop_shared(log_final, 1))
+
+
+def check_duration_values(log_duration: Tensor) -> None:
+    """Refuse log weights of durations (B|1, K, L) that are NaN or ``+inf``."""
+    _check_finite_above("log_duration", _drop_shared(log_duration, 1))

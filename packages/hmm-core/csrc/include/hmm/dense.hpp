@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "hmm/dense_narrow.hpp"
 #include "hmm/dense_smooth.hpp"
 
 HMM_BEGIN_TARGET
@@ -96,80 +97,155 @@ void dense_backward(const Model<Real>& m, const Executor& executor, Real* log_be
   };
   dense::Table<Real> table;
   const dense::Table<Real>* shared = dense::lay_out(m, true, table);
-  dense::for_blocks<Worker>(
-      m, executor, dense::most_rows(m), 2 * dense::work(m),
-      [&](Worker& worker, std::int64_t first, std::int64_t count, std::int64_t most) {
-        dense::Block<Real>& block = worker.block;
-        dense::Rows<Real>& rows = worker.rows;
-        block.open(m, most);
-        block.take(first, count);
-        rows.open(most, m.states);
-        worker.transitions.open(m, true, shared);
-        for (std::int64_t t = block.longest() - 1; t >= 0; --t) {
-          const std::int64_t active = block.active(t);
-          const std::int64_t before = block.active(t + 1);
-          const dense::Table<Real>* step = nullptr;
-          if (before > 0) {
-            step = &worker.transitions.at(block.sequence(0), t);
-            rows.advance(*step, 0, before);
-          }
-          for (std::int64_t r = before; r < active; ++r) rows.start(r, block.final(r));
-          for (std::int64_t r = 0; r < active; ++r) {
-            const dense::Table<Real>* own = r < before ? step : nullptr;
-            dense::write_log(rows.sum_numbers(r, own), rows.base(r),
-                             log_beta + (block.sequence(r) * m.frames + t) * m.states);
-            if (t > 0) rows.emit(r, own, block.emission(r, t), block.index(r));
-          }
-        }
-        for (std::int64_t r = 0; r < count; ++r) {
-          const std::int64_t length = block.length(r);
-          dense::fill(log_beta + (block.sequence(r) * m.frames + length) * m.states,
-                      (m.frames - length) * m.states, -std::numeric_limits<Real>::infinity());
-        }
-      });
+  dense::for_blocks<Worker>(m, executor, dense::most_rows(m), 2 * dense::work(m),
+                            [&](Worker& worker, std::int64_t first, std::int64_t count, std::int64_t most) {
+                              dense::Block<Real>& block = worker.block;
+                              dense::Rows<Real>& rows = worker.rows;
+                              block.open(m, most);
+                              block.take(first, count);
+                              rows.open(most, m.states);
+                              worker.transitions.open(m, true, shared);
+                              for (std::int64_t t = block.longest() - 1; t >= 0; --t) {
+                                const std::int64_t active = block.active(t);
+                                const std::int64_t before = block.active(t + 1);
+                                const dense::Table<Real>* step = nullptr;
+                                if (before > 0) {
+                                  step = &worker.transitions.at(block.sequence(0), t);
+                                  rows.advance(*step, 0, before);
+                                }
+                                for (std::int64_t r = before; r < active; ++r) rows.start(r, block.final(r));
+                                for (std::int64_t r = 0; r < active; ++r) {
+                                  const dense::Table<Real>* own = r < before ? step : nullptr;
+                                  dense::write_log(rows.sum_numbers(r, own), rows.base(r),
+                                                   log_beta + (block.sequence(r) * m.frames + t) * m.states);
+                                  if (t > 0) rows.read(r, block.emission(r, t), block.index(r), -1);
+                                }
+                                if (t > 0) rows.emit(active, step);
+                              }
+                              for (std::int64_t r = 0; r < count; ++r) {
+                                const std::int64_t length = block.length(r);
+                                dense::fill(log_beta + (block.sequence(r) * m.frames + length) * m.states,
+                                            (m.frames - length) * m.states,
+                                            -std::numeric_limits<Real>::infinity());
+                              }
+                            });
 }
+
+namespace dense {
+
+// Log-likelihoods of a block, and its messages where wanted.
+template <typename Real>
+void read_block(const Model<Real>& m, const Table<Real>* shared, ForwardPass<Real>& pass, std::int64_t first,
+                std::int64_t count, Real* log_likelihood, Real* mantissa, IntOf<Real>* exponent) {
+  Block<Real> block;
+  block.open(m, count);
+  block.take(first, count);
+  pass.open(m, shared, count);
+  pass.run(block, 0, block.longest(), [&](std::int64_t r, std::int64_t t) {
+    const std::int64_t b = block.sequence(r);
+    const std::int64_t place = (b * m.frames + t) * m.states;
+    if (mantissa != nullptr) pass.rows().save(r, mantissa + place, exponent + place, nullptr, true);
+    if (t + 1 == block.length(r))
+      log_likelihood[b] = static_cast<Real>(pass.log_likelihood(r, block.final(r)));
+  });
+}
+
+}  // namespace dense
 
 // The log-likelihood (B,), and, where not null, the messages (B, T, K) for dense_gradient.
 template <typename Real>
 void dense_log_likelihood(const Model<Real>& m, const Executor& executor, Real* log_likelihood,
                           Real* mantissa, dense::IntOf<Real>* exponent) {
-  using Worker = dense::ForwardPass<Real>;
+  struct Worker {
+    dense::ForwardPass<Real> pass;
+    dense::Lanes<Real> lanes;
+  };
   dense::Table<Real> table;
   const dense::Table<Real>* shared = dense::lay_out(m, false, table);
+  const bool narrow = dense::narrow(m, shared, false);
   dense::for_blocks<Worker>(
-      m, executor, dense::most_rows(m), dense::work(m),
-      [&](Worker& pass, std::int64_t first, std::int64_t count, std::int64_t rows) {
-        dense::Block<Real> block;
-        block.open(m, rows);
-        block.take(first, count);
-        pass.open(m, shared, rows);
-        pass.run(block, 0, block.longest(), [&](std::int64_t r, std::int64_t t) {
-          const std::int64_t b = block.sequence(r);
-          const std::int64_t place = (b * m.frames + t) * m.states;
-          if (mantissa != nullptr)
-            pass.rows().save(r, mantissa + place, exponent + place, nullptr, true);
-          if (t + 1 == block.length(r))
-            log_likelihood[b] = static_cast<Real>(pass.log_likelihood(r, block.final(r)));
-        });
-        for (std::int64_t r = 0; r < count; ++r) {
-          const std::int64_t b = block.sequence(r);
-          const std::int64_t length = block.length(r);
-          if (length == 0) log_likelihood[b] = 0;
-          if (mantissa == nullptr) continue;
-          const std::int64_t place = (b * m.frames + length) * m.states;
-          dense::fill(mantissa + place, (m.frames - length) * m.states, Real{});
-          dense::fill(exponent + place, (m.frames - length) * m.states, dense::IntOf<Real>{});
+      m, executor, narrow ? kLanes<Real> : dense::most_rows(m), dense::work(m),
+      [&](Worker& worker, std::int64_t first, std::int64_t count, std::int64_t) {
+        const auto read_rows = [&](std::int64_t begin, std::int64_t rows) {
+          dense::read_block(m, shared, worker.pass, begin, rows, log_likelihood, mantissa, exponent);
+        };
+        const bool use_lanes = narrow && dense::worth_lanes<Real>(count);
+        if (use_lanes) {
+          worker.lanes.open(m, shared, nullptr);
+          worker.lanes.take(first, count);
+          worker.pass.open(m, shared, 1);
+          worker.lanes.forward(
+              [&](std::int64_t lane, dense::Numbers<Real> message, std::int64_t base) {
+                const std::int64_t b = first + lane;
+                log_likelihood[b] =
+                    static_cast<Real>(worker.pass.total(message, base, m.log_final + b * m.final_stride));
+              },
+              [&](std::int64_t t) {
+                if (mantissa != nullptr) worker.lanes.save(t, mantissa);
+              });
         }
+        for (std::int64_t b = first; b < first + count; ++b) {
+          const std::int64_t begin = b * m.frames * m.states;
+          const std::int64_t used = m.lengths[b] * m.states;
+          if (m.lengths[b] == 0) log_likelihood[b] = 0;
+          if (mantissa == nullptr) continue;
+          const std::int64_t zeros = use_lanes ? 0 : used;
+          dense::fill(mantissa + begin + used, m.frames * m.states - used, Real{});
+          dense::fill(exponent + begin + zeros, m.frames * m.states - zeros, dense::IntOf<Real>{});
+        }
+        dense::for_runs(
+            first, count, dense::most_rows(m),
+            [&](std::int64_t lane) { return !use_lanes || worker.lanes.failed(lane); }, read_rows);
       });
 }
 
 // p(z_t | y) (B, T, K) and the log-likelihood (B,).
 template <typename Real>
 void dense_posterior(const Model<Real>& m, const Executor& executor, Real* state, Real* log_likelihood) {
+  struct Worker {
+    dense::ForwardPass<Real> pass;
+    dense::Lanes<Real> lanes;
+    dense::Smoother<Real> smoother;
+  };
   dense::Wanted<Real> wanted;
   wanted.state = state;
   wanted.log_likelihood = log_likelihood;
-  dense::smooth_each(m, executor, wanted);
+  dense::Table<Real> forward, backward;
+  const dense::Table<Real>* shared_forward = dense::lay_out(m, false, forward);
+  const dense::Table<Real>* shared_backward = dense::lay_out(m, true, backward);
+  const bool narrow = dense::narrow(m, shared_forward, true) && dense::narrow(m, shared_backward, true);
+  dense::for_blocks<Worker>(
+      m, executor, narrow ? kLanes<Real> : dense::most_rows(m), 3 * dense::work(m),
+      [&](Worker& worker, std::int64_t first, std::int64_t count, std::int64_t) {
+        const bool use_lanes = narrow && dense::worth_lanes<Real>(count);
+        if (use_lanes) {
+          worker.lanes.open(m, shared_forward, shared_backward);
+          worker.lanes.take(first, count);
+          worker.pass.open(m, shared_forward, 1);
+          worker.lanes.forward(
+              [&](std::int64_t lane, dense::Numbers<Real> message, std::int64_t base) {
+                const std::int64_t b = first + lane;
+                const double total = worker.pass.total(message, base, m.log_final + b * m.final_stride);
+                log_likelihood[b] = static_cast<Real>(total);
+                if (!(total > -std::numeric_limits<double>::infinity())) worker.lanes.give_up(lane);
+              },
+              [&](std::int64_t t) { worker.lanes.keep(t); });
+          worker.lanes.posterior(state);
+          for (std::int64_t b = first; b < first + count; ++b) {
+            const std::int64_t used = m.lengths[b] * m.states;
+            if (m.lengths[b] == 0) log_likelihood[b] = 0;
+            dense::fill(state + b * m.frames * m.states + used, m.frames * m.states - used, Real{});
+          }
+        }
+        dense::for_runs(
+            first, count, dense::most_rows(m),
+            [&](std::int64_t lane) { return !use_lanes || worker.lanes.failed(lane); },
+            [&](std::int64_t begin, std::int64_t rows) {
+              dense::Sums<Real> none;
+              worker.smoother.open(m, wanted, shared_forward, shared_backward, rows);
+              worker.smoother.smooth(begin, rows, none);
+            });
+      });
 }
 
 // Expected uses of every arc (B, T-1|1, K, K).
@@ -189,8 +265,8 @@ void dense_expected_transitions(const Model<Real>& m, const Executor& executor, 
 // are those of dense_log_likelihood, or null, and then computed again with checkpoints.
 template <typename Real>
 void dense_gradient(const Model<Real>& m, const Executor& executor, const Real* upstream,
-                    const Real* mantissa, const dense::IntOf<Real>* exponent, Real* d_initial,
-                    Real* d_weight, Real* d_emission, Real* d_final) {
+                    const Real* mantissa, const dense::IntOf<Real>* exponent, Real* d_initial, Real* d_weight,
+                    Real* d_emission, Real* d_final) {
   const std::int64_t K = m.states;
   const bool steps = m.weight_step != 0;
   dense::Wanted<Real> wanted;

@@ -135,10 +135,9 @@ class ForwardPass {
         table = &transitions_.at(block.sequence(0), t - 1);
         rows_.advance(*table, 0, active);
       }
-      for (std::int64_t r = 0; r < active; ++r) {
-        rows_.emit(r, table, block.emission(r, t), block.index(r));
-        after(r, t);
-      }
+      for (std::int64_t r = 0; r < active; ++r) rows_.read(r, block.emission(r, t), block.index(r), 1);
+      rows_.emit(active, table);
+      for (std::int64_t r = 0; r < active; ++r) after(r, t);
     }
   }
 
@@ -150,8 +149,8 @@ class ForwardPass {
   // Log of the sum of a message, relative to 2^base, times exp(log_final).
   double total(Numbers<Real> message, std::int64_t base, const Real* log_final) {
     for (std::int64_t j = 0; j < states_; j += kLanes<Real>) {
-      const Extended<Real> x = exp_extended(load_first<Vec<Real>>(
-          log_final + j, lanes_from<Real>(j, states_), -std::numeric_limits<Real>::infinity()));
+      const Extended<Real> x = exp_extended(load_first<Vec<Real>>(log_final + j, lanes_from<Real>(j, states_),
+                                                                  -std::numeric_limits<Real>::infinity()));
       store(final_mantissa_.data() + j, x.m);
       store(final_exponent_.data() + j, x.e);
     }
@@ -191,8 +190,8 @@ void fill(Real* to, std::int64_t n, Real value) {
   for (std::int64_t i = 0; i < n; ++i) to[i] = value;
 }
 
-// Calls body(worker, first, count, rows) for blocks of `count` <= rows consecutive sequences; each thread has a
-// Worker of its own.
+// Calls body(worker, first, count, rows) for blocks of `count` <= rows consecutive sequences; each thread has
+// a Worker of its own.
 template <typename Worker, typename Real, typename Body>
 void for_blocks(const Model<Real>& m, const Executor& executor, std::int64_t rows, double effort,
                 Body&& body) {

@@ -54,8 +54,7 @@ IntOf<Real> exact_products(Numbers<Real> a, Numbers<Real> b, Real* product, Real
   V total{};
   const bool none = exponent == Format<Real>::kZeroExponent;
   for (std::int64_t j = 0; j < a.states; j += kLanes<Real>) {
-    const V value =
-        none ? V{} : relative_to<Real>(normalized(a.at(j) * b.at(j)), splat_int<Real>(exponent));
+    const V value = none ? V{} : relative_to<Real>(normalized(a.at(j) * b.at(j)), splat_int<Real>(exponent));
     store(product + j, value);
     total = total + value;
   }
@@ -81,15 +80,14 @@ class Rows {
     exponent_.reserve(rows * pitch_);
     sum_exponent_.reserve(rows * pitch_);
     row_.reserve(rows);
-    emission_.reserve(pitch_);
-    for (std::int64_t j = states; j < pitch_; ++j) emission_[j] = 0;
+    emission_.reserve(rows * pitch_);
   }
 
   // The sums of a row become exp(log_weight): the first frame of a recursion.
   void start(std::int64_t r, const Real* log_weight) {
     for (std::int64_t j = 0; j < states_; j += kLane) {
-      const Extended<Real> x = exp_extended(load_first<V>(
-          log_weight + j, lanes_from<Real>(j, states_), -std::numeric_limits<Real>::infinity()));
+      const Extended<Real> x = exp_extended(load_first<V>(log_weight + j, lanes_from<Real>(j, states_),
+                                                          -std::numeric_limits<Real>::infinity()));
       store(sums(r) + j, x.m);
       store(sum_exponents(r) + j, x.e);
     }
@@ -106,26 +104,32 @@ class Rows {
     }
   }
 
-  // The messages of a row become its sums, whose exponents are those of `table` (null after start()), times
-  // emission.
-  void emit(std::int64_t r, const Table<Real>* table, const Real* log_emission,
-            const std::int64_t* emission_index) {
+  // What the states of a row emit in the frame that comes next; frames follow in `direction` 1 or -1.
+  void read(std::int64_t r, const Real* log_emission, const std::int64_t* emission_index,
+            std::int64_t direction) {
+    if (emission_index == nullptr) fetch_ahead(log_emission, states_, direction);
     if (emission_index != nullptr) {
-      for (std::int64_t j = 0; j < states_; ++j) emission_[j] = log_emission[emission_index[j]];
-      log_emission = emission_.data();
+      Real* by_state = emission_.data() + r * pitch_;
+      for (std::int64_t j = 0; j < states_; ++j) by_state[j] = log_emission[emission_index[j]];
+      log_emission = by_state;
     }
-    const Int* exponent = sum_exponents(r, table);
-    switch ((states_ + kLane - 1) / kLane) {
+    row_[r].log_emission = log_emission;
+  }
+
+  // The messages of rows 0 .. rows - 1 become their sums times what they have read. `table` is that of the
+  // last advance().
+  void emit(std::int64_t rows, const Table<Real>* table) {
+    switch (width() / kLane) {
       case 1:
-        return emit_short<1>(r, exponent, log_emission);
+        return emit_short<1>(rows, table);
       case 2:
-        return emit_short<2>(r, exponent, log_emission);
+        return emit_short<2>(rows, table);
       case 3:
-        return emit_short<3>(r, exponent, log_emission);
+        return emit_short<3>(rows, table);
       case 4:
-        return emit_short<4>(r, exponent, log_emission);
+        return emit_short<4>(rows, table);
       default:
-        return emit_long(r, exponent, log_emission);
+        for (std::int64_t r = 0; r < rows; ++r) emit_long(r, sum_exponents(r, table));
     }
   }
 
@@ -181,12 +185,14 @@ class Rows {
   const Real* sums(std::int64_t r) const { return sum_.data() + r * pitch_; }
   Real* sums(std::int64_t r) { return sum_.data() + r * pitch_; }
   std::int64_t pitch() const { return pitch_; }
+  std::int64_t width() const { return padded<Real>(states_); }
 
   // Keeps the exponents of wide frames away from 0.
   static constexpr Int kWideOffset = 1 << 20;
 
  private:
   struct Row {
+    const Real* log_emission;
     std::int64_t base;   // messages and sums are relative to 2^base
     bool wide;           // the message is in mantissa_ and exponent_, too
     bool own_exponents;  // the sums' exponents are in sum_exponent_
@@ -212,36 +218,46 @@ class Rows {
   }
 
   template <int kVectors>
-  HMM_INLINE void emit_short(std::int64_t r, const Int* exponent, const Real* log_emission) {
+  void emit_short(std::int64_t rows, const Table<Real>* table) {
     constexpr Real kNothing = -std::numeric_limits<Real>::infinity();
-    Extended<Real> x[kVectors];
-    I most = splat_int<Real>(kLow);
     const std::int64_t last = states_ - (kVectors - 1) * kLane;
-    for (int v = 0; v < kVectors; ++v) {
-      const V emission = v + 1 < kVectors ? load<V>(log_emission + v * kLane)
-                                          : load_first<V>(log_emission + v * kLane, last, kNothing);
-      I place;
-      x[v] = product(sums(r) + v * kLane, exponent + v * kLane, emission, &place);
-      most = max(most, place);
-    }
-    const Int shift = frame_exponent(most);
-    I wide{};
-    for (int v = 0; v < kVectors; ++v) {
-      const V near_value = x[v].m * power_of_two<Real>(x[v].e - shift);
-      wide |= (near_value < kWideBound) & (x[v].m != 0);
-      store(near(r) + v * kLane, near_value);
-    }
-    row_[r].wide = any(wide);
-    row_[r].base += shift;
-    if (row_[r].wide) {
+    for (std::int64_t r = 0; r < rows; ++r) {
+      Row& row = row_[r];
+      const Int* exponent = sum_exponents(r, table);
+      const Real* sum = sums(r);
+      Real* to = near(r);
+      Extended<Real> x[kVectors];
+      I most = splat_int<Real>(kLow);
+#pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) {
-        store(mantissa_.data() + r * pitch_ + v * kLane, x[v].m);
-        store(exponent_.data() + r * pitch_ + v * kLane, x[v].e - shift);
+        const Real* from = row.log_emission + v * kLane;
+        const V emission = v + 1 < kVectors ? load<V>(from) : load_first<V>(from, last, kNothing);
+        I place;
+        x[v] = product(sum + v * kLane, exponent + v * kLane, emission, &place);
+        most = max(most, place);
+      }
+      const Int shift = frame_exponent(most);
+      I wide{};
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) {
+        x[v].e = x[v].e - shift;
+        const V value = x[v].m * power_of_two<Real>(x[v].e);
+        wide |= (value < kWideBound) & (x[v].m != 0);
+        store(to + v * kLane, value);
+      }
+      row.base += shift;
+      row.wide = any(wide);
+      if (row.wide) {
+        for (int v = 0; v < kVectors; ++v) {
+          store(mantissa_.data() + r * pitch_ + v * kLane, x[v].m);
+          store(exponent_.data() + r * pitch_ + v * kLane, x[v].e);
+        }
       }
     }
   }
 
-  void emit_long(std::int64_t r, const Int* exponent, const Real* log_emission) {
+  void emit_long(std::int64_t r, const Int* exponent) {
+    const Real* log_emission = row_[r].log_emission;
     constexpr Real kNothing = -std::numeric_limits<Real>::infinity();
     Real* mantissas = mantissa_.data() + r * pitch_;
     Int* exponents = exponent_.data() + r * pitch_;

@@ -1,5 +1,5 @@
-// Forward and backward messages of a block together: posteriors, expected transitions, and the gradient, which
-// is both.
+// Forward and backward messages of a block together: posteriors, expected transitions, and the gradient,
+// which is both.
 //
 //   p(z_t = i | y)                 = alpha_t(i) beta_t(i) / n_t,             n_t = sum_i alpha_t(i) beta_t(i)
 //   p(z_t = i, z_{t+1} = j | y)    = alpha_t(i) a(i, j) v_{t+1}(j) / n_t,    v = emission * beta
@@ -82,7 +82,8 @@ class Smoother {
     gamma_.reserve(width_);
     if (wanted.mantissa == nullptr) {
       segment_ = m.frames;
-      if (wanted.checkpoint || rows * m.frames * m.states * static_cast<std::int64_t>(sizeof(Real)) > kMostBytes) {
+      if (wanted.checkpoint ||
+          rows * m.frames * m.states * static_cast<std::int64_t>(sizeof(Real)) > kMostBytes) {
         segment_ = 1;
         while (segment_ * segment_ < m.frames) ++segment_;
       }
@@ -188,9 +189,7 @@ class Smoother {
     const Real* mantissa;
     const Int* exponent;
     bool wide;
-    Numbers<Real> numbers(std::int64_t states) const {
-      return {mantissa, wide ? exponent : nullptr, states};
-    }
+    Numbers<Real> numbers(std::int64_t states) const { return {mantissa, wide ? exponent : nullptr, states}; }
   };
 
   Kept kept(std::int64_t r, std::int64_t t) const {
@@ -262,12 +261,14 @@ class Smoother {
         posterior(r, t, own, wanted_->upstream == nullptr ? Real{1} : wanted_->upstream[b], out);
         distribute(r, t, out);
       }
-      if (t > 0) rows_.emit(r, own, block_.emission(r, t), block_.index(r));
+      if (t > 0) rows_.read(r, block_.emission(r, t), block_.index(r), -1);
     }
+    if (t > 0) rows_.emit(active, table);
   }
 
   void posterior(std::int64_t r, std::int64_t t, const Table<Real>* table, Real scale, Real* out) {
     const Kept alpha = kept(r, t);
+    fetch_ahead(alpha.mantissa, model_->states, -1);
     Real* pair = nullptr;
     std::int64_t accumulator = 0;
     if (wanted_->counts && table != nullptr && model_->weight_step == 0) {
@@ -393,7 +394,8 @@ class Smoother {
     const std::int64_t b = block_.sequence(r);
     const Real* log_weight = model_->log_weight + b * model_->weight_stride + t * model_->weight_step;
     if (model_->weight_step != 0) {
-      add_exactly(r, log_weight, alpha, exponent, factor, wanted_->count + b * wanted_->count_stride + t * K * K);
+      add_exactly(r, log_weight, alpha, exponent, factor,
+                  wanted_->count + b * wanted_->count_stride + t * K * K);
       return;
     }
     Sums<Real>& sums = wanted_->counts_by_sequence ? own_[r] : *sums_;
@@ -416,7 +418,8 @@ class Smoother {
         const std::int64_t n = lanes_from<Real>(j, K);
         const Extended<Real> arc = exp_extended(load_first<V>(log_weight + i * K + j, n, kNothing));
         const V value =
-            relative_to<Real>(normalized(normalized(source * arc) * after.at(j)), splat_int<Real>(exponent)) * factor;
+            relative_to<Real>(normalized(normalized(source * arc) * after.at(j)), splat_int<Real>(exponent)) *
+            factor;
         for (std::int64_t l = 0; l < n; ++l) count[i * K + j + l] += static_cast<Count>(value[l]);
       }
     }
@@ -432,8 +435,9 @@ class Smoother {
     Sums<Real>& sums = wanted_->counts_by_sequence ? own_[accumulator] : *sums_;
     if (!sums.any_pairs) reserve_counts(sums.pairs, model_->states * width_);
     sums.any_pairs = true;
-    add_outer(chunk_a_.data() + accumulator * kChunk * pitch_, chunk_b_.data() + accumulator * kChunk * pitch_,
-              pitch_, chunk_size_[accumulator], sums.pairs.data(), width_, model_->states);
+    add_outer(chunk_a_.data() + accumulator * kChunk * pitch_,
+              chunk_b_.data() + accumulator * kChunk * pitch_, pitch_, chunk_size_[accumulator],
+              sums.pairs.data(), width_, model_->states);
     chunk_size_[accumulator] = 0;
   }
   void open_counts(std::int64_t rows) {

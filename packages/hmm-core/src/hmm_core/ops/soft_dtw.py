@@ -1,0 +1,273 @@
+"""Soft dynamic time warping, and the divergence made of it."""
+
+import math
+import sys
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from hmm_core._dispatch import Backend
+from hmm_core._windows import Window
+from hmm_core.backends.reference.soft_dtw import soft_dtw as reference_soft_dtw
+from hmm_core.ops._library import Context, implementation, needs_reference, register
+from hmm_core.ops._warping import PAIRS_SCHEMA, prepare_pairs, refuse_wrong_costs
+from hmm_core.ops.pairwise_cost import Metric, pairwise_cost
+
+
+def soft_dtw(
+    cost: Tensor,
+    lengths_x: Tensor | None = None,
+    lengths_y: Tensor | None = None,
+    *,
+    gamma: float = 1.0,
+    window: Window | None = None,
+    backend: Backend = "auto",
+) -> Tensor:
+    r"""Soft minimum of the cost over all monotone alignments of each pair of sequences.
+
+    .. math:: -\gamma \log \sum_\pi \exp \Bigl(-\tfrac{1}{\gamma} \sum_{(i, j) \in \pi} c_{ij} \Bigr)
+
+    over the paths :math:`\pi` from (0, 0) to (N-1, M-1) in steps (1, 1), (0, 1), (1, 0). As :math:`\gamma \to 0` it
+    becomes the distance of :func:`~hmm_core.dtw` with ``symmetric1``.
+
+    Parameters
+    ----------
+    cost : Tensor, shape (B, N, M)
+        :math:`c_{ij}`, the cost of aligning frame i of the first sequence with frame j of the second, for example
+        from :func:`~hmm_core.pairwise_cost`; any finite number, or ``+inf`` to forbid it. Entries at or after the
+        lengths and outside the window are never read.
+    lengths_x, lengths_y : Tensor of int64, shape (B,), optional
+        Valid frames, 0..N and 0..M. All if omitted.
+    gamma : float
+        Temperature, above 0, in units of ``cost``.
+    window : SakoeChiba or Itakura, optional
+        Cells that a path may visit, for each pair by its own lengths. All if omitted.
+    backend : {"auto", "reference", "cpu"}
+        Where to compute: the fastest that can, the plain torch definition, or the C++ kernels.
+
+    Returns
+    -------
+    Tensor, shape (B,)
+        The soft minimum, which may be negative; 0 for two empty sequences, ``+inf`` where one is empty or no path
+        exists.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not a tensor, or has the wrong dtype.
+    ValueError
+        If shapes or devices disagree, a length is out of range, ``gamma`` is not above 0, or a cost that is read is
+        NaN, ``-inf``, or finite but so large that its exponent is lost (1e14 ``gamma`` for paths of 300 steps).
+    BackendUnavailableError
+        If an explicitly named backend cannot take these arguments.
+
+    Notes
+    -----
+    O(B N M) time. The gradient by ``cost`` is the expected alignment, the probability that a path drawn with weight
+    :math:`\exp(-\text{cost} / \gamma)` visits a cell: one pass back, which computes the cells again from every 32nd
+    row, so that N M / 16 numbers are kept. It is 0 without a path, and can be differentiated again, through the
+    reference. The kernel sums numbers with exponents of their own: nothing underflows, however small ``gamma`` is.
+    torch.func transforms, forward-mode differentiation, ``torch.compile(fullgraph=True)`` and ``torch.export`` work.
+
+    References
+    ----------
+    .. [1] M. Cuturi and M. Blondel, "Soft-DTW: a differentiable loss function for time-series", ICML 2017,
+       algorithms 1 and 2.
+
+    Examples
+    --------
+    >>> import torch
+    >>> x, y = torch.tensor([0.0, 1.0, 2.0]), torch.tensor([0.0, 0.0, 1.0, 2.0])
+    >>> cost = (x[:, None] - y).square()[None].requires_grad_()
+    >>> value = soft_dtw(cost, gamma=0.1)
+    >>> value
+    tensor([-0.0001], grad_fn=<...>)
+    >>> torch.autograd.grad(value.sum(), cost)[0][0].round(decimals=2)
+    tensor([[1., 1., 0., 0.],
+            [0., 0., 1., 0.],
+            [0., 0., 0., 1.]])
+    """
+    gamma = _check_gamma(gamma)
+    pairs, chosen = prepare_pairs(cost, lengths_x, lengths_y, window, backend)
+    cost = pairs.cost
+    keep = torch.is_grad_enabled() and cost.requires_grad
+    if needs_reference():
+        value = reference_soft_dtw(*pairs, gamma, keep)[0]
+    elif torch.compiler.is_compiling() or keep:
+        value = cast(tuple[Tensor, Tensor], _soft_dtw_op(*pairs, gamma, keep, chosen))[0]
+    else:
+        value = _compute(*pairs, gamma, keep, chosen)[0]
+    steps = max(cost.shape[1] + cost.shape[2], 1)
+    refuse_wrong_costs(pairs, value, gamma * min(7e14, 1e17 / steps))
+    return value
+
+
+def soft_dtw_divergence(
+    x: Tensor,
+    y: Tensor,
+    lengths_x: Tensor | None = None,
+    lengths_y: Tensor | None = None,
+    *,
+    gamma: float = 1.0,
+    metric: Metric = "sqeuclidean",
+    window: Window | None = None,
+    backend: Backend = "auto",
+) -> Tensor:
+    r"""Soft-DTW divergence of each pair of sequences: unlike soft-DTW it is 0, its least value, for equal ones.
+
+    .. math:: \mathrm{sdtw}(x, y) - \tfrac12 \mathrm{sdtw}(x, x) - \tfrac12 \mathrm{sdtw}(y, y)
+
+    Parameters
+    ----------
+    x : Tensor, shape (B, N, D)
+        Frames of the first sequences.
+    y : Tensor, shape (B, M, D)
+        Frames of the second sequences.
+    lengths_x, lengths_y : Tensor of int64, shape (B,), optional
+        Valid frames, 0..N and 0..M. All if omitted.
+    gamma : float
+        Temperature, above 0, in units of the metric.
+    metric : {"sqeuclidean", "euclidean", "cosine"}
+        Cost of aligning two frames, see :func:`~hmm_core.pairwise_cost`.
+    window : SakoeChiba or Itakura, optional
+        Cells that a path may visit, for each pair by its own lengths. All if omitted.
+    backend : {"auto", "reference", "cpu"}
+        Where to compute: the fastest that can, the plain torch definition, or the C++ kernels.
+
+    Returns
+    -------
+    Tensor, shape (B,)
+        The divergence; 0 for two empty sequences, ``+inf`` where one is empty or no path exists.
+
+    Raises
+    ------
+    TypeError, ValueError, BackendUnavailableError
+        As :func:`~hmm_core.soft_dtw` and :func:`~hmm_core.pairwise_cost` do.
+
+    Notes
+    -----
+    Three times the work of :func:`~hmm_core.soft_dtw`. Differentiable by ``x`` and ``y``.
+
+    References
+    ----------
+    .. [1] M. Blondel, A. Mensch and J.-P. Vert, "Differentiable divergences between time series", AISTATS 2021,
+       section 3.
+
+    Examples
+    --------
+    >>> import torch
+    >>> x = torch.tensor([[[0.0], [1.0], [2.0]]])
+    >>> soft_dtw_divergence(x, x)
+    tensor([0.])
+    >>> soft_dtw_divergence(x, x + 1) > 0
+    tensor([True])
+    """
+
+    def value(a: Tensor, b: Tensor, lengths_a: Tensor | None, lengths_b: Tensor | None) -> Tensor:
+        """Soft-DTW of two batches."""
+        cost = pairwise_cost(a, b, lengths_a, lengths_b, metric=metric, backend=backend)
+        return soft_dtw(cost, lengths_a, lengths_b, gamma=gamma, window=window, backend=backend)
+
+    own = 0.5 * (value(x, x, lengths_x, lengths_x) + value(y, y, lengths_y, lengths_y))
+    mutual = value(x, y, lengths_x, lengths_y)
+    # A sequence has a path with itself in every window that has the corners; +inf - +inf is +inf here.
+    possible = (mutual < torch.inf) & (own < torch.inf)
+    return torch.where(possible, torch.where(possible, mutual - own, 0.0), torch.inf)
+
+
+def _check_gamma(gamma: float) -> float:
+    """Refuse what is not a positive number."""
+    if isinstance(gamma, bool) or not isinstance(gamma, int | float) or not 0 < gamma < math.inf:
+        raise ValueError(f"gamma must be a finite number above 0; got {gamma!r}")
+    return float(gamma)
+
+
+def _compute(*arguments: object) -> tuple[Tensor, Tensor]:
+    """Run the chosen backend."""
+    *rest, backend = arguments
+    return cast(tuple[Tensor, Tensor], implementation("soft_dtw", cast(str, backend))(*rest))
+
+
+def _compute_backward(*arguments: object) -> Tensor:
+    """Run the chosen backend."""
+    *rest, backend = arguments
+    module = sys.modules[implementation("soft_dtw", cast(str, backend)).__module__]
+    return cast(Tensor, module.soft_dtw_backward(*rest))
+
+
+def _save(ctx: Context, inputs: tuple[object, ...], output: tuple[Tensor, Tensor]) -> None:
+    """Keep the arguments and the rows for the derivative."""
+    ctx.save_for_backward(output[1], *cast(tuple[Tensor | None, ...], inputs[:5]))
+    ctx.options = (inputs[5], inputs[7])
+    ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)
+
+
+def _differentiate(ctx: Context, gradient: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+    """Differentiate by the cost."""
+    result = None
+    if gradient is not None:
+        result = cast(Tensor, _derivative_op(gradient, *ctx.saved_tensors, *ctx.options))
+    return (result, *[None] * 7)
+
+
+def _save_backward(ctx: Context, inputs: tuple[object, ...], output: Tensor) -> None:
+    """Keep everything but the rows, which the second derivative computes again."""
+    del output
+    gradient, _, *pairs = cast(tuple[Tensor | None, ...], inputs[:7])
+    ctx.save_for_backward(gradient, *pairs)
+    ctx.options = (inputs[7],)
+    ctx.set_materialize_grads(False)
+
+
+def _differentiate_backward(ctx: Context, outer: Tensor | None) -> tuple[Tensor | None, ...]:
+    """Second derivatives, through the recorded reference."""
+    results: list[Tensor | None] = [None] * 9
+    if outer is not None:
+        gradient, cost, *rest = ctx.saved_tensors
+        recording = torch.is_grad_enabled()
+        with torch.enable_grad():
+            # Views: the derivatives stop here, and their own graph, if any, continues to the caller's tensors.
+            leaves = [tensor.view_as(tensor) for tensor in (gradient, cost)]
+            leaves = [leaf if leaf.requires_grad else leaf.requires_grad_() for leaf in leaves]
+            value = reference_soft_dtw(leaves[1], *rest, cast(float, ctx.options[0]), keep=True)[0]
+            (inner,) = torch.autograd.grad(value, leaves[1], leaves[0], create_graph=True)
+            results[0], results[2] = torch.autograd.grad(
+                inner, leaves, outer, create_graph=recording, allow_unused=True
+            )
+    return tuple(results)
+
+
+def _fake(
+    cost: Tensor,
+    _lengths_x: Tensor,
+    _lengths_y: Tensor,
+    _begin: Tensor | None,
+    _end: Tensor | None,
+    _gamma: float,
+    keep: bool,
+    backend: str,
+) -> tuple[Tensor, Tensor]:
+    """Shapes of the values and of what is kept: as soft_dtw_message_size in csrc/include/hmm/soft_dtw.hpp."""
+    B, N, M = cost.shape
+    size = 2 * ((N + 31) // 32 + 1) * (M + 128) if keep and backend == "cpu" else 0
+    return cost.new_empty(B), cost.new_empty((B, size))
+
+
+_derivative_op = register(
+    "soft_dtw_backward",
+    f"(Tensor gradient, Tensor message, {PAIRS_SCHEMA}, float gamma, str backend) -> Tensor",
+    _compute_backward,
+    lambda _gradient, _message, cost, *_: cost.new_empty(cost.shape),
+    save=_save_backward,
+    differentiate=_differentiate_backward,
+)
+_soft_dtw_op = register(
+    "soft_dtw",
+    f"({PAIRS_SCHEMA}, float gamma, bool keep, str backend) -> (Tensor, Tensor)",
+    _compute,
+    _fake,
+    save=_save,
+    differentiate=_differentiate,
+)
