@@ -132,9 +132,7 @@ def test_an_impossible_sequence_has_no_path(any_backend: Any) -> None:
     )
     assert (paths.states == -1).all()
     assert (paths.log_score == -INF).all()
-    barred = kbest(
-        start, left_to_right(3), torch.full((1, 2, 3), -INF), num_paths=2, backend=any_backend
-    )
+    barred = kbest(start, left_to_right(3), torch.full((1, 2, 3), -INF), num_paths=2, backend=any_backend)
     assert (barred.states == -1).all()
 
 
