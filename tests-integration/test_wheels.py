@@ -6,7 +6,7 @@ from email.message import Message
 from pathlib import Path
 
 import pytest
-from workspace import PACKAGES, import_name, project, wheel
+from workspace import PACKAGES, ROOT, import_name, project, wheel
 
 try:
     WHEELS = {package: wheel(package) for package in PACKAGES}
@@ -52,6 +52,9 @@ def test_a_wheel_asks_for_no_address(package: str) -> None:
     assert "@" not in " ".join(metadata(WHEELS[package]).get_all("Requires-Dist", []))
 
 
-def test_the_wheel_of_the_core_ships_its_headers_only_as_python_package_data_or_not_at_all() -> None:
+def test_the_wheel_of_the_core_holds_the_headers_and_the_cmake_package_beside_each_other() -> None:
     names = zipfile.ZipFile(WHEELS["hmm-core"]).namelist()
-    assert all(name.startswith(("hmm_core/", "hmm_core-")) for name in names)
+    assert {"hmm_core/cmake/hmm-config.cmake", "hmm_core/cmake/hmm-config-version.cmake"} <= set(names)
+    sources = ROOT / "packages" / "hmm-core" / "csrc" / "include"
+    headers = {f"hmm_core/include/{path.relative_to(sources)}" for path in sources.rglob("*.hpp")}
+    assert headers == {name for name in names if name.endswith(".hpp")}

@@ -1,27 +1,42 @@
-import sys
 import time
 from collections.abc import Callable
-from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-import hmm_core
 from hmm_bench import (
+    Absent,
+    Computation,
     CoreImplementation,
-    HmmlearnImplementation,
-    Implementation,
     Instance,
+    LocalComputation,
     UnavailableError,
     Workload,
     compare,
-    implementations,
     make_workload,
 )
+from hmm_bench.problems import PROBLEMS, Answer
+
+# One small instance of every operation.
+SMALL = [
+    Instance("log_likelihood", 2, 9, 4),
+    Instance("gradient", 2, 9, 4),
+    Instance("gradient", 2, 9, 4, "chain"),
+    Instance("posterior", 2, 9, 4, "skip"),
+    Instance("viterbi", 2, 9, 4, "chain"),
+    Instance("filter", 1, 9, 4),
+    Instance("filter", 1, 9, 4, chunk=2),
+    Instance("semi_markov_log_likelihood", 2, 9, 3, durations=4),
+    Instance("semi_markov_viterbi", 2, 9, 3, durations=4),
+    Instance("ctc_alignment", 2, 12, densities=5, tokens=3),
+    Instance("ctc_loss", 2, 12, densities=5, tokens=3),
+    Instance("dtw", 2, 9, tokens=7),
+    Instance("dtw", 2, 9, tokens=7, features=3),
+    Instance("soft_dtw", 2, 9, tokens=7),
+    Instance("soft_dtw", 2, 9, tokens=7, features=3),
+]
 
 
 class Altered:
@@ -33,56 +48,65 @@ class Altered:
         self.name = name
         self._change = change
 
-    def prepare(self, instance: Instance, workload: Workload) -> Callable[[], Tensor]:
-        run = CoreImplementation("reference").prepare(instance, workload)
-        return lambda: self._change(run())
+    def prepare(self, instance: Instance, workload: Workload) -> Computation:
+        run = PROBLEMS[instance.op].core(instance, workload, "reference")
+        return LocalComputation(lambda: tuple(self._change(part) for part in run()))
 
 
-def answer(implementation: Implementation, instance: Instance) -> Tensor:
-    return implementation.prepare(instance, make_workload(instance))()
-
-
-@pytest.mark.parametrize("op", ["viterbi", "log_likelihood", "posterior"])
-@pytest.mark.parametrize("topology", ["dense", "chain", "skip"])
-def test_the_reference_is_right_on_every_instance(op: str, topology: str) -> None:
-    instance = Instance(op, 2, 9, 4, topology)
-    (row,) = compare(instance, [CoreImplementation("reference")], rounds=5)
-    assert (row.note, row.ratio) == ("", 1.0)
-    assert row.timing is not None
-
-
-def test_sparse_transitions_may_be_given_as_a_matrix() -> None:
-    dense = CoreImplementation("reference", dense=True)
-    rows = compare(Instance("viterbi", 2, 9, 4, "skip"), [CoreImplementation("reference"), dense], rounds=5)
+@pytest.mark.parametrize("instance", SMALL, ids=str)
+def test_hmm_core_is_right_on_every_operation(instance: Instance) -> None:
+    rows = compare(instance, [CoreImplementation("reference"), CoreImplementation()], rounds=5)
     assert [row.note for row in rows] == ["", ""]
-    assert rows[1].implementation == "hmm-core reference dense"
+    assert rows[0].ratio == 1.0
+    assert all(row.timing is not None and row.first_call is not None for row in rows)
 
 
-@pytest.mark.parametrize(
-    ("op", "change"),
-    [
-        ("viterbi", lambda states: states.flip(1)),
-        ("viterbi", lambda states: torch.full_like(states, -1)),
-        ("log_likelihood", lambda value: value + 0.1),
-        ("log_likelihood", lambda value: value * torch.nan),
-        ("posterior", lambda state: state.roll(1, 1)),
-    ],
-)
-def test_a_wrong_answer_has_no_time(op: str, change: Callable[[Tensor], Tensor]) -> None:
-    right, wrong = compare(
-        Instance(op, 2, 9, 4, "chain"), [CoreImplementation("reference"), Altered("wrong", change)], rounds=5
-    )
-    assert right.timing is not None
-    assert wrong.timing is None
-    assert wrong.ratio is None
-    assert wrong.note.startswith("wrong: error")
+@pytest.mark.parametrize("instance", SMALL, ids=str)
+def test_a_wrong_answer_has_no_time_on_any_operation(instance: Instance) -> None:
+    def spoil(value: Tensor) -> Tensor:
+        return value.flip(1) if value.dtype == torch.int64 else value + 0.01
+
+    (row,) = compare(instance, [Altered("spoilt", spoil)], rounds=5)
+    assert row.note.startswith("wrong: error")
+    assert (row.timing, row.first_call, row.ratio) == (None, None, None)
+
+
+def test_impossible_paths_are_wrong() -> None:
+    paths = {
+        "viterbi": Instance("viterbi", 1, 9, 4),
+        "semi_markov_viterbi": Instance("semi_markov_viterbi", 1, 9, 3, durations=2),
+        "ctc_alignment": Instance("ctc_alignment", 1, 9, densities=5, tokens=3),
+        "dtw": Instance("dtw", 1, 9, tokens=7),
+    }
+    for instance in paths.values():
+        exact = make_workload(instance).to(torch.float64)
+        problem = PROBLEMS[instance.op]
+        expected = problem.expected(instance, exact)
+        impossible: Answer = (torch.full_like(expected[0], -1),)
+        assert problem.error(exact, impossible, expected) == torch.inf
+        assert problem.error(exact, (expected[0][:, 1:],), expected) == torch.inf
+        assert problem.error(exact, expected, expected) == 0
+
+
+def test_segments_longer_than_the_longest_duration_are_wrong() -> None:
+    instance = Instance("semi_markov_viterbi", 1, 9, 3, durations=2)
+    exact = make_workload(instance).to(torch.float64)
+    problem = PROBLEMS[instance.op]
+    expected = problem.expected(instance, exact)
+    assert problem.error(exact, (torch.zeros(1, 9, dtype=torch.int64),), expected) == torch.inf
+
+
+def test_nan_is_wrong() -> None:
+    nothing = Altered("nan", lambda value: value * torch.nan)
+    (row,) = compare(Instance("log_likelihood", 2, 9, 4), [nothing], rounds=5)
+    assert row.note == "wrong: error inf > 1e-05 against the float64 reference"
 
 
 def test_an_answer_of_another_shape_is_wrong() -> None:
     (row,) = compare(
         Instance("log_likelihood", 2, 9, 4), [Altered("short", lambda value: value[:1])], rounds=5
     )
-    assert row.note == "wrong: shape (1,) instead of (2,)"
+    assert row.note == "wrong: shapes [(1,)] instead of [(2,)]"
 
 
 def test_ratios_refer_to_the_first_one_with_a_time() -> None:
@@ -110,12 +134,16 @@ def test_an_impossible_instance_is_answered_by_minus_infinity() -> None:
     assert row.note == ""
 
 
-def test_a_backend_that_cannot_take_the_instance_says_why() -> None:
+def test_a_backend_that_is_not_there_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hmm_core.backends.native_problem", lambda: "was built without kernels")
     (row,) = compare(Instance("posterior", 2, 9, 4, "chain"), [CoreImplementation("cpu")], rounds=5)
-    if hmm_core.backends.available()["cpu"] is None and not row.note:
-        pytest.skip("the kernels of this hmm-core compute posteriors")
-    assert row.note.startswith('unavailable: backend="cpu"')
+    assert row.note.startswith("unavailable: ")
     assert row.timing is None
+
+
+def test_who_is_absent_is_named_with_the_reason() -> None:
+    (row,) = compare(Instance("viterbi", 1, 2, 2), [Absent("abacus", "1.0", "has no beads")], rounds=5)
+    assert (row.implementation, row.version, row.note) == ("abacus", "1.0", "unavailable: has no beads")
 
 
 def test_names_must_differ() -> None:
@@ -137,81 +165,14 @@ def test_the_number_of_threads_is_the_instances_and_then_as_before() -> None:
     assert torch.get_num_threads() == before
 
 
-def test_without_hmmlearn_it_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "hmmlearn", None)
-    with pytest.raises(UnavailableError, match=r"hmmlearn is not installed; pip install hmm-bench\[peers\]"):
-        answer(HmmlearnImplementation(), Instance("viterbi", 1, 2, 2))
+def test_chains_give_every_path_the_same_weight() -> None:
+    workload = make_workload(Instance("viterbi", 1, 9, 4, "chain", "float64"))
+    weights = workload["log_weight"][workload["predecessors"] >= 0]
+    assert torch.equal(weights, torch.full_like(weights, float(np.log(0.5))))
 
 
-def test_the_version_of_what_is_not_installed_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> str:
-        raise ModuleNotFoundError(name)
-
-    monkeypatch.setattr("hmm_bench._implementations.version", missing)
-    assert HmmlearnImplementation().version == ""
-
-
-class Kernels(ModuleType):
-    """hmmlearn's kernels in NumPy, as its documentation defines them."""
-
-    @staticmethod
-    def viterbi(
-        initial: NDArray[Any], matrix: NDArray[Any], log_emission: NDArray[Any]
-    ) -> tuple[float, NDArray[Any]]:
-        with np.errstate(divide="ignore"):
-            score, log_matrix = np.log(initial) + log_emission[0], np.log(matrix)
-        origins = []
-        for frame in log_emission[1:]:
-            table = score[:, None] + log_matrix
-            origins.append(table.argmax(0))
-            score = table.max(0) + frame
-        path = [int(score.argmax())]
-        for origin in reversed(origins):
-            path.append(int(origin[path[-1]]))
-        return float(score.max()), np.array(path[::-1])
-
-    @staticmethod
-    def forward_scaling(
-        initial: NDArray[Any], matrix: NDArray[Any], emission: NDArray[Any]
-    ) -> tuple[float, NDArray[Any], NDArray[Any]]:
-        forward, scaling = np.empty_like(emission), np.empty(len(emission))
-        for t, frame in enumerate(emission):
-            joint = (initial if t == 0 else forward[t - 1] @ matrix) * frame
-            scaling[t] = 1 / joint.sum()
-            forward[t] = joint * scaling[t]
-        return float(-np.log(scaling).sum()), forward, scaling
-
-    @staticmethod
-    def backward_scaling(
-        _initial: NDArray[Any], matrix: NDArray[Any], emission: NDArray[Any], scaling: NDArray[Any]
-    ) -> NDArray[Any]:
-        backward = np.empty_like(emission)
-        backward[-1] = scaling[-1]
-        for t in range(len(emission) - 2, -1, -1):
-            backward[t] = matrix @ (emission[t + 1] * backward[t + 1]) * scaling[t]
-        return backward
-
-
-@pytest.fixture(params=["installed", "stand-in"])
-def hmmlearn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> HmmlearnImplementation:
-    """The peer with its own kernels, and with the stand-in's."""
-    if request.param == "installed":
-        pytest.importorskip("hmmlearn", reason="the peer hmmlearn is not installed")
-    else:
-        monkeypatch.setitem(sys.modules, "hmmlearn", ModuleType("hmmlearn"))
-        monkeypatch.setitem(sys.modules, "hmmlearn._hmmc", Kernels("hmmlearn._hmmc"))
-    return HmmlearnImplementation()
-
-
-@pytest.mark.parametrize("op", ["viterbi", "log_likelihood", "posterior"])
-@pytest.mark.parametrize("topology", ["dense", "chain"])
-@pytest.mark.parametrize("threads", [1, 2])
-def test_hmmlearn_agrees(hmmlearn: HmmlearnImplementation, op: str, topology: str, threads: int) -> None:
-    (row,) = compare(Instance(op, 3, 12, 4, topology, threads=threads), [hmmlearn], rounds=5)
-    assert row.note == ""
-
-
-def test_kernels_come_first() -> None:
-    first = implementations()[0]
-    assert first.name == "hmm-core cpu"
-    assert first.version
+def test_errors_can_be_caught_by_name() -> None:
+    with pytest.raises(UnavailableError, match="has no beads"):
+        Absent("abacus", "1.0", "has no beads").prepare(
+            Instance("viterbi", 1, 1, 1), make_workload(Instance("viterbi", 1, 1, 1))
+        )

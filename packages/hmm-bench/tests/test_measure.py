@@ -3,7 +3,8 @@ from collections.abc import Callable
 
 import pytest
 
-from hmm_bench import measure, measure_all
+from hmm_bench import LocalComputation, measure_all
+from hmm_bench._measure import Timing
 
 
 class Clock:
@@ -25,9 +26,15 @@ class Clock:
         return run
 
 
+def measure(run: Callable[[], None], clock: Clock | None = None, warmup: int = 1, rounds: int = 5) -> Timing:
+    """Time something in this process; its first call is not one of the warm-up."""
+    computation = LocalComputation(lambda: (run(), ())[1], clock=clock or Clock())
+    return measure_all({"": computation}, rounds=rounds, warmup=warmup)[""]
+
+
 def test_the_warm_up_is_not_counted_and_statistics_are_of_the_rounds() -> None:
     clock = Clock()
-    timing = measure(clock.taking([99.0, 1.0, 2.0, 3.0, 4.0, 5.0]), rounds=5, clock=clock)
+    timing = measure(clock.taking([999.0, 99.0, 1.0, 2.0, 3.0, 4.0, 5.0]), clock)
     assert timing == pytest.approx((3.0, 2.0, 1.0, 5))
 
 
@@ -39,9 +46,9 @@ def test_short_computations_are_repeated_within_a_round() -> None:
         calls.append(1)
         tick()
 
-    timing = measure(run, rounds=5, clock=clock)
+    timing = measure(run, clock)
     assert timing.median == pytest.approx(0.001)
-    assert len(calls) == 1 + 5 * 5  # 5 ms are five calls
+    assert len(calls) == 1 + 1 + 5 * 5  # 5 ms are five calls
 
 
 def test_computations_take_turns() -> None:
@@ -55,8 +62,13 @@ def test_computations_take_turns() -> None:
 
         return run
 
-    measure_all({"a": named("a"), "b": named("b")}, rounds=5, warmup=2, clock=clock)
-    assert "".join(order) == "aabb" + 5 * "ab"
+    def computation(name: str) -> LocalComputation:
+        run = named(name)
+        return LocalComputation(lambda: (run(), ())[1], clock=clock)
+
+    runs = {name: computation(name) for name in "ab"}
+    measure_all(runs, rounds=5, warmup=2)
+    assert "".join(order) == "ab" + "aabb" + 5 * "ab"
 
 
 @pytest.mark.parametrize("collecting", [True, False])
@@ -71,11 +83,11 @@ def test_the_garbage_collector_rests_while_the_clock_runs_and_is_then_as_before(
     try:
         if not collecting:
             gc.disable()
-        measure(run, rounds=5, clock=clock)
+        measure(run, clock)
         assert gc.isenabled() == collecting
     finally:
         gc.enable()
-    assert seen[1:] == 5 * [False]
+    assert seen[2:] == 5 * [False]
 
 
 @pytest.mark.parametrize(("rounds", "warmup"), [(4, 1), (5, 0)])

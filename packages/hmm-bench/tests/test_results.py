@@ -8,7 +8,6 @@ import pytest
 
 from hmm_bench import (
     CoreImplementation,
-    HmmlearnImplementation,
     Instance,
     Row,
     Timing,
@@ -23,9 +22,9 @@ from hmm_bench._results import _cpu_model, _memory
 DATE = dt.date(2026, 1, 31)
 INSTANCE = Instance("viterbi", 2, 9, 4, "chain")
 ROWS = [
-    Row(INSTANCE, "ours", "0.1.0", Timing(0.0012345, 0.0001, 0.001, 7), 1.0, ""),
-    Row(INSTANCE, "peer", "1.0", Timing(0.01, 0.002, 0.009, 7), 8.1, ""),
-    Row(INSTANCE, "absent", "", None, None, "unavailable: not installed, sadly"),
+    Row(INSTANCE, "ours", "0.1.0", Timing(0.0012345, 0.0001, 0.001, 7), 0.5, 1.0, ""),
+    Row(INSTANCE, "peer", "1.0", Timing(0.01, 0.002, 0.009, 7), 0.01, 8.1, ""),
+    Row(INSTANCE, "absent", "", None, None, None, "unavailable: not installed, sadly"),
 ]
 
 
@@ -36,6 +35,7 @@ def test_results_are_read_as_they_were_written(tmp_path: Path) -> None:
     assert again == card
     assert [Instance.parse(row["instance"]) for row in rows] == 3 * [INSTANCE]
     assert [row["median_ms"] for row in rows] == ["1.234", "10", ""]
+    assert [row["first_call_ms"] for row in rows] == ["500", "10", ""]
     assert [row["ratio"] for row in rows] == ["1", "8.1", ""]
     assert rows[2]["note"] == "unavailable: not installed, sadly"
 
@@ -82,28 +82,27 @@ def test_what_the_system_does_not_tell_is_left_open(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compare what is always there only."""
-    monkeypatch.setattr(
-        "hmm_bench._implementations.implementations", lambda: [CoreImplementation("reference")]
-    )
+def fresh() -> None:
+    """Let the command be run as a module, as if for the first time."""
     sys.modules.pop("hmm_bench.__main__", None)
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("fresh")
 def test_the_command_prints_and_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "results.csv"
-    monkeypatch.setattr(sys, "argv", ["hmm_bench", str(INSTANCE), "--rounds", "5", "--out", str(out)])
+    monkeypatch.setattr(
+        sys, "argv", ["hmm_bench", str(INSTANCE), "--reference", "--rounds", "5", "--out", str(out)]
+    )
     with pytest.raises(SystemExit) as exit_code:
         runpy.run_module("hmm_bench", run_name="__main__")
     assert exit_code.value.code == 0
     assert str(INSTANCE) in capsys.readouterr().out
-    assert read_results(out)[1][0]["implementation"] == "hmm-core reference"
+    assert [row["implementation"] for row in read_results(out)[1]] == ["hmm-core", "hmm-core reference"]
 
 
-@pytest.mark.usefixtures("quick")
+@pytest.mark.usefixtures("fresh")
 def test_the_command_names_what_it_does_not_understand(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -111,10 +110,10 @@ def test_the_command_names_what_it_does_not_understand(
     with pytest.raises(SystemExit) as exit_code:
         runpy.run_module("hmm_bench", run_name="__main__")
     assert exit_code.value.code == 2
-    assert "lacks B, T, K" in capsys.readouterr().err
+    assert "lacks B, T" in capsys.readouterr().err
 
 
 def test_a_row_of_a_comparison_can_be_written(tmp_path: Path) -> None:
-    rows = compare(INSTANCE, [CoreImplementation("reference"), HmmlearnImplementation()], rounds=5)
+    rows = compare(INSTANCE, [CoreImplementation("reference"), CoreImplementation()], rounds=5)
     write_results(tmp_path / "out.csv", rows, machine_card(DATE))
     assert len(read_results(tmp_path / "out.csv")[1]) == 2

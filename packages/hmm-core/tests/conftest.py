@@ -2,6 +2,7 @@
 
 import itertools
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -23,6 +24,14 @@ def native() -> None:
     if os.environ.get("HMM_REQUIRE_NATIVE") == "1":
         pytest.fail(f"HMM_REQUIRE_NATIVE=1, but: {reason}")
     pytest.skip(str(reason))
+
+
+@pytest.fixture(params=hmm_core.backends.kernel_variants() or ["none"])
+def variant(request: pytest.FixtureRequest, native: None) -> Iterator[str]:
+    """Every instruction set that the kernels were built for and this machine runs, one after another."""
+    assert native is None
+    with hmm_core.backends.use_kernel_variant(request.param):
+        yield request.param
 
 
 @pytest.fixture(params=["reference", "cpu"])

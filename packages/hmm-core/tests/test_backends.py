@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -18,21 +19,25 @@ from hmm_core import (
     _dispatch,
     backends,
     backward,
+    entropy,
     expected_transitions,
     forward,
     log_likelihood,
     posterior,
+    sample,
     testing,
     viterbi,
 )
-from hmm_core.testing import random_hmm
+from hmm_core.testing import Arguments, random_hmm
 
 OPS: dict[str, Callable[..., Any]] = {
     "backward": backward,
+    "entropy": entropy,
     "expected_transitions": expected_transitions,
     "forward": forward,
     "log_likelihood": log_likelihood,
     "posterior": posterior,
+    "sample": sample,
     "viterbi": viterbi,
 }
 
@@ -56,6 +61,20 @@ def test_a_kernel_has_the_signature_of_the_reference(op: str) -> None:
     reference = getattr(importlib.import_module(f"hmm_core.backends.reference.{op}"), op)
     kernel = getattr(importlib.import_module(f"hmm_core.backends.cpu.{op}"), op)
     assert inspect.signature(kernel) == inspect.signature(reference)
+
+
+@pytest.mark.usefixtures("native")
+@pytest.mark.parametrize("kind", ["Filter", "Viterbi"])
+def test_streams_have_the_same_methods_in_all_backends(kind: str) -> None:
+    reference, kernel = (
+        getattr(importlib.import_module(f"hmm_core.backends.{backend}.online"), kind)
+        for backend in ("reference", "cpu")
+    )
+    assert inspect.signature(kernel) == inspect.signature(reference)
+    public = [name for name in vars(kernel) if not name.startswith("_")]
+    for name in public:
+        if inspect.isfunction(getattr(kernel, name)):
+            assert inspect.signature(getattr(kernel, name)) == inspect.signature(getattr(reference, name))
 
 
 @pytest.mark.usefixtures("native")
@@ -142,10 +161,10 @@ def test_kernels_work_after_a_fork() -> None:
         "import os, sys, torch\n"
         "import hmm_core\n"
         "from hmm_core._validate import canonical\n"
-        "from hmm_core.testing import random_hmm\n"
+        "from hmm_core.testing import Arguments, random_hmm\n"
         "torch.set_num_threads(4)\n"
         "problem = canonical(*random_hmm(8, 500, 200, sparse=True, ragged=False))\n"
-        "run = lambda: torch.ops.hmm_core.viterbi.default(*problem, 'cpu').tolist()\n"
+        "run = lambda: torch.ops.hmm_core.viterbi.default(*problem, 'auto', 'cpu')[0].tolist()\n"
         "expected = run()\n"
         "child = os.fork()\n"
         "if child == 0:\n"
@@ -153,6 +172,54 @@ def test_kernels_work_after_a_fork() -> None:
         "sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+@pytest.mark.usefixtures("native")
+def test_callers_in_several_threads_get_their_own_results() -> None:
+    def states(problem: Arguments) -> torch.Tensor:
+        torch.set_num_threads(3)  # torch remembers it thread by thread
+        return problem.apply(viterbi).states
+
+    problems = [random_hmm(6, 300, 40, sparse=True, seed=seed) for seed in range(4)]
+    expected = [problem.apply(viterbi).states for problem in problems]
+    before = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            for _ in range(5):
+                assert all(map(torch.equal, pool.map(states, problems), expected))
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("native")
+def test_an_unusable_kernel_variant_is_refused_with_the_usable_ones() -> None:
+    before = backends.kernel_variant()
+    with (
+        pytest.raises(BackendUnavailableError, match=f"usable kernel variant .*{before}.*; got 'x86-64-v9'"),
+        backends.use_kernel_variant("x86-64-v9"),
+    ):
+        pass
+    assert backends.kernel_variant() == before
+    assert before in backends.kernel_variants()
+
+
+def test_a_kernel_variant_is_used_until_the_end_of_a_block(variant: str) -> None:
+    assert backends.kernel_variant() == variant
+    for other in backends.kernel_variants():
+        with backends.use_kernel_variant(other):
+            assert backends.kernel_variant() == other
+        assert backends.kernel_variant() == variant
+
+
+@pytest.mark.usefixtures("without_kernels")
+def test_without_kernels_there_is_no_variant() -> None:
+    assert backends.kernel_variant() is None
+    assert backends.kernel_variants() == ()
+    with (
+        pytest.raises(BackendUnavailableError, match="none, needs the C\\+\\+ kernels of hmm-core"),
+        backends.use_kernel_variant("native"),
+    ):
+        pass
 
 
 def test_the_public_names_are_listed() -> None:

@@ -1,6 +1,11 @@
 """Viterbi: equal paths in all backends, ties, ragged batches, threads, gradients of the score."""
 
+import importlib
+import itertools
 import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -207,6 +212,147 @@ def test_the_score_of_a_long_path_is_summed_in_float64(any_backend: Any) -> None
     torch.testing.assert_close(path.log_score, emission.double().sum((1, 2)).float(), rtol=0, atol=0)
 
 
+@pytest.fixture(params=["x86-64-v2", "x86-64-v3", "x86-64-v4", "native"])
+def variant(request: pytest.FixtureRequest, native: None) -> Any:
+    """Every variant of the kernels that this machine can run."""
+    assert native is None
+    _cpu = importlib.import_module("hmm_core.backends.cpu._cpu")
+    before = _cpu.target()
+    if request.param not in _cpu.targets():
+        pytest.skip(f"this build or machine has no {request.param}")
+    assert _cpu.use_target(request.param)
+    yield request.param
+    _cpu.use_target(before)
+
+
+def _all_memories(hmm: Arguments) -> None:
+    """Assert that the kernel finds the reference's paths, whatever it keeps."""
+    expected = hmm.apply(viterbi, backend="reference")
+    for memory in ("full", "linear"):
+        path = hmm.apply(viterbi, backend="cpu", memory=memory)
+        assert torch.equal(path.states, expected.states)
+        # The same numbers summed in float64 in another order.
+        torch.testing.assert_close(path.log_score, expected.log_score, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.usefixtures("variant")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
+@pytest.mark.parametrize("impossible", [0.0, 0.5, 0.95])
+def test_every_variant_and_memory_gives_the_paths_of_the_reference(
+    dtype: torch.dtype, sparse: bool, impossible: float
+) -> None:
+    seed = 0
+    for states, frames in itertools.product((1, 2, 3, 5, 8, 17, 33, 64, 100), (0, 1, 2, 20)):
+        seed += 1
+        hmm = random_hmm(
+            5,
+            frames,
+            states,
+            sparse=sparse,
+            dtype=dtype,
+            impossible=impossible,
+            densities=7 if seed % 3 == 0 else None,
+            per_sequence=seed % 2 == 0,
+            time_varying=seed % 5 == 0,
+            scale=(1e-3, 1.0, 1e4)[seed % 3],
+            seed=seed,
+        )
+        _all_memories(hmm)
+        if seed % 4 == 0:  # many ties
+            _all_memories(hmm._replace(log_emission=torch.zeros_like(hmm.log_emission)))
+
+
+@pytest.mark.usefixtures("variant")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "distances",
+    [(0,), (-1, 0), (-2, -1, 0), (-5, -1, 0), (-3, -2, -1, 0), (-40, 0), (-1, 0, 1), (-2, -1), (-7, -4, -3, -1, 0)],
+    ids=str,
+)
+def test_chains_of_all_distances(dtype: torch.dtype, distances: tuple[int, ...]) -> None:
+    """From one state on, so that the reachable states grow with time; with some arcs to elsewhere."""
+    for number, (states, densities) in enumerate(((1, 1), (9, 3), (70, 40), (130, 70), (300, 150))):
+        generator = torch.Generator().manual_seed(number)
+        source = torch.arange(states)[:, None] + torch.tensor(distances)
+        used = (source >= 0) & (source < states)
+        used &= torch.rand(used.shape, generator=generator) < 0.9
+        used[:, -1] |= ~used.any(1) & (source[:, -1] >= 0) & (source[:, -1] < states)
+        matrix = torch.full((states, states), -INF, dtype=dtype)
+        row = torch.arange(states)[:, None].expand_as(source)
+        matrix[source[used], row[used]] = torch.randn(int(used.sum()), generator=generator, dtype=dtype)
+        start = torch.full((states,), -INF, dtype=dtype)
+        start[states // 3] = 0.0
+        index = torch.randint(densities, (states,), generator=generator)
+        emission = torch.randn(6, 45, densities, generator=generator, dtype=dtype)
+        lengths = torch.tensor([45, 45, 30, 45, 7, 44])
+        hmm = Arguments(start, Sparse.from_dense(matrix), emission, lengths, None, index)
+        _all_memories(hmm)
+        if states > 60:  # Some states have arcs from anywhere.
+            matrix[states - 1, 5] = matrix[0, states // 2] = 0.5
+            _all_memories(hmm._replace(log_transition=Sparse.from_dense(matrix), log_emission=emission.round()))
+
+
+@pytest.mark.usefixtures("native")
+def test_sequences_with_graphs_of_their_own_decode_together() -> None:
+    """As in CTC alignment: blanks between labels, which may be skipped where two labels differ."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(1, 8, (7, 20), generator=generator)
+    index = torch.zeros(7, 41, dtype=torch.int64)
+    index[:, 1::2] = labels
+    source = torch.arange(41)[:, None] + torch.tensor([-2, -1, 0])
+    allowed = (source >= 0).expand(7, -1, -1).clone()
+    allowed[:, ::2, 0] = False
+    allowed[:, 3::2, 0] &= labels[:, 1:] != labels[:, :-1]
+    order = (~allowed).to(torch.uint8).argsort(stable=True, dim=2)
+    predecessors = source.expand(7, -1, -1).gather(2, order).masked_fill(~allowed.gather(2, order), -1)
+    graph = Sparse(predecessors, torch.zeros(7, 41, 3))
+    start = torch.full((41,), -INF)
+    start[:2] = 0.0
+    emission = torch.randn(7, 90, 8, generator=generator).log_softmax(2)
+    lengths = torch.tensor([90, 41, 60, 90, 0, 12, 77])
+    _all_memories(Arguments(start, graph, emission, lengths, start.flip(0), index))
+
+
+@pytest.mark.usefixtures("native")
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs the peak memory of Linux")
+def test_linear_memory_aligns_a_long_recording_in_little_memory() -> None:
+    # 20,000 frames against 8000 states: two bits a state and frame are 40 MB.
+    program = (
+        "import sys, torch\n"
+        "from pathlib import Path\n"
+        "from hmm_core import skip, viterbi\n"
+        "torch.set_num_threads(1)\n"
+        "chain = skip(8000, 0.5, 0.25, 0.25)\n"
+        "start = torch.full((8000,), -torch.inf)\n"
+        "start[0] = 0\n"
+        "index = torch.arange(8000) % 150\n"
+        "emission = torch.randn(1, 20_000, 150, generator=torch.Generator().manual_seed(0))\n"
+        "options = {'log_final': start.flip(0), 'emission_index': index, 'backend': 'cpu'}\n"
+        "viterbi(start, chain, emission[:, :10], **options)\n"
+        "def used(name):\n"
+        "    lines = Path('/proc/self/status').read_text().splitlines()\n"
+        "    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024\n"
+        "def peak(memory):\n"
+        "    Path('/proc/self/clear_refs').write_text('5')\n"
+        "    before = used('VmRSS')\n"
+        "    path = viterbi(start, chain, emission, memory=memory, **options)\n"
+        "    return path, used('VmHWM') - before\n"
+        "linear, little = peak('linear')\n"
+        "full, much = peak('full')\n"
+        "assert torch.equal(linear.states, full.states)\n"
+        "assert int(full.states[0, -1]) == 7999\n"
+        "print(little, much)\n"
+        "assert little < 12 and much > 35, (little, much)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+
+
+def test_an_unknown_memory_is_refused() -> None:
+    with pytest.raises(ValueError, match='memory must be "auto", "full" or "linear"; got \'little\''):
+        random_hmm().apply(viterbi, memory="little")
+
+
 @pytest.mark.usefixtures("native")
 def test_the_kernel_refuses_what_was_not_checked() -> None:
     problem = [
@@ -228,4 +374,4 @@ def test_the_kernel_refuses_what_was_not_checked() -> None:
         wrong = [*problem]
         wrong[position] = value
         with pytest.raises(ValueError, match=re.escape(message)):
-            torch.ops.hmm_core.viterbi.default(*wrong, "cpu")
+            torch.ops.hmm_core.viterbi.default(*wrong, "auto", "cpu")

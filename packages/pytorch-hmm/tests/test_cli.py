@@ -60,11 +60,23 @@ def test_doctor_says_why_something_is_missing_and_how_to_get_it(monkeypatch: pyt
     monkeypatch.setattr(importlib.util, "find_spec", without_matplotlib)
     found = dict(_doctor.findings())
     assert found["backend cpu"] == "not usable: no C++ compiler was found"
-    assert found["native kernels"] == "not installed, see backend cpu"
+    assert found["native kernels"].startswith("not installed, see backend cpu")
     assert found["CUDA"] == "none: this torch is built without CUDA"
     assert found["extra demo"] == 'not installed (hmm demo align): pip install "pytorch-hmm[demo]"'
     monkeypatch.setattr(torch.version, "cuda", "13.2")
     assert dict(_doctor.findings())["CUDA"] == "none: torch is built for CUDA 13.2, but sees no device"
+
+
+def test_doctor_names_the_kernels_in_use_and_the_others_that_this_machine_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(backends, "available", lambda: {"reference": None, "cpu": None})
+    monkeypatch.setattr(backends, "kernel_variant", lambda: "x86-64-v4")
+    monkeypatch.setattr(backends, "kernel_variants", lambda: ("x86-64-v2", "x86-64-v3", "x86-64-v4"))
+    found = dict(_doctor.findings())
+    assert found["native kernels"] == "for x86-64-v4; usable, too: x86-64-v2, x86-64-v3"
+    monkeypatch.setattr(backends, "kernel_variants", lambda: ("x86-64-v4",))
+    assert dict(_doctor.findings())["native kernels"] == "for x86-64-v4"
 
 
 def test_doctor_names_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,14 +1,16 @@
-"""``python -m hmm_bench INSTANCE ...``: compare what is installed on instances given as text."""
+"""``python -m hmm_bench INSTANCE ...``: compare hmm-core with peers on instances given as text."""
 
 import argparse
 import datetime as dt
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from hmm_bench._compare import Row, compare
-from hmm_bench._implementations import implementations
+from hmm_bench._implementations import CoreImplementation
 from hmm_bench._instance import Instance
+from hmm_bench._peer import Peer, peers
 from hmm_bench._results import format_rows, machine_card, write_results
 
 
@@ -23,14 +25,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--rounds", type=int, default=7, help="timed rounds, at least 5")
     parser.add_argument("--out", type=Path, help="also write a CSV file")
+    parser.add_argument("--peer", action="append", default=[], help=f"compare with {', '.join(peers())}")
+    parser.add_argument("--reference", action="store_true", help="also time hmm-core's definitions")
     options = parser.parse_args(arguments)
     try:
         instances = [Instance.parse(text) for text in options.instances]
     except ValueError as error:
         parser.error(str(error))
     rows: list[Row] = []
-    for instance in instances:
-        rows += compare(instance, implementations(), rounds=options.rounds)
+    ours = [CoreImplementation(), *([CoreImplementation("reference")] if options.reference else [])]
+    with ExitStack() as stack:
+        others = [stack.enter_context(Peer(name)) for name in options.peer]
+        for instance in instances:
+            rows += compare(instance, [*ours, *others], rounds=options.rounds)
     sys.stdout.write(format_rows(rows) + "\n")
     if options.out:
         write_results(options.out, rows, machine_card(dt.datetime.now(tz=dt.UTC).date()))

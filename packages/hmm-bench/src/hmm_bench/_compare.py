@@ -1,21 +1,41 @@
 """The same instance on several implementations: answers first, times second."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
-import hmm_core
-from hmm_bench._implementations import Implementation, UnavailableError
-from hmm_bench._instance import Instance, Workload, make_workload
+from hmm_bench._implementations import Computation, Implementation
+from hmm_bench._instance import Instance
 from hmm_bench._measure import Timing, measure_all
-from hmm_core import Sparse
+from hmm_bench._workload import Workload
+from hmm_bench.problems import PROBLEMS, Answer, UnavailableError
 
-# Largest error against the float64 reference, relative for scores, absolute for probabilities: loose enough
-# for float32 recursions over thousands of frames that are normalised frame by frame.
-TOLERANCES = {"viterbi": 1e-5, "log_likelihood": 1e-5, "posterior": 1e-3}
+
+def make_workload(instance: Instance) -> Workload:
+    """Make the tensors of an instance, the same ones every time.
+
+    Parameters
+    ----------
+    instance : Instance
+        Which ones.
+
+    Returns
+    -------
+    Workload
+        In the dtype of the instance.
+
+    Examples
+    --------
+    >>> make_workload(Instance("viterbi", batch=2, frames=5, states=3))["log_emission"].shape
+    torch.Size([2, 5, 3])
+    """
+    generator = torch.Generator().manual_seed(instance.seed)
+    exact = Workload(PROBLEMS[instance.op].make(instance, generator))
+    return exact.to(torch.float64 if instance.dtype == "float64" else torch.float32)
 
 
 class Row(NamedTuple):
@@ -29,6 +49,8 @@ class Row(NamedTuple):
         By whom.
     timing : Timing or None
         How fast; None without a correct answer.
+    first_call : float or None
+        Seconds of the first call, compilation included.
     ratio : float or None
         Median time over that of the first implementation that has one; above 1 is slower.
     note : str
@@ -39,6 +61,7 @@ class Row(NamedTuple):
     implementation: str
     version: str
     timing: Timing | None
+    first_call: float | None
     ratio: float | None
     note: str
 
@@ -54,52 +77,26 @@ def _threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _path_score(workload: Workload, states: Tensor) -> Tensor:
-    """Joint log-probability (B,) of given paths (B, T); -inf where a state is negative."""
-    transition = workload.log_transition
-    matrix = transition.to_dense() if isinstance(transition, Sparse) else transition
-    path = states.clamp(min=0)
-    emission = workload.log_emission.gather(2, path[..., None]).squeeze(2)
-    score = (
-        workload.log_initial[path[:, 0]]
-        + matrix[path[:, :-1], path[:, 1:]].sum(1)
-        + emission.sum(1)
-        + workload.log_final[path[:, -1]]
-    )
-    return torch.where((states < 0).any(1), -torch.inf, score)
-
-
-def _expected(instance: Instance, workload: Workload) -> Tensor:
-    """Compute the answer by hmm-core's definition in float64: scores (B,) or probabilities (B, T, K)."""
+@lru_cache(maxsize=1)
+def _solved(instance: Instance) -> tuple[Workload, Workload, Answer]:
+    """Tensors as given and in float64, and the answer by hmm-core's definition."""
+    workload = make_workload(instance)
     exact = workload.to(torch.float64)
-    result = getattr(hmm_core, instance.op)(
-        exact.log_initial,
-        exact.log_transition,
-        exact.log_emission,
-        log_final=exact.log_final,
-        backend="reference",
-    )
-    field = {"viterbi": "log_score", "posterior": "state"}.get(instance.op)
-    answer: Tensor = result if field is None else getattr(result, field)
-    return answer
+    return workload, exact, PROBLEMS[instance.op].expected(instance, exact)
 
 
-def _disagreement(instance: Instance, workload: Workload, result: Tensor, expected: Tensor) -> str:
-    """Say how a result differs from the expected one, or return nothing."""
-    if instance.op == "viterbi":
-        result = _path_score(workload.to(torch.float64), result.to(torch.int64))
-    result = result.to(torch.float64)
-    if result.shape != expected.shape:
-        return f"wrong: shape {tuple(result.shape)} instead of {tuple(expected.shape)}"
-    error = torch.where(result == expected, 0.0, (result - expected).abs())
-    if instance.op != "posterior":
-        error = error / expected.abs().clamp(min=1.0)
-    worst, tolerance = float(error.max()), TOLERANCES[instance.op]
+def _disagreement(instance: Instance, exact: Workload, answer: Answer, expected: Answer) -> str:
+    """Say how an answer differs from the expected one, or return nothing."""
+    shapes = [[tuple(part.shape) for part in parts] for parts in (answer, expected)]
+    if shapes[0] != shapes[1]:
+        return f"wrong: shapes {shapes[0]} instead of {shapes[1]}"
+    problem = PROBLEMS[instance.op]
+    error = problem.error(exact, tuple(part.to(torch.float64) for part in answer), expected)
     # Written so that NaN is wrong as well.
     return (
         ""
-        if worst <= tolerance
-        else f"wrong: error {worst:.1e} > {tolerance:g} against the float64 reference"
+        if error <= problem.tolerance
+        else f"wrong: error {error:.1e} > {problem.tolerance:g} against the float64 reference"
     )
 
 
@@ -122,9 +119,9 @@ def compare(instance: Instance, implementations: Sequence[Implementation], *, ro
 
     Notes
     -----
-    An answer is right if it agrees with hmm-core's definition in float64: log-likelihoods and the joint
-    log-probabilities of Viterbi paths to 1e-5 relative (ties may be broken in any way), probabilities to
-    1e-3.
+    An answer is right if it agrees with hmm-core's definition in float64: log-likelihoods, losses and the
+    joint log-probabilities of paths to 1e-5 relative (ties may be broken in any way), probabilities and
+    gradients to 1e-3.
 
     Examples
     --------
@@ -137,26 +134,27 @@ def compare(instance: Instance, implementations: Sequence[Implementation], *, ro
     names = [implementation.name for implementation in implementations]
     if len(set(names)) < len(names):
         raise ValueError(f"implementations must have different names; got {', '.join(names)}")
-    workload = make_workload(instance)
-    expected = _expected(instance, workload)
     notes: dict[str, str] = {}
-    runs: dict[str, Callable[[], Tensor]] = {}
+    right: dict[str, Computation] = {}
+    workload, exact, expected = _solved(replace(instance, threads=1))
     with _threads(instance.threads):
         for implementation in implementations:
             try:
-                run = implementation.prepare(instance, workload)
+                computation = implementation.prepare(instance, workload)
             except UnavailableError as error:
                 notes[implementation.name] = f"unavailable: {error}"
                 continue
-            notes[implementation.name] = _disagreement(instance, workload, run(), expected)
-            if not notes[implementation.name]:
-                runs[implementation.name] = run
-        timings = measure_all(runs, rounds=rounds)
-    first = next(iter(timings.values()), None)
+            note = _disagreement(instance, exact, computation.answer, expected)
+            notes[implementation.name] = note
+            if not note:
+                right[implementation.name] = computation
+        timings = measure_all(right, rounds=rounds)
+    first_timing = next(iter(timings.values()), None)
     rows = []
     for implementation in implementations:
-        timing = timings.get(implementation.name)
-        ratio = timing.median / first.median if timing and first else None
-        note = notes[implementation.name]
-        rows.append(Row(instance, implementation.name, implementation.version, timing, ratio, note))
+        name = implementation.name
+        timing = timings.get(name)
+        ratio = timing.median / first_timing.median if timing and first_timing else None
+        first = right[name].first if name in right else None
+        rows.append(Row(instance, name, implementation.version, timing, first, ratio, notes[name]))
     return rows

@@ -1,24 +1,51 @@
-"""Who computes an instance: hmm-core's backends, and peers where they are installed."""
+"""Who computes an instance: hmm-core's backends; and those who cannot, with the reason."""
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
+import time
+from collections.abc import Callable
 from importlib.metadata import version
-from types import ModuleType
-from typing import Any, Protocol
+from typing import Protocol
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
-
-import hmm_core
-from hmm_bench._instance import Instance, Workload
-from hmm_core import BackendUnavailableError, Sparse
+from hmm_bench._instance import Instance
+from hmm_bench._workload import Workload
+from hmm_bench.problems import PROBLEMS, Answer, Backend, UnavailableError
+from hmm_core import BackendUnavailableError
 
 
-class UnavailableError(RuntimeError):
-    """An implementation cannot compute an instance here; the message says why."""
+class Computation(Protocol):
+    """An instance that has been computed once and can be computed again.
+
+    Attributes
+    ----------
+    answer : tuple of Tensor
+        What came out.
+    first : float
+        Seconds that the first call took, compilation included.
+    """
+
+    @property
+    def answer(self) -> Answer:
+        """What came out."""
+        ...
+
+    @property
+    def first(self) -> float:
+        """Seconds of the first call."""
+        ...
+
+    def seconds(self, calls: int) -> float:
+        """Compute again, so many times.
+
+        Parameters
+        ----------
+        calls : int
+            How often.
+
+        Returns
+        -------
+        float
+            Seconds per call.
+        """
+        ...
 
 
 class Implementation(Protocol):
@@ -40,8 +67,8 @@ class Implementation(Protocol):
         """Version of what is measured; empty where it is not installed."""
         ...
 
-    def prepare(self, instance: Instance, workload: Workload) -> Callable[[], Tensor]:
-        """Convert everything that may be converted once, and return the computation.
+    def prepare(self, instance: Instance, workload: Workload) -> Computation:
+        """Convert everything that may be converted once, and compute.
 
         Parameters
         ----------
@@ -52,9 +79,8 @@ class Implementation(Protocol):
 
         Returns
         -------
-        callable
-            Without arguments. Returns states (B, T) for viterbi, values (B,) for log_likelihood, and state
-            probabilities (B, T, K) for posterior.
+        Computation
+            With the answer: states (B, T) for viterbi, values (B,) for log_likelihood, and so on.
 
         Raises
         ------
@@ -64,15 +90,46 @@ class Implementation(Protocol):
         ...
 
 
-class CoreImplementation:
-    """hmm-core with a backend of choice.
+class LocalComputation:
+    """A computation in this process.
 
     Parameters
     ----------
-    backend : {"cpu", "reference"}
+    run : callable
+        Without arguments; returns the answer. It is called once, here.
+    clock : callable, default :func:`time.perf_counter`
+        Seconds that have passed.
+
+    Examples
+    --------
+    >>> import torch
+    >>> LocalComputation(lambda: (torch.ones(2),)).answer
+    (tensor([1., 1.]),)
+    """
+
+    def __init__(self, run: Callable[[], Answer], *, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._run = run
+        self._clock = clock
+        start = clock()
+        self.answer = run()
+        self.first = clock() - start
+
+    def seconds(self, calls: int) -> float:
+        """Compute again; see :meth:`Computation.seconds`."""
+        run = self._run
+        start = self._clock()
+        for _ in range(calls):
+            run()
+        return (self._clock() - start) / calls
+
+
+class CoreImplementation:
+    """hmm-core, called as its users do, with a backend of choice.
+
+    Parameters
+    ----------
+    backend : {"auto", "cpu", "reference"}, default "auto"
         As in hmm-core's operations.
-    dense : bool, default False
-        Hand over sparse transitions as a dense matrix.
 
     Examples
     --------
@@ -80,156 +137,49 @@ class CoreImplementation:
     'hmm-core reference'
     """
 
-    def __init__(self, backend: str, *, dense: bool = False) -> None:
+    def __init__(self, backend: Backend = "auto") -> None:
         self._backend = backend
-        self._dense = dense
 
     @property
     def name(self) -> str:
-        """Package, backend, and whether transitions were made dense."""
-        return f"hmm-core {self._backend}{' dense' if self._dense else ''}"
+        """Package, and the backend where it was chosen."""
+        return "hmm-core" if self._backend == "auto" else f"hmm-core {self._backend}"
 
     @property
     def version(self) -> str:
         """Version of hmm-core."""
         return version("hmm-core")
 
-    def prepare(self, instance: Instance, workload: Workload) -> Callable[[], Tensor]:
+    def prepare(self, instance: Instance, workload: Workload) -> Computation:
         """Bind the operation; see :meth:`Implementation.prepare`."""
-        transition = workload.log_transition
-        if self._dense and isinstance(transition, Sparse):
-            transition = transition.to_dense()
-        operation = getattr(hmm_core, instance.op)
-        result = {"viterbi": "states", "posterior": "state"}.get(instance.op)
-
-        def run() -> Tensor:
-            """Compute the instance."""
-            output = operation(
-                workload.log_initial,
-                transition,
-                workload.log_emission,
-                log_final=workload.log_final,
-                backend=self._backend,
-            )
-            tensor: Tensor = output if result is None else getattr(output, result)
-            return tensor
-
         try:
-            run()
+            return LocalComputation(PROBLEMS[instance.op].core(instance, workload, self._backend))
         except BackendUnavailableError as error:
             raise UnavailableError(str(error)) from error
-        return run
 
 
-class HmmlearnImplementation:
-    """The compiled recursions of hmmlearn, which are dense and float64, called for each sequence.
+class Absent:
+    """A peer that cannot be measured, so that tables say why.
 
-    hmmlearn's public methods compute emissions as well, so the kernels behind them are called. They release
-    the interpreter lock; with more than one thread the sequences go through a thread pool, which hmmlearn
-    itself does not have. Conversion to float64 and of log to linear parameters is not measured.
-
-    Examples
-    --------
-    >>> HmmlearnImplementation().name
-    'hmmlearn'
-    """
-
-    name = "hmmlearn"
-
-    @property
-    def version(self) -> str:
-        """Version of hmmlearn, or empty."""
-        try:
-            return version("hmmlearn")
-        except ModuleNotFoundError:
-            return ""
-
-    def prepare(self, instance: Instance, workload: Workload) -> Callable[[], Tensor]:
-        """Convert to float64 arrays; see :meth:`Implementation.prepare`."""
-        try:
-            hmmc = import_module("hmmlearn._hmmc")
-        except ImportError as error:
-            raise UnavailableError("hmmlearn is not installed; pip install hmm-bench[peers]") from error
-        exact = workload.to(torch.float64)
-        transition = exact.log_transition
-        dense = transition.to_dense() if isinstance(transition, Sparse) else transition
-        initial, matrix = exact.log_initial.exp().numpy(), dense.exp().numpy()
-        # hmmlearn has no final weights; on the last frame they are the same thing.
-        log_emission = exact.log_emission.clone()
-        log_emission[:, -1] += exact.log_final
-        sequences = list(log_emission.numpy())
-        kernel = {"viterbi": _viterbi, "log_likelihood": _log_likelihood, "posterior": _posterior}[
-            instance.op
-        ]
-
-        def one(sequence: NDArray[np.float64]) -> NDArray[Any]:
-            """Compute one sequence."""
-            return kernel(hmmc, initial, matrix, sequence)
-
-        if instance.threads == 1:
-            return lambda: _stack([one(sequence) for sequence in sequences])
-        pool = ThreadPoolExecutor(instance.threads)
-        return lambda: _stack(list(pool.map(one, sequences)))
-
-
-def _stack(arrays: Sequence[NDArray[Any]]) -> Tensor:
-    """Join the sequences of a batch."""
-    return torch.from_numpy(np.stack(arrays))
-
-
-def _viterbi(
-    hmmc: ModuleType,
-    initial: NDArray[np.float64],
-    matrix: NDArray[np.float64],
-    log_emission: NDArray[np.float64],
-) -> NDArray[Any]:
-    """States (T,)."""
-    states: NDArray[Any] = hmmc.viterbi(initial, matrix, log_emission)[1]
-    return states
-
-
-def _scaled(log_emission: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Emissions relative to the best of their frame, and the logarithms of those."""
-    peak = log_emission.max(axis=1, keepdims=True)
-    return np.exp(log_emission - peak), peak
-
-
-def _log_likelihood(
-    hmmc: ModuleType,
-    initial: NDArray[np.float64],
-    matrix: NDArray[np.float64],
-    log_emission: NDArray[np.float64],
-) -> NDArray[Any]:
-    """Log-likelihood ()."""
-    emission, peak = _scaled(log_emission)
-    return np.asarray(hmmc.forward_scaling(initial, matrix, emission)[0] + peak.sum())
-
-
-def _posterior(
-    hmmc: ModuleType,
-    initial: NDArray[np.float64],
-    matrix: NDArray[np.float64],
-    log_emission: NDArray[np.float64],
-) -> NDArray[Any]:
-    """State probabilities (T, K)."""
-    emission, _ = _scaled(log_emission)
-    _, forward, scaling = hmmc.forward_scaling(initial, matrix, emission)
-    both = forward * hmmc.backward_scaling(initial, matrix, emission, scaling)
-    probabilities: NDArray[Any] = both / both.sum(axis=1, keepdims=True)
-    return probabilities
-
-
-def implementations() -> list[Implementation]:
-    """Return what this package can compare: hmm-core's kernels first, then its definition, then peers.
-
-    Returns
-    -------
-    list of Implementation
-        Those that are not installed say so when prepared.
+    Parameters
+    ----------
+    name, version : str
+        Which one.
+    reason : str
+        Why not.
 
     Examples
     --------
-    >>> [implementation.name for implementation in implementations()]
-    ['hmm-core cpu', 'hmm-core reference', 'hmmlearn']
+    >>> Absent("abacus", "1.0", "has no batch axis").name
+    'abacus'
     """
-    return [CoreImplementation("cpu"), CoreImplementation("reference"), HmmlearnImplementation()]
+
+    def __init__(self, name: str, version: str, reason: str) -> None:
+        self.name = name
+        self.version = version
+        self._reason = reason
+
+    def prepare(self, instance: Instance, workload: Workload) -> Computation:
+        """Raise; see :meth:`Implementation.prepare`."""
+        del instance, workload
+        raise UnavailableError(self._reason)

@@ -1,19 +1,44 @@
-"""What is computed in a benchmark: an instance that names itself, and the tensors it stands for."""
+"""What is computed in a benchmark: an instance that names itself."""
 
 from dataclasses import dataclass, fields
-from typing import NamedTuple, Self
+from typing import Self
 
-import torch
-from torch import Tensor
+_HMM = ("states",)
+_SEMI_MARKOV = ("states", "durations")
+_CTC = ("densities", "tokens")
+_WARPING = ("tokens",)
 
-from hmm_core import Sparse, left_to_right, skip
-
+# Every computation, and the sizes beyond B and T that it has.
+SIZES = {
+    "log_likelihood": _HMM,
+    "gradient": _HMM,
+    "posterior": _HMM,
+    "viterbi": _HMM,
+    "filter": _HMM,
+    "semi_markov_log_likelihood": _SEMI_MARKOV,
+    "semi_markov_viterbi": _SEMI_MARKOV,
+    "ctc_alignment": _CTC,
+    "ctc_loss": _CTC,
+    "dtw": _WARPING,
+    "soft_dtw": _WARPING,
+}
+# Sizes that a computation may have.
+_OPTIONAL = {"filter": ("chunk",), "dtw": ("features",), "soft_dtw": ("features",)}
 _CHOICES = {
-    "op": ("viterbi", "log_likelihood", "posterior"),
+    "op": tuple(SIZES),
     "topology": ("dense", "chain", "skip"),
     "dtype": ("float32", "float64"),
 }
-_KEYS = {"batch": "B", "frames": "T", "states": "K"}
+_KEYS = {
+    "batch": "B",
+    "frames": "T",
+    "states": "K",
+    "densities": "P",
+    "tokens": "N",
+    "durations": "L",
+    "features": "D",
+}
+_ALWAYS = ("op", "batch", "frames", "topology", "dtype", "threads", "seed")
 
 
 @dataclass(frozen=True)
@@ -22,10 +47,15 @@ class Instance:
 
     Parameters
     ----------
-    op : {"viterbi", "log_likelihood", "posterior"}
-        The operation of hmm-core.
-    batch, frames, states : int
-        B sequences of T frames each, K states.
+    op : str
+        ``"log_likelihood"``, its ``"gradient"`` with respect to emissions and transitions, ``"posterior"``,
+        ``"viterbi"``, ``"filter"`` (frames that arrive one after the other), the same with explicit durations
+        as ``"semi_markov_log_likelihood"`` and ``"semi_markov_viterbi"``, ``"ctc_alignment"`` and
+        ``"ctc_loss"`` with its gradient, ``"dtw"`` with its path, ``"soft_dtw"`` with its gradient.
+    batch, frames : int
+        B sequences of T frames each.
+    states : int, default 0
+        K, for Markov and semi-Markov models.
     topology : {"dense", "chain", "skip"}, default "dense"
         All arcs; each state to itself and the next one; the same and the one after that. The latter two start
         in the first state and end in the last, as an aligner does.
@@ -35,11 +65,21 @@ class Instance:
         Threads that an implementation may use.
     seed : int, default 0
         Of the random numbers.
+    densities : int, default 0
+        P, the symbols of CTC with the blank.
+    tokens : int, default 0
+        N, the targets of CTC, or the frames of the other sequence of DTW.
+    durations : int, default 0
+        L, the longest duration of a semi-Markov model.
+    features : int, default 0
+        D, where DTW begins with feature vectors; 0 where it is given costs.
+    chunk : int, default 0
+        Frames that the filter is given at a time; 0 is one.
 
     Raises
     ------
     ValueError
-        If a value is not one of these.
+        If a value is not one of these, or the operation lacks a size or has one too many.
 
     Examples
     --------
@@ -53,23 +93,38 @@ class Instance:
     op: str
     batch: int
     frames: int
-    states: int
+    states: int = 0
     topology: str = "dense"
     dtype: str = "float32"
     threads: int = 1
     seed: int = 0
+    densities: int = 0
+    tokens: int = 0
+    durations: int = 0
+    features: int = 0
+    chunk: int = 0
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}; got {getattr(self, name)!r}")
-        for name in ("batch", "frames", "states", "threads"):
+        needed = ("batch", "frames", "threads", *SIZES[self.op])
+        for name in needed:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}")
+        for name in set(_KEYS) - set(needed) | {"chunk"}:
+            size = getattr(self, name)
+            if size < 0 or (size and name not in _OPTIONAL.get(self.op, ())):
+                raise ValueError(f"{name} is no size of {self.op}; got {size}")
 
     def __str__(self) -> str:
-        """All parameters as ``key=value``, with B, T and K for the sizes."""
-        return " ".join(f"{_KEYS.get(f.name, f.name)}={getattr(self, f.name)}" for f in fields(self))
+        """All parameters as ``key=value``, with letters for the sizes, left out where they are 0."""
+        order = sorted(fields(self), key=lambda field: field.name in {"topology", "dtype", "threads", "seed"})
+        return " ".join(
+            f"{_KEYS.get(field.name, field.name)}={getattr(self, field.name)}"
+            for field in order
+            if field.name in _ALWAYS or getattr(self, field.name)
+        )
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -99,75 +154,7 @@ class Instance:
                     f"an instance has each of {', '.join(kinds)} once, as key=value; got {part!r}"
                 )
             values[kinds[key].name] = int(value) if kinds[key].type in {int, "int"} else value
-        missing = [key for key in ("op", "B", "T", "K") if kinds[key].name not in values]
+        missing = [key for key in ("op", "B", "T") if kinds[key].name not in values]
         if missing:
-            raise ValueError(f"an instance needs op, B, T and K; {text!r} lacks {', '.join(missing)}")
+            raise ValueError(f"an instance needs op, B and T; {text!r} lacks {', '.join(missing)}")
         return cls(**values)  # type: ignore[arg-type]  # the types of the values were chosen by the fields
-
-
-class Workload(NamedTuple):
-    """The tensors of an instance, as the operations of hmm-core take them.
-
-    Attributes
-    ----------
-    log_initial : Tensor, shape (K,)
-        Uniform if dense, else the first state.
-    log_transition : Tensor, shape (K, K), or Sparse
-        Sparse for the topologies that are.
-    log_emission : Tensor, shape (B, T, K)
-        Log-softmax of normal random numbers with a standard deviation of 3.
-    log_final : Tensor, shape (K,)
-        0 if dense, else the last state.
-    """
-
-    log_initial: Tensor
-    log_transition: Tensor | Sparse
-    log_emission: Tensor
-    log_final: Tensor
-
-    def to(self, dtype: torch.dtype) -> "Workload":
-        """Return the same numbers in another precision."""
-        transition = self.log_transition
-        return Workload(
-            self.log_initial.to(dtype),
-            transition.to(dtype=dtype) if isinstance(transition, Sparse) else transition.to(dtype),
-            self.log_emission.to(dtype),
-            self.log_final.to(dtype),
-        )
-
-
-def make_workload(instance: Instance) -> Workload:
-    """Make the tensors of an instance, the same ones every time.
-
-    Parameters
-    ----------
-    instance : Instance
-        Which ones.
-
-    Returns
-    -------
-    Workload
-        In the dtype of the instance.
-
-    Examples
-    --------
-    >>> make_workload(Instance("viterbi", batch=2, frames=5, states=3)).log_emission.shape
-    torch.Size([2, 5, 3])
-    """
-    K = instance.states
-    generator = torch.Generator().manual_seed(instance.seed)
-    shape = (instance.batch, instance.frames, K)
-    log_emission = (3 * torch.randn(shape, generator=generator, dtype=torch.float64)).log_softmax(2)
-    log_initial, log_final = torch.full((2, K), -torch.inf, dtype=torch.float64)
-    log_initial[0] = log_final[-1] = 0.0
-    log_transition: Tensor | Sparse
-    if instance.topology == "chain":
-        log_transition = left_to_right(K, 0.5)
-    elif instance.topology == "skip":
-        log_transition = skip(K, 0.5, 0.3, 0.2)
-    else:
-        log_transition = torch.randn((K, K), generator=generator, dtype=torch.float64).log_softmax(1)
-        log_initial = torch.zeros(K, dtype=torch.float64).log_softmax(0)
-        log_final = torch.zeros(K, dtype=torch.float64)
-    dtype = torch.float64 if instance.dtype == "float64" else torch.float32
-    return Workload(log_initial, log_transition, log_emission, log_final).to(dtype)

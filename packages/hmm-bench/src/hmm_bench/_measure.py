@@ -2,9 +2,8 @@
 
 import gc
 import math
-import time
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -29,25 +28,25 @@ class Timing(NamedTuple):
     rounds: int
 
 
-def measure_all(
-    runs: Mapping[str, Callable[[], object]],
-    *,
-    rounds: int = 7,
-    warmup: int = 1,
-    clock: Callable[[], float] = time.perf_counter,
-) -> dict[str, Timing]:
+class Timed(Protocol):
+    """Something that can be repeated and says how long that took."""
+
+    def seconds(self, calls: int) -> float:
+        """Repeat it so many times; return seconds per call."""
+        ...
+
+
+def measure_all(runs: Mapping[str, Timed], *, rounds: int = 7, warmup: int = 1) -> dict[str, Timing]:
     """Time several computations in turn, so that a busy moment of the machine meets all of them.
 
     Parameters
     ----------
-    runs : mapping of str to callable
-        The computations, without arguments.
+    runs : mapping of str to Timed
+        The computations, such as :class:`LocalComputation`; each does its own timing, wherever it runs.
     rounds : int, default 7
         At least 5. Each round times every computation once, or more often if it takes less than 5 ms.
     warmup : int, default 1
-        Calls of each computation that are not timed, at least 1.
-    clock : callable, default :func:`time.perf_counter`
-        Seconds that have passed.
+        Calls of each computation that are not counted, at least 1.
 
     Returns
     -------
@@ -61,8 +60,9 @@ def measure_all(
 
     Examples
     --------
-    >>> timings = measure_all({"sum": lambda: sum(range(1000)), "max": lambda: max(range(1000))})
-    >>> timings["sum"].rounds
+    >>> from hmm_bench import LocalComputation
+    >>> timings = measure_all({"nothing": LocalComputation(lambda: ())})
+    >>> timings["nothing"].rounds
     7
     """
     if rounds < 5 or warmup < 1:
@@ -70,9 +70,7 @@ def measure_all(
     numbers = {}
     for name, run in runs.items():
         for _ in range(warmup):
-            start = clock()
-            run()
-            once = clock() - start
+            once = run.seconds(1)
         numbers[name] = max(1, math.ceil(_SHORTEST_ROUND / max(once, 1e-9)))
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     collecting = gc.isenabled()
@@ -81,10 +79,7 @@ def measure_all(
     try:
         for _ in range(rounds):
             for name, run in runs.items():
-                start = clock()
-                for _ in range(numbers[name]):
-                    run()
-                seconds[name].append((clock() - start) / numbers[name])
+                seconds[name].append(run.seconds(numbers[name]))
     finally:
         if collecting:
             gc.enable()
@@ -95,33 +90,3 @@ def _summary(seconds: list[float]) -> Timing:
     """Statistics of the rounds."""
     low, middle, high = np.percentile(seconds, [25, 50, 75])
     return Timing(float(middle), float(high - low), min(seconds), len(seconds))
-
-
-def measure(
-    run: Callable[[], object],
-    *,
-    rounds: int = 7,
-    warmup: int = 1,
-    clock: Callable[[], float] = time.perf_counter,
-) -> Timing:
-    """Time one computation.
-
-    Parameters
-    ----------
-    run : callable
-        The computation, without arguments.
-    rounds, warmup, clock
-        As in :func:`measure_all`.
-
-    Returns
-    -------
-    Timing
-        Seconds per call.
-
-    Examples
-    --------
-    >>> timing = measure(lambda: sum(range(1000)))
-    >>> 0 < timing.minimum <= timing.median < 1
-    True
-    """
-    return measure_all({"": run}, rounds=rounds, warmup=warmup, clock=clock)[""]

@@ -22,6 +22,7 @@ _COLUMNS = (
     "median_ms",
     "iqr_ms",
     "min_ms",
+    "first_call_ms",
     "rounds",
     "ratio",
     "note",
@@ -89,6 +90,8 @@ def _fields(row: Row) -> dict[str, str]:
     if row.timing is not None:
         median, iqr, minimum = (f"{1e3 * seconds:.4g}" for seconds in row.timing[:3])
         times = {"median_ms": median, "iqr_ms": iqr, "min_ms": minimum, "rounds": str(row.timing.rounds)}
+    if row.first_call is not None:
+        times["first_call_ms"] = f"{1e3 * row.first_call:.4g}"
     ratio = "" if row.ratio is None else f"{row.ratio:.3g}"
     shared = {"instance": str(row.instance), "implementation": row.implementation, "version": row.version}
     return dict.fromkeys(_COLUMNS, "") | shared | times | {"ratio": ratio, "note": row.note}
@@ -109,8 +112,8 @@ def format_rows(rows: Sequence[Row]) -> str:
 
     Examples
     --------
-    >>> from hmm_bench import Instance, implementations, compare
-    >>> rows = compare(Instance("viterbi", batch=1, frames=5, states=3), implementations()[:1], rounds=5)
+    >>> from hmm_bench import CoreImplementation, Instance, compare
+    >>> rows = compare(Instance("viterbi", batch=1, frames=5, states=3), [CoreImplementation()], rounds=5)
     >>> format_rows(rows).splitlines()[0] == str(rows[0].instance)
     True
     """

@@ -55,6 +55,9 @@ constexpr hmm::Target kTargets[] = {hmm::Target::kNative, hmm::Target::kV2, hmm:
 }  // namespace
 
 NB_MODULE(_cpu, module) {
+  // A stream may well be alive when the interpreter exits; that is no leak to warn of.
+  nb::set_leak_warnings(false);
+
   nb::class_<AnyModel>(module, "Model")
       .def("__init__",
            [](AnyModel* self, bool is_double, Integer B, Integer T, Integer K, Integer R, Integer P,

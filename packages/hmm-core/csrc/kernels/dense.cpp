@@ -1,1 +1,13 @@
-#include "dispatch.hpp"
+#include "dense.hpp"
+
+#include "hmm/dense.hpp"
+
+namespace hmm {
+
+HMM_DEFINE_KERNELS(DenseKernels, dense_kernels) = {
+    {&dense_forward<float>, &dense_backward<float>, &dense_log_likelihood<float>, &dense_posterior<float>,
+     &dense_gradient<float>, &dense_expected_transitions<float>},
+    {&dense_forward<double>, &dense_backward<double>, &dense_log_likelihood<double>, &dense_posterior<double>,
+     &dense_gradient<double>, &dense_expected_transitions<double>}};
+
+}  // namespace hmm

@@ -50,6 +50,68 @@ class ViterbiPath(NamedTuple):
     log_score: Tensor
 
 
+class SemiMarkovPosterior(NamedTuple):
+    r"""State probabilities and expected counts of segments given the whole sequence.
+
+    Attributes
+    ----------
+    state : Tensor, shape (B, T, K)
+        :math:`p(z_t = k \mid y_{1:T})`; 0 in padded frames and where no segmentation is possible.
+    log_likelihood : Tensor, shape (B,)
+        :math:`\log p(y_{1:T})`.
+    initial : Tensor, shape (B, K)
+        Probability that the first segment is of state k.
+    transition : Tensor, shape (B, K, K), or (B, K, R) for Sparse
+        Expected uses of each arc, in the layout of the weights; their sum is the expected number of segments
+        less one.
+    duration : Tensor, shape (B, K, L)
+        Expected number of segments of state k that last d frames, at index d - 1; their sum is the expected
+        number of segments. A censored segment counts under the lengths that it may really have.
+    final : Tensor, shape (B, K)
+        Probability that the last segment is of state k.
+    """
+
+    state: Tensor
+    log_likelihood: Tensor
+    initial: Tensor
+    transition: Tensor
+    duration: Tensor
+    final: Tensor
+
+
+class SemiMarkovPath(NamedTuple):
+    """The best segmentation and its score.
+
+    Attributes
+    ----------
+    states : Tensor of int64, shape (B, T)
+        State of each frame; -1 in padded frames, and in every frame of a sequence without a segmentation.
+    durations : Tensor of int64, shape (B, T)
+        Length of a segment at its first frame, 0 in its other frames, -1 where ``states`` is.
+    log_score : Tensor, shape (B,)
+        Joint log-probability of the segments and the observations; ``-inf`` without a segmentation.
+    """
+
+    states: Tensor
+    durations: Tensor
+    log_score: Tensor
+
+
+class SemiMarkovSample(NamedTuple):
+    """Segmentations drawn at random.
+
+    Attributes
+    ----------
+    states : Tensor of int64, shape (B, T) or (num_samples, B, T)
+        State of each frame; -1 in padded frames, and in every frame of a sequence without a segmentation.
+    durations : Tensor of int64, of the same shape
+        Length of a segment at its first frame, 0 in its other frames, -1 where ``states`` is.
+    """
+
+    states: Tensor
+    durations: Tensor
+
+
 class DTWResult(NamedTuple):
     """The cheapest alignment of two sequences.
 
@@ -67,3 +129,16 @@ class DTWResult(NamedTuple):
     distance: Tensor
     path: Tensor | None
     path_length: Tensor | None
+class KBestPaths(NamedTuple):
+    """The best state paths and their scores, the best first.
+
+    Attributes
+    ----------
+    states : Tensor of int64, shape (N, B, T)
+        The paths; -1 in padded frames, and in every frame where a sequence has fewer than N paths.
+    log_score : Tensor, shape (N, B)
+        Joint log-probability of each path and the observations; ``-inf`` where there are fewer.
+    """
+
+    states: Tensor
+    log_score: Tensor

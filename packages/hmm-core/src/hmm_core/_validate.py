@@ -1,10 +1,12 @@
 """All argument checks of the operations, and the canonical description that the backends receive."""
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from hmm_core._tracing import values_are_readable
 from hmm_core.transitions import Sparse
 
 
@@ -52,6 +54,7 @@ def check_shape(name: str, tensor: Tensor, shapes: _Shapes, source: str) -> None
     for sizes in rules.values():
         if all(want is None or want == have for want, have in zip(sizes, actual, strict=True)):
             return
+    rules = rules or shapes
     if len(rules) == 1:
         letters, sizes = next(iter(rules.items()))
         numbers = ", ".join("any" if size is None else str(size) for size in sizes)
@@ -123,7 +126,7 @@ def _fits(tensor: object, like: Tensor, shape: tuple[int, ...], batched: tuple[i
     return (
         isinstance(tensor, Tensor)
         and tensor.dtype is like.dtype
-        and tensor.shape in {shape, batched}
+        and (tensor.shape == shape or tensor.shape == batched)  # noqa: PLR1714  (symbolic sizes have no hash)
         and tensor.device == like.device
     )
 
@@ -162,6 +165,30 @@ def _is_plain(
     )
 
 
+def _zeros(K: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return the log_final of models that may end anywhere."""
+    return torch.zeros((1, K), dtype=dtype, device=device)
+
+
+def _full_lengths(B: int, T: int, device: torch.device) -> Tensor:
+    """Return the lengths of sequences without padding."""
+    return torch.full((B,), T, dtype=torch.int64, device=device)
+
+
+@lru_cache(maxsize=64)
+def _shared_zeros(K: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return the same zeros for every call; nothing writes to them."""
+    with torch.inference_mode(mode=False):  # else autograd could not keep them later
+        return _zeros(K, dtype, device)
+
+
+@lru_cache(maxsize=64)
+def _shared_lengths(B: int, T: int, device: torch.device) -> Tensor:
+    """Return the same lengths for every call; nothing writes to them."""
+    with torch.inference_mode(mode=False):
+        return _full_lengths(B, T, device)
+
+
 def canonical(
     log_initial: Tensor,
     log_transition: Tensor | Sparse,
@@ -198,11 +225,14 @@ def canonical(
             lengths = integer("lengths", lengths, log_emission)
             check_shape("lengths", lengths, {"(B,)": (B,)}, batch)
     assert isinstance(weight, Tensor)  # noqa: S101  (for mypy: _is_plain and _transition see to it)
+    # What was left out is made once for calls of the same size, but not for tensors that a tracer stands behind.
+    shared = type(log_emission) in {Tensor, torch.nn.Parameter} and values_are_readable()
     if log_final is None:
-        log_final = log_emission.new_zeros((1, log_initial.shape[-1]))
+        make = _shared_zeros if shared else _zeros
+        log_final = make(log_initial.shape[-1], log_emission.dtype, log_emission.device)
     if lengths is None:
         B, T, _ = log_emission.shape
-        lengths = torch.full((B,), T, dtype=torch.int64, device=log_emission.device)
+        lengths = (_shared_lengths if shared else _full_lengths)(B, T, log_emission.device)
     return Problem(
         log_initial if log_initial.ndim == 2 else log_initial[None],
         predecessors if predecessors is None or predecessors.ndim == 3 else predecessors[None],

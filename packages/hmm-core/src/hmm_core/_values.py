@@ -64,3 +64,8 @@ def check_values(
         _check_finite_above("log_transition.log_weight", _drop_shared(log_weight, 2), _drop_shared(unused, 2))
     _check_finite_above("log_emission", log_emission, padding)
     _check_finite_above("log_final", _drop_shared(log_final, 1))
+
+
+def check_duration_values(log_duration: Tensor) -> None:
+    """Refuse log weights of durations (B|1, K, L) that are NaN or ``+inf``."""
+    _check_finite_above("log_duration", _drop_shared(log_duration, 1))

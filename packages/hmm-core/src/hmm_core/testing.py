@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -14,10 +14,19 @@ from hmm_core.ops.expected_transitions import expected_transitions
 from hmm_core.ops.forward import forward
 from hmm_core.ops.log_likelihood import log_likelihood
 from hmm_core.ops.posterior import posterior
+from hmm_core.ops.semi_markov._problem import Censoring
 from hmm_core.ops.viterbi import viterbi
 from hmm_core.transitions import Sparse
 
-__all__ = ["Arguments", "PathEnumeration", "assert_coherent", "enumerate_paths", "random_hmm"]
+__all__ = [
+    "Arguments",
+    "PathEnumeration",
+    "SegmentEnumeration",
+    "assert_coherent",
+    "enumerate_paths",
+    "enumerate_segments",
+    "random_hmm",
+]
 
 _Result = TypeVar("_Result")
 
@@ -230,6 +239,155 @@ def enumerate_paths(arguments: Arguments) -> PathEnumeration:
             for t, (i, j) in enumerate(itertools.pairwise(path)):
                 transition[b, t, i, j] += weight
     return PathEnumeration(total, state, transition, best)
+
+
+class SegmentEnumeration(NamedTuple):
+    """Exact quantities from all segmentations, in float64.
+
+    Attributes
+    ----------
+    log_likelihood : Tensor, shape (B,)
+        Log of the summed weights.
+    state : Tensor, shape (B, T, K)
+        Posterior state probabilities.
+    initial, final : Tensor, shape (B, K)
+        Posterior probabilities of the first and the last state.
+    transition : Tensor, shape (B, K, K)
+        Expected steps from segment to segment, row = from, column = to.
+    duration : Tensor, shape (B, K, L)
+        Expected segments by state and true length, at index length - 1.
+    best_score : Tensor, shape (B,)
+        Log weight of the best segmentation of the observed frames.
+    """
+
+    log_likelihood: Tensor
+    state: Tensor
+    initial: Tensor
+    transition: Tensor
+    duration: Tensor
+    final: Tensor
+    best_score: Tensor
+
+
+def enumerate_segments(
+    arguments: Arguments, log_duration: Tensor, censoring: Censoring = "none"
+) -> SegmentEnumeration:
+    """Sum over all segmentations of each sequence, one by one: the definition, without recursion.
+
+    Parameters
+    ----------
+    arguments : Arguments
+        A small problem whose transitions do not vary in time.
+    log_duration : Tensor, shape (K, L) or (B, K, L)
+        As in :func:`hmm_core.semi_markov.log_likelihood`.
+    censoring : {"none", "left", "right", "both"}
+        At which ends a segment may go on, for as many unobserved frames as its length allows: each number of
+        them is a segmentation of its own.
+
+    Returns
+    -------
+    SegmentEnumeration
+        Quantities to compare the operations with.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from hmm_core import semi_markov
+    >>> hmm, log_duration = random_hmm(), torch.zeros(3, 2).double()
+    >>> arguments = (*hmm[:2], log_duration, *hmm[2:4])
+    >>> total = semi_markov.log_likelihood(*arguments, log_final=hmm.log_final)
+    >>> torch.testing.assert_close(total, enumerate_segments(hmm, log_duration).log_likelihood)
+    """
+    log_initial, log_transition, log_emission, lengths, log_final, index = arguments
+    B, T, _ = log_emission.shape
+    K, L = log_duration.shape[-2:]
+    matrix = log_transition.to_dense() if isinstance(log_transition, Sparse) else log_transition
+    matrix = matrix.double().expand(B, K, K)
+    initial = log_initial.double().expand(B, K)
+    ending = torch.zeros(B, K).double() if log_final is None else log_final.double().expand(B, K)
+    density = (torch.arange(K) if index is None else index).expand(B, K)
+    emission = log_emission.double().gather(2, density[:, None].expand(B, T, K))
+    duration = log_duration.double().expand(B, K, L)
+    frames = [T] * B if lengths is None else lengths.tolist()
+    results = []
+    for b, length in enumerate(frames):
+        weights = (initial[b], matrix[b], duration[b], emission[b, :length], ending[b])
+        results.append(_sum_segmentations(_segmentations(*weights, censoring), length, (T, K, L)))
+    return SegmentEnumeration._make(torch.stack(values) for values in zip(*results, strict=True))
+
+
+class _Segmentation(NamedTuple):
+    """States of the segments, their observed and true lengths, and the log weight."""
+
+    path: tuple[int, ...]
+    observed: tuple[int, ...]
+    true: tuple[int, ...]
+    score: float
+
+
+def _segmentations(
+    initial: Tensor, matrix: Tensor, duration: Tensor, emission: Tensor, ending: Tensor, censoring: Censoring
+) -> Iterator[_Segmentation]:
+    """All segmentations of one sequence, with as many unobserved frames at the ends as may be."""
+    n, K = emission.shape
+    L = duration.shape[1]
+    before = range(L) if censoring in {"left", "both"} else range(1)
+    after = range(L) if censoring in {"right", "both"} else range(1)
+    for observed in _compositions(n, L):
+        for path in itertools.product(range(K), repeat=len(observed)):
+            score = float(initial[path[0]] + ending[path[-1]])
+            score += sum(float(matrix[i, j]) for i, j in itertools.pairwise(path))
+            score += sum(float(emission[t, j]) for t, j in enumerate(_labels(path, observed)))
+            for early, late in itertools.product(before, after):
+                true = list(observed)
+                true[0] += early
+                true[-1] += late
+                if max(true) <= L:
+                    weight = sum(float(duration[j, d - 1]) for j, d in zip(path, true, strict=True))
+                    yield _Segmentation(path, observed, tuple(true), score + weight)
+
+
+def _sum_segmentations(
+    segmentations: Iterator[_Segmentation], length: int, sizes: tuple[int, int, int]
+) -> SegmentEnumeration:
+    """Posterior quantities of one sequence, padded to T frames."""
+    T, K, L = sizes
+    zeros = [torch.zeros(shape).double() for shape in ((T, K), (K,), (K, K), (K, L), (K,))]
+    state, first, transition, count, last = zeros
+    scored = list(segmentations) if length else []
+    peak = max((one.score for one in scored), default=-math.inf)
+    if peak == -math.inf:
+        nothing = torch.tensor(-math.inf if length else 0.0, dtype=torch.float64)
+        return SegmentEnumeration._make((nothing, *zeros, nothing))
+    total = peak + math.log(sum(math.exp(one.score - peak) for one in scored))
+    observed: dict[tuple[tuple[int, ...], ...], float] = {}
+    for one in scored:
+        weight = math.exp(one.score - total)
+        observed[one.path, one.observed] = observed.get((one.path, one.observed), 0.0) + weight
+        first[one.path[0]] += weight
+        last[one.path[-1]] += weight
+        for t, j in enumerate(_labels(one.path, one.observed)):
+            state[t, j] += weight
+        for i, j in itertools.pairwise(one.path):
+            transition[i, j] += weight
+        for j, d in zip(one.path, one.true, strict=True):
+            count[j, d - 1] += weight
+    scores = torch.tensor([total, total + math.log(max(observed.values()))], dtype=torch.float64)
+    return SegmentEnumeration._make((scores[0], *zeros, scores[1]))
+
+
+def _labels(path: tuple[int, ...], lengths: tuple[int, ...]) -> list[int]:
+    """State of each frame."""
+    return [j for j, d in zip(path, lengths, strict=True) for _ in range(d)]
+
+
+def _compositions(n: int, longest: int) -> Iterator[tuple[int, ...]]:
+    """All ways to write n as an ordered sum of 1..longest."""
+    if n == 0:
+        yield ()
+    for head in range(1, min(n, longest) + 1):
+        for tail in _compositions(n - head, longest):
+            yield (head, *tail)
 
 
 def assert_coherent(

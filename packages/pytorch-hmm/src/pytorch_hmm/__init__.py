@@ -35,6 +35,7 @@ if _TYPE_CHECKING:
     from hmm_core import ViterbiPath as ViterbiPath
     from hmm_core import backends as backends
     from hmm_core import backward as backward
+    from hmm_core import entropy as entropy
     from hmm_core import ergodic as ergodic
     from hmm_core import expected_transitions as expected_transitions
     from hmm_core import forward as forward
@@ -42,8 +43,10 @@ if _TYPE_CHECKING:
     from hmm_core import left_to_right as left_to_right
     from hmm_core import linear_graph as linear_graph
     from hmm_core import log_likelihood as log_likelihood
+    from hmm_core import online as online
     from hmm_core import posterior as posterior
     from hmm_core import sample as sample
+    from hmm_core import semi_markov as semi_markov
     from hmm_core import skip as skip
     from hmm_core import stack_graphs as stack_graphs
     from hmm_core import viterbi as viterbi
@@ -161,6 +164,7 @@ _EXPORTS = {
     "calculate_boundary_accuracy": "hmm_metrics",
     "deltas": "hmm_speech",
     "durations_from_intervals": "hmm_tts",
+    "entropy": "hmm_core",
     "ergodic": "hmm_core",
     "evaluate": "hmm_align",
     "expected_transitions": "hmm_core",
@@ -181,6 +185,7 @@ _EXPORTS = {
     "merge_closures": "hmm_metrics",
     "normalize_text": "hmm_speech",
     "num_frames": "hmm_speech",
+    "online": "hmm_core",
     "overlap_rate": "hmm_metrics",
     "phone_topology": "hmm_models",
     "plot_alignment": "hmm_align",
@@ -194,6 +199,7 @@ _EXPORTS = {
     "read_textgrid": "hmm_align",
     "register_model": "hmm_models",
     "sample": "hmm_core",
+    "semi_markov": "hmm_core",
     "save_model": "hmm_models",
     "save_tensors": "hmm_models",
     "silence_topology": "hmm_models",

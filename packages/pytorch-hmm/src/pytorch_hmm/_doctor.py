@@ -81,5 +81,9 @@ def _cuda() -> str:
 
 
 def _native() -> str:
-    """Say whether hmm-core came with its compiled kernels."""
-    return "installed" if backends.available()["cpu"] is None else "not installed, see backend cpu"
+    """Say which variant of hmm-core's compiled kernels is in use, if there are any."""
+    if backends.available()["cpu"] is not None:
+        return "not installed, see backend cpu; the reference computes the same, slowly"
+    others = [name for name in backends.kernel_variants() if name != backends.kernel_variant()]
+    usable = f"; usable, too: {', '.join(others)}" if others else ""
+    return f"for {backends.kernel_variant()}{usable}"

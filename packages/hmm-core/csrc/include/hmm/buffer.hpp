@@ -44,6 +44,44 @@ class Buffer {
   std::int64_t size_ = 0;
 };
 
+// Fetches the n numbers that are `ahead` frames of n numbers away, or a few lines away where a frame is
+// short: several sequences read side by side are more streams than the machine follows by itself.
+template <typename T>
+HMM_INLINE void fetch_ahead(const T* frame, std::int64_t n, std::int64_t ahead) {
+  constexpr std::int64_t kLine = 64;
+  const std::int64_t bytes = n * static_cast<std::int64_t>(sizeof(T));
+  std::int64_t distance = 2 * bytes;
+  if (distance < 4 * kLine) distance = 4 * kLine;
+  // Addresses as numbers: the last frames reach beyond the array, which a prefetch may.
+  const std::uintptr_t from =
+      reinterpret_cast<std::uintptr_t>(frame) + static_cast<std::uintptr_t>(ahead * distance);
+  for (std::int64_t byte = 0; byte < bytes; byte += kLine)
+    __builtin_prefetch(reinterpret_cast<const void*>(from + static_cast<std::uintptr_t>(byte)));
+}
+
+// Objects that are made anew when there must be more of them.
+template <typename T>
+class Array {
+ public:
+  Array() = default;
+  Array(const Array&) = delete;
+  Array& operator=(const Array&) = delete;
+  ~Array() { delete[] data_; }
+
+  void reserve(std::int64_t size) {
+    if (size <= size_) return;
+    delete[] data_;
+    data_ = nullptr;
+    data_ = new T[static_cast<std::size_t>(size)];
+    size_ = size;
+  }
+  T& operator[](std::int64_t i) { return data_[i]; }
+
+ private:
+  T* data_ = nullptr;
+  std::int64_t size_ = 0;
+};
+
 // One T for each worker of a parallel_for.
 template <typename T>
 class PerWorker {

@@ -32,6 +32,9 @@ struct Format<float> {
   static constexpr float kLn2High = 0.693359375f;  // 10 bits, exact products with small integers
   static constexpr float kLn2Low = -2.12194440054690583e-4f;
   static constexpr float kExpLimit = 1e8f;  // exp() clamps its argument here
+  // What is left of an argument without a multiple of ln 2: half of it, but for the rounding of large
+  // arguments.
+  static constexpr float kLongestRest = 0.35f;
 };
 
 template <>
@@ -46,6 +49,7 @@ struct Format<double> {
   static constexpr double kLn2High = 6.93147180369123816490e-01;
   static constexpr double kLn2Low = 1.90821492927058770002e-10;
   static constexpr double kExpLimit = 1e15;
+  static constexpr double kLongestRest = 0.35;
 };
 
 // A vector of extended numbers.
@@ -110,18 +114,19 @@ HMM_INLINE Extended<Real> operator+(Extended<Real> a, Extended<Real> b) {
   return extend<Real>(relative_to<Real>(a, e) + relative_to<Real>(b, e), e);
 }
 
-// exp(x) of any x, -inf included; mantissa in [0.7, 1.42), or 0. Below 1 ulp in float, 2 ulp in double.
+// exp(x) of any x, -inf included; mantissa in [0.7, 1.42), or 0. Within 2 ulp (1 ulp up to |x| = 2) while
+// |x| <= 2000; beyond, exp of a number that is less than 2 ulp away from x.
 HMM_INLINE Extended<float> exp_extended(Vec<float> x) {
   using F = Format<float>;
   using V = Vec<float>;
   using I = IntVec<float>;
   const auto nothing = x == -std::numeric_limits<float>::infinity();
   const V bounded = min(max(x, splat<V>(-F::kExpLimit)), splat<V>(F::kExpLimit));
-  const V scaled = bounded * F::kLog2E;
-  const I n = __builtin_convertvector(scaled + (scaled < 0 ? splat<V>(-0.5f) : splat<V>(0.5f)), I);
+  const I n = nearest(bounded * F::kLog2E);
   const V nf = __builtin_convertvector(n, V);
   V r = madd(nf, splat<V>(-F::kLn2High), bounded);
   r = madd(nf, splat<V>(-F::kLn2Low), r);
+  r = min(max(r, splat<V>(-F::kLongestRest)), splat<V>(F::kLongestRest));
   V p = splat<V>(1.9875691500e-4f);
   p = madd(p, r, splat<V>(1.3981999507e-3f));
   p = madd(p, r, splat<V>(8.3334519073e-3f));
@@ -145,6 +150,7 @@ HMM_INLINE Extended<double> exp_extended(Vec<double> x) {
   const V nf = rounded - kMagic;
   V r = madd(nf, splat<V>(-F::kLn2High), bounded);
   r = madd(nf, splat<V>(-F::kLn2Low), r);
+  r = min(max(r, splat<V>(-F::kLongestRest)), splat<V>(F::kLongestRest));
   V p = splat<V>(1.0 / 6227020800.0);
   p = madd(p, r, splat<V>(1.0 / 479001600.0));
   p = madd(p, r, splat<V>(1.0 / 39916800.0));

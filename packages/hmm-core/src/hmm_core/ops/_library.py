@@ -79,7 +79,7 @@ def register(
 
 def implementation(op: str, backend: str) -> Callable[..., object]:
     """Return the function of an operation in a backend."""
-    function: Callable[..., object] = getattr(_module(op, backend), op)
+    function: Callable[..., object] = getattr(_module(op, backend), op.rpartition(".")[2])
     return function
 
 
@@ -160,7 +160,6 @@ def needs_reference() -> bool:
 
 
 def prepare(
-    op: str,
     backend: str,
     log_initial: Tensor,
     log_transition: Tensor | Sparse,
@@ -175,9 +174,6 @@ def prepare(
     """
     problem = canonical(log_initial, log_transition, log_emission, lengths, log_final, emission_index)
     chosen = resolve(backend, problem.log_emission.device, transformed=needs_reference())
-    kind = "dense_" if problem.predecessors is None else "sparse_"
-    if chosen == "cpu" and op != "viterbi" and not hasattr(_module("_cpu", "cpu"), kind + op):
-        chosen = "reference"
     if chosen == "reference" and values_are_readable():
         check_values(*problem)
     return problem, chosen

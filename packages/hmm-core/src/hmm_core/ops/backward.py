@@ -80,7 +80,7 @@ def backward(
              [1.0000, 1.0000]]])
     """
     problem, chosen = prepare(
-        "backward", backend, log_initial, log_transition, log_emission, lengths, log_final, emission_index
+        backend, log_initial, log_transition, log_emission, lengths, log_final, emission_index
     )
     if chosen == "reference":
         return reference_backward(*problem)

@@ -84,7 +84,6 @@ def expected_transitions(
              [0.0200, 0.0800]]])
     """
     problem, chosen = prepare(
-        "expected_transitions",
         backend,
         log_initial,
         log_transition,

@@ -87,7 +87,7 @@ def forward(
     tensor([0.2500])
     """
     problem, chosen = prepare(
-        "forward", backend, log_initial, log_transition, log_emission, lengths, log_final, emission_index
+        backend, log_initial, log_transition, log_emission, lengths, log_final, emission_index
     )
     if chosen == "reference":
         return ForwardResult(*reference_forward(*problem))

@@ -98,7 +98,6 @@ def log_likelihood(
              [0.2000, 0.8000]]])
     """
     problem, chosen = prepare(
-        "log_likelihood",
         backend,
         log_initial,
         log_transition,

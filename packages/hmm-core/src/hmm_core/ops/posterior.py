@@ -81,7 +81,7 @@ def posterior(
              [0.2000, 0.8000]]])
     """
     problem, chosen = prepare(
-        "posterior", backend, log_initial, log_transition, log_emission, lengths, log_final, emission_index
+        backend, log_initial, log_transition, log_emission, lengths, log_final, emission_index
     )
     if chosen == "reference":
         return Posterior(*reference_posterior(*problem))

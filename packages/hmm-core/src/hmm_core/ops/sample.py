@@ -1,11 +1,13 @@
 """Posterior path samples."""
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
 from hmm_core._dispatch import Backend
 from hmm_core.backends.reference.sample import sample as reference_sample
-from hmm_core.ops._library import prepare
+from hmm_core.ops._library import PROBLEM_SCHEMA, implementation, prepare, register
 from hmm_core.transitions import Sparse
 
 
@@ -64,8 +66,11 @@ def sample(
 
     Notes
     -----
-    O(B T A) time for A arcs once, and O(B T K) (dense) or O(B T R) (sparse) a sample. Not differentiable. The
-    same generator state gives the same paths.
+    O(B T A) time for A arcs once, and O(B T K) (dense) or O(B T R) (sparse) a sample. Beside the paths and
+    one float64 number for each of their states, the C++ kernel holds the forward messages of one sequence a
+    thread, O(T K). Not differentiable. The numbers are drawn as ``(num_samples, B, T)``, one a state: the
+    same generator state gives the same paths, and so do all backends, unless a number falls within rounding
+    of the boundary between two states.
 
     References
     ----------
@@ -82,11 +87,34 @@ def sample(
     True
     """
     problem, chosen = prepare(
-        "sample", backend, log_initial, log_transition, log_emission, lengths, log_final, emission_index
+        backend, log_initial, log_transition, log_emission, lengths, log_final, emission_index
     )
-    del chosen  # only the reference samples
     if num_samples is not None and num_samples < 0:
         raise ValueError(f"num_samples must be at least 0; got {num_samples}")
-    with torch.no_grad():
-        states = reference_sample(*problem, 1 if num_samples is None else num_samples, generator)
+    B, T, _ = problem.log_emission.shape
+    uniform = torch.rand(
+        (1 if num_samples is None else num_samples, B, T),
+        dtype=torch.float64,
+        device=problem.log_emission.device,
+        generator=generator,
+    )
+    constant = problem.detach()
+    if chosen == "reference":
+        states = reference_sample(*constant, uniform)
+    else:
+        states = cast(Tensor, _sample_op(*constant, uniform, chosen))
     return states[0] if num_samples is None else states
+
+
+def _compute(*arguments: object) -> object:
+    """Run the chosen backend."""
+    *values, backend = arguments
+    return implementation("sample", cast(str, backend))(*values)
+
+
+def _fake(*arguments: Tensor) -> Tensor:
+    """Shape of the paths."""
+    return arguments[4].new_empty(arguments[7].shape)
+
+
+_sample_op = register("sample", f"({PROBLEM_SCHEMA}, Tensor uniform, str backend) -> Tensor", _compute, _fake)

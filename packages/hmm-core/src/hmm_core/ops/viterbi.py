@@ -1,17 +1,23 @@
 """Viterbi decoding."""
 
-from importlib import import_module
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
 
-from hmm_core import backends
 from hmm_core._dispatch import Backend
 from hmm_core._results import ViterbiPath
 from hmm_core._validate import Problem
+from hmm_core.backends.reference.viterbi import path_score
 from hmm_core.backends.reference.viterbi import viterbi as reference_viterbi
-from hmm_core.ops._library import PROBLEM_SCHEMA, needs_reference, prepare, register
+from hmm_core.ops._library import (
+    DIFFERENTIABLE,
+    PROBLEM_SCHEMA,
+    implementation,
+    needs_reference,
+    prepare,
+    register,
+)
 from hmm_core.transitions import Sparse
 
 
@@ -23,6 +29,7 @@ def viterbi(
     *,
     log_final: Tensor | None = None,
     emission_index: Tensor | None = None,
+    memory: Literal["auto", "full", "linear"] = "auto",
     backend: Backend = "auto",
 ) -> ViterbiPath:
     r"""Most likely state path of each sequence, and its joint log-probability with the observations.
@@ -45,6 +52,10 @@ def viterbi(
         Log weight of ending in each state, ``-inf`` where a sequence cannot end. 0 if omitted.
     emission_index : Tensor of int64, shape (K,) or (B, K), optional
         Density that each state reads, 0..P-1. State k reads density k if omitted.
+    memory : {"auto", "full", "linear"}
+        What the C++ kernel keeps: back-pointers of all frames, or the scores of every few frames, from which
+        the rest is computed a second time in O(sqrt(T) K) memory. The path is the same. ``"auto"`` is
+        ``"full"`` up to 1 GiB.
     backend : {"auto", "reference", "cpu"}
         Where to compute: the fastest that can, the plain torch definition, or the C++ kernels.
 
@@ -65,8 +76,9 @@ def viterbi(
 
     Notes
     -----
-    O(B T A) time for A arcs (K\ :sup:`2` dense, at most K R sparse) and O(B T K) memory: one byte a state and
-    frame in the C++ kernel when R is at most 255. Ties go to the lowest predecessor and the lowest final
+    O(B T A) time for A arcs (K\ :sup:`2` dense, at most K R sparse). With ``memory="full"`` the C++ kernel
+    keeps log2(R) bits for each state and frame of up to four sequences a thread, and with dense transitions
+    their scores, from which the path finds its arcs again. Ties go to the lowest predecessor and the lowest final
     state; all backends give the same path. Only ``log_score`` is differentiable: its gradient counts how
     often the path uses each entry, and is 0 without a path. The score of the path is summed in float64.
 
@@ -86,87 +98,47 @@ def viterbi(
     >>> path.log_score.exp()
     tensor([0.2160])
     """
+    if memory not in {"auto", "full", "linear"}:
+        raise ValueError(f'memory must be "auto", "full" or "linear"; got {memory!r}')
     problem, chosen = prepare(
-        "viterbi", backend, log_initial, log_transition, log_emission, lengths, log_final, emission_index
+        backend, log_initial, log_transition, log_emission, lengths, log_final, emission_index
     )
-    if problem.predecessors is None:
-        chosen = "reference"
-    constant = problem.detach()
     if needs_reference():
-        states = reference_viterbi(*constant)
-    else:
-        states = cast(Tensor, _viterbi_op(*constant, chosen))
-    return ViterbiPath(states, _score(problem, states))
+        states, _ = reference_viterbi(*problem.detach(), memory)
+        return ViterbiPath(states, path_score(*problem, states))
+    if is_recorded(problem):
+        states, _ = cast(tuple[Tensor, Tensor], _viterbi_op(*problem.detach(), memory, chosen))
+        return ViterbiPath(states, path_score(*problem, states))
+    return ViterbiPath(*cast(tuple[Tensor, Tensor], _viterbi_op(*problem, memory, chosen)))
 
 
-def _score(problem: Problem, states: Tensor) -> Tensor:
-    """Joint log-probability (B,) of each path, summed in float64; ``-inf`` with gradient 0 without a path."""
-    B, T = states.shape
-    lengths = problem.lengths
-    if T == 0:
-        return problem.log_emission.new_zeros(B)
-    state = states.clamp(min=0)
-    density = state
-    if problem.emission_index is not None:
-        density = problem.emission_index.expand(B, -1).gather(1, state)
-    emission = problem.log_emission.gather(2, density[..., None]).squeeze(2)
-    # Every frame has an arc that enters it, the first one a made-up arc that is masked below: shapes of T
-    # instead of T - 1 let torch.export keep T symbolic.
-    row = torch.arange(B, device=states.device)[:, None]
-    source = state.roll(1, dims=1)
-    weight = problem.log_weight
-    weight_row = row if weight.shape[0] > 1 else torch.zeros_like(row)
-    step = torch.zeros_like(state)
-    if weight.shape[1] > 1:
-        step = (torch.arange(T, device=states.device) - 1).clamp(min=0).expand(B, T)
-    if weight.shape[1] == 0:
-        arc = torch.zeros_like(emission)
-    elif problem.predecessors is None:
-        arc = weight[weight_row, step, source, state]
-    else:
-        predecessors = problem.predecessors.expand(B, -1, -1)[row, state]
-        slot = (predecessors == source[..., None]).to(torch.uint8).argmax(-1)
-        arc = weight[weight_row, step, state, slot]
-    end = states.gather(1, (lengths - 1).clamp(min=0)[:, None])
-    ends = torch.cat(
-        (
-            problem.log_initial.expand(B, -1).gather(1, state[:, :1]),
-            problem.log_final.expand(B, -1).gather(1, end.clamp(min=0)),
-        ),
-        dim=1,
+def is_recorded(problem: Problem) -> bool:
+    """Whether the score is to be differentiated."""
+    return torch.is_grad_enabled() and any(
+        problem[position].requires_grad  # type: ignore[union-attr]  # these four are always given
+        for position in DIFFERENTIABLE
     )
-    used = states >= 0
-    entered = used & (torch.arange(T, device=states.device) > 0)
-    total = (
-        torch.where(used, emission, 0.0).sum(1, dtype=torch.float64)
-        + torch.where(entered, arc, 0.0).sum(1, dtype=torch.float64)
-        + torch.where(used[:, :1], ends, 0.0).sum(1, dtype=torch.float64)
-    )
-    nothing = torch.where(lengths > 0, -torch.inf, 0.0)
-    return torch.where(used[:, 0], total, nothing).to(problem.log_emission.dtype)
 
 
-def _compute(
+def _compute(*arguments: object) -> object:
+    """Run the chosen backend."""
+    *problem, backend = arguments
+    return implementation("viterbi", cast(str, backend))(*problem)
+
+
+def _fake(
     log_initial: Tensor,
     predecessors: Tensor | None,
     log_weight: Tensor,
     log_emission: Tensor,
     lengths: Tensor,
-    log_final: Tensor,
-    emission_index: Tensor | None,
-    backend: str,
-) -> Tensor:
-    """Run the chosen backend."""
-    module = import_module(f"{backends.__name__}.{backend}.viterbi")
-    states = module.viterbi(
-        log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index
-    )
-    return cast(Tensor, states)
+    *_: object,
+) -> tuple[Tensor, Tensor]:
+    """Shapes of the results."""
+    del log_initial, predecessors, log_weight
+    return lengths.new_empty(log_emission.shape[:2]), log_emission.new_empty(log_emission.shape[:1])
 
 
 _viterbi_op = register(
-    "viterbi",
-    f"({PROBLEM_SCHEMA}, str backend) -> Tensor",
-    _compute,
-    lambda _a, _b, _c, log_emission, lengths, _d, _e, _f: lengths.new_empty(log_emission.shape[:2]),
+    "viterbi", f"({PROBLEM_SCHEMA}, str memory, str backend) -> (Tensor, Tensor)", _compute, _fake
 )

@@ -30,7 +30,8 @@ def targets() -> list[str]: ...
 def use_target(name: str, /) -> bool: ...
 
 # viterbi
-def viterbi(model: Model, threads: int, states: int, /) -> None: ...
+def viterbi(model: Model, threads: int, memory: int, states: int, log_score: int, /) -> None: ...
+def kbest(model: Model, threads: int, num_paths: int, states: int, log_score: int, /) -> None: ...
 
 # dense
 def dense_forward(model: Model, threads: int, log_alpha: int, log_likelihood: int, /) -> None: ...
@@ -75,10 +76,90 @@ def sparse_gradient(
 def sparse_expected_transitions(model: Model, threads: int, counts: int, /) -> None: ...
 
 # sampling
+def sample(model: Model, threads: int, samples: int, uniform: int, states: int, /) -> None: ...
+def entropy(model: Model, threads: int, result: int, /) -> None: ...
 
 # semi_markov
+def semi_markov_log_likelihood(
+    model: Model,
+    longest: int,
+    kinds: int,
+    log_duration: int,
+    duration_stride: int,
+    threads: int,
+    log_likelihood: int,
+    /,
+) -> None: ...
+def semi_markov_posterior(
+    model: Model,
+    longest: int,
+    kinds: int,
+    log_duration: int,
+    duration_stride: int,
+    threads: int,
+    log_likelihood: int,
+    state: int,
+    initial: int,
+    transition: int,
+    duration: int,
+    final: int,
+    /,
+) -> None: ...
+def semi_markov_viterbi(
+    model: Model,
+    longest: int,
+    kinds: int,
+    log_duration: int,
+    duration_stride: int,
+    threads: int,
+    states: int,
+    durations: int,
+    /,
+) -> None: ...
+def semi_markov_sample(
+    model: Model,
+    longest: int,
+    kinds: int,
+    log_duration: int,
+    duration_stride: int,
+    threads: int,
+    samples: int,
+    uniform: int,
+    states: int,
+    durations: int,
+    /,
+) -> None: ...
 
 # online
+class OnlineFilter:
+    def __init__(self, model: Model, /) -> None: ...
+    def push(
+        self, log_emission: int, n: int, width: int, log_filter: int, log_likelihood: int, /
+    ) -> bool: ...
+    def reset(self) -> None: ...
+    def restore(self, log_filter: int, log_likelihood: float, num_frames: int, /) -> None: ...
+    def save(self, log_filter: int, /) -> None: ...
+    @property
+    def log_likelihood(self) -> float: ...
+    @property
+    def num_frames(self) -> int: ...
+
+class OnlineViterbi:
+    def __init__(self, model: Model, longest_delay: int, /) -> None: ...
+    def push(self, log_emission: int, n: int, width: int, best: int, /) -> bool: ...
+    def reset(self) -> None: ...
+    def take(self, states: int, /) -> None: ...
+    def finish(self, log_final: int, states: int, /) -> float: ...
+    @property
+    def num_frames(self) -> int: ...
+    @property
+    def num_committed(self) -> int: ...
+    @property
+    def num_waiting(self) -> int: ...
+    @property
+    def num_forced(self) -> int: ...
+    @property
+    def log_score(self) -> float: ...
 
 # warping
 class Warping:

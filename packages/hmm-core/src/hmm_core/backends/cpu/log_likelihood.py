@@ -60,9 +60,9 @@ def log_likelihood_backward(
     )
     gradient = gradient.contiguous()
     kept = mantissa.shape[1] == log_emission.shape[1]
-    count = count and log_weight.numel() > 0
     d_initial = torch.empty_like(log_initial, memory_format=torch.contiguous_format)
     d_weight = log_weight.new_empty(log_weight.shape if count else (0,))
+    count = count and log_weight.numel() > 0
     d_emission = log_emission.new_empty(log_emission.shape)
     d_final = torch.empty_like(log_final, memory_format=torch.contiguous_format)
     kernel = _cpu.dense_gradient if predecessors is None else _cpu.sparse_gradient

@@ -6,6 +6,8 @@ from torch import Tensor
 from hmm_core.backends.cpu import _cpu
 from hmm_core.backends.cpu._model import describe
 
+_MEMORY = {"auto": 0, "full": 1, "linear": 2}
+
 
 def viterbi(
     log_initial: Tensor,
@@ -15,13 +17,13 @@ def viterbi(
     lengths: Tensor,
     log_final: Tensor,
     emission_index: Tensor | None,
-) -> Tensor:
-    """Best states (B, T), -1 in padding and where no path exists."""
-    if predecessors is None:
-        raise NotImplementedError("the C++ kernel takes Sparse transitions only")
+    memory: str,
+) -> tuple[Tensor, Tensor]:
+    """Best states (B, T), -1 in padding and where no path exists, and their scores (B,)."""
     model, _keep = describe(
         log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index
     )
     states = torch.empty(log_emission.shape[:2], dtype=torch.int64)
-    _cpu.viterbi(model, torch.get_num_threads(), states.data_ptr())
-    return states
+    log_score = log_emission.new_empty(log_emission.shape[0])
+    _cpu.viterbi(model, torch.get_num_threads(), _MEMORY[memory], states.data_ptr(), log_score.data_ptr())
+    return states, log_score

@@ -27,8 +27,9 @@ def viterbi(
     lengths: Tensor,
     log_final: Tensor,
     emission_index: Tensor | None,
-) -> Tensor:
-    """Best states (B, T), -1 in padding and where no path exists."""
+    memory: str,  # noqa: ARG001  (the definition keeps everything)
+) -> tuple[Tensor, Tensor]:
+    """Best states (B, T), -1 in padding and where no path exists, and their scores (B,)."""
     B, T, _ = log_emission.shape
     arcs = Arcs(predecessors, log_weight, B)
     valid = valid_frames(log_emission, lengths)
@@ -51,4 +52,62 @@ def viterbi(
         states.append(torch.where(valid[:, t] & possible, state, -1))
         if t > 0:
             state = torch.where(valid[:, t], origins[t - 1].gather(1, state[:, None]).squeeze(1), state)
-    return stack_frames(states[::-1], lengths.new_empty((B, 0)))
+    path = stack_frames(states[::-1], lengths.new_empty((B, 0)))
+    score = path_score(
+        log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index, path
+    )
+    return path, score
+
+
+def path_score(
+    log_initial: Tensor,
+    predecessors: Tensor | None,
+    log_weight: Tensor,
+    log_emission: Tensor,
+    lengths: Tensor,
+    log_final: Tensor,
+    emission_index: Tensor | None,
+    states: Tensor,
+) -> Tensor:
+    """Joint log-probability (B,) of each path, summed in float64; ``-inf`` with gradient 0 without a path."""
+    B, T = states.shape
+    if T == 0:
+        return log_emission.new_zeros(B)
+    state = states.clamp(min=0)
+    density = state
+    if emission_index is not None:
+        density = emission_index.expand(B, -1).gather(1, state)
+    emission = log_emission.gather(2, density[..., None]).squeeze(2)
+    # Every frame has an arc that enters it, the first one a made-up arc that is masked below: shapes of T
+    # instead of T - 1 let torch.export keep T symbolic.
+    row = torch.arange(B, device=states.device)[:, None]
+    source = state.roll(1, dims=1)
+    weight_row = row if log_weight.shape[0] > 1 else torch.zeros_like(row)
+    step = torch.zeros_like(state)
+    if log_weight.shape[1] > 1:
+        step = (torch.arange(T, device=states.device) - 1).clamp(min=0).expand(B, T)
+    if log_weight.shape[1] == 0:
+        arc = torch.zeros_like(emission)
+    elif predecessors is None:
+        arc = log_weight[weight_row, step, source, state]
+    else:
+        sources = predecessors.expand(B, -1, -1)[row, state]
+        slot = (sources == source[..., None]).to(torch.uint8).argmax(-1)
+        arc = log_weight[weight_row, step, state, slot]
+    end = states.gather(1, (lengths - 1).clamp(min=0)[:, None])
+    ends = torch.cat(
+        (
+            log_initial.expand(B, -1).gather(1, state[:, :1]),
+            log_final.expand(B, -1).gather(1, end.clamp(min=0)),
+        ),
+        dim=1,
+    )
+    used = states >= 0
+    entered = used & (torch.arange(T, device=states.device) > 0)
+    total = (
+        torch.where(used, emission, 0.0).sum(1, dtype=torch.float64)
+        + torch.where(entered, arc, 0.0).sum(1, dtype=torch.float64)
+        + torch.where(used[:, :1], ends, 0.0).sum(1, dtype=torch.float64)
+    )
+    nothing = torch.where(lengths > 0, -torch.inf, 0.0)
+    return torch.where(used[:, 0], total, nothing).to(log_emission.dtype)

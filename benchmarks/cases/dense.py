@@ -1,0 +1,30 @@
+"""Dense models, 32 sequences of 1000 frames: likelihoods (W1), posteriors (W2), best paths (W3)."""
+
+import sys
+
+from _suite import PYHSMM, Case, main
+
+from hmm_bench import Instance
+
+
+def dense(op: str, states: int) -> Instance:
+    """32 sequences of 1000 frames."""
+    return Instance(op, batch=32, frames=1000, states=states)
+
+
+SUMS = ("dynamax", "hmmlearn")
+PATHS = ("hmmlearn", "librosa")
+CASES = [
+    Case("W1 forward K=10", dense("log_likelihood", 10), SUMS, at_least=3),
+    Case("W1 forward K=50", dense("log_likelihood", 50), SUMS, at_least=2.5),
+    Case("W1 forward K=200", dense("log_likelihood", 200), SUMS, at_least=1.3),
+    Case("W2 posteriors K=10", dense("posterior", 10), SUMS, at_least=3),
+    Case("W2 posteriors K=50", dense("posterior", 50), SUMS, at_least=5),
+    Case("W2 posteriors K=200", dense("posterior", 200), SUMS, at_least=2.5),
+    Case("W3 Viterbi K=10", dense("viterbi", 10), PATHS, at_least=4, absent=(PYHSMM,)),
+    Case("W3 Viterbi K=50", dense("viterbi", 50), PATHS, at_least=12, absent=(PYHSMM,)),
+    Case("W3 Viterbi K=200", dense("viterbi", 200), PATHS, at_least=20, absent=(PYHSMM,)),
+]
+
+if __name__ == "__main__":
+    sys.exit(main(__file__, CASES))

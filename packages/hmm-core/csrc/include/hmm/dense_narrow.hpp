@@ -1,0 +1,354 @@
+// Few states: the lanes of a vector are sequences, not states, and none is idle.
+//
+// The same arithmetic in the same order as in dense_rows.hpp and dense_smooth.hpp, so the same bits, without
+// the repairs: a sequence in which a number gets so small that it might be lost is given up, and left to
+// those.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+
+#include "hmm/dense_pass.hpp"
+
+HMM_BEGIN_TARGET
+
+namespace dense {
+
+constexpr std::int64_t kNarrow = 16;
+
+// A square of numbers, rows to columns, in place.
+template <typename Real>
+HMM_INLINE void transpose(Vec<Real> (&v)[kLanes<Real>]) {
+  using V = Vec<Real>;
+  using I = IntVec<Real>;
+  constexpr int kCount = static_cast<int>(kLanes<Real>);
+#pragma GCC unroll 4
+  for (int span = 1; span < kCount; span *= 2) {
+    I low{};
+    I high{};
+    for (int l = 0; l < kCount; ++l) {
+      const int inside = l & span;
+      low[l] = inside ? l - span + kCount : l;
+      high[l] = inside ? l + kCount : l + span;
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < kCount; ++r) {
+      if (r & span) continue;
+      const V a = v[r];
+      const V b = v[r + span];
+#if defined(__clang__)
+      V x{}, y{};
+      for (int l = 0; l < kCount; ++l) {
+        x[l] = low[l] < kCount ? a[low[l]] : b[low[l] - kCount];
+        y[l] = high[l] < kCount ? a[high[l]] : b[high[l] - kCount];
+      }
+      v[r] = x;
+      v[r + span] = y;
+#else
+      v[r] = __builtin_shuffle(a, b, low);
+      v[r + span] = __builtin_shuffle(a, b, high);
+#endif
+    }
+  }
+}
+
+// Whether few enough states and one plain table make this possible; `kept`: with memory for all messages.
+template <typename Real>
+bool narrow(const Model<Real>& m, const Table<Real>* table, bool kept) {
+  constexpr std::int64_t kMostBytes = std::int64_t{1} << 26;
+  return table != nullptr && m.states <= kNarrow && !table->wide() && m.emission_index == nullptr &&
+         m.frames < (std::int64_t{1} << 31) &&
+         (!kept || m.frames * m.states * HMM_VECTOR_BYTES <= kMostBytes);
+}
+
+// Whether enough lanes would be in use.
+template <typename Real>
+bool worth_lanes(std::int64_t sequences) {
+  return 3 * sequences >= kLanes<Real>;
+}
+
+// Calls body(first, count) for the sequences that were given up, at most `most` together.
+template <typename Given, typename Body>
+void for_runs(std::int64_t first, std::int64_t count, std::int64_t most, Given&& given_up, Body&& body) {
+  for (std::int64_t begin = 0; begin < count;) {
+    if (!given_up(begin)) {
+      ++begin;
+      continue;
+    }
+    std::int64_t end = begin + 1;
+    while (end < count && end - begin < most && given_up(end)) ++end;
+    body(first + begin, end - begin);
+    begin = end;
+  }
+}
+
+// Up to kLanes sequences, one to a lane.
+template <typename Real>
+class Lanes {
+ public:
+  using V = Vec<Real>;
+  using I = IntVec<Real>;
+  using Int = IntOf<Real>;
+  static constexpr std::int64_t kLane = kLanes<Real>;
+
+  void open(const Model<Real>& m, const Table<Real>* forward, const Table<Real>* backward) {
+    model_ = &m;
+    forward_ = forward;
+    backward_ = backward;
+    states_ = m.states;
+    if (backward != nullptr) kept_.reserve(m.frames * m.states * kLane);
+    row_mantissa_.reserve(padded<Real>(kNarrow));
+  }
+
+  // Sequences first .. first + count - 1.
+  void take(std::int64_t first, std::int64_t count) {
+    first_ = first;
+    count_ = count;
+    longest_ = 0;
+    failed_ = I{};
+    for (std::int64_t l = 0; l < kLane; ++l) {
+      length_[l] = l < count ? model_->lengths[first + l] : 0;
+      if (length_[l] > longest_) longest_ = length_[l];
+      lengths_[l] = static_cast<Int>(length_[l]);
+      base_[l] = 0;
+    }
+  }
+  bool failed(std::int64_t lane) const { return failed_[lane] != 0; }
+  void give_up(std::int64_t lane) { failed_[lane] = -1; }
+
+  // Forward messages; calls ended(lane, message, base) after the last frame of each, where the message has no
+  // exponents of its own, and after(t) after every frame.
+  template <typename Ended, typename After>
+  void forward(Ended&& ended, After&& after) {
+    for (std::int64_t t = 0; t < longest_; ++t) {
+      if (hopeless()) return;
+      if (t == 0) {
+        start(model_->log_initial, model_->initial_stride, ~I{});
+        emit(t, nullptr);
+      } else {
+        multiply(*forward_);
+        emit(t, forward_);
+      }
+      for (std::int64_t l = 0; l < count_; ++l) {
+        if (t + 1 != length_[l] || failed(l)) continue;
+        for (std::int64_t j = 0; j < states_; ++j) row_mantissa_[j] = near_[j][l];
+        ended(l, Numbers<Real>{row_mantissa_.data(), nullptr, states_}, base_[l]);
+      }
+      after(t);
+    }
+  }
+
+  // Keeps the messages of frame t in this object, for posterior().
+  void keep(std::int64_t t) {
+    for (std::int64_t j = 0; j < states_; ++j) store(kept_.data() + (t * states_ + j) * kLane, near_[j]);
+  }
+
+  // Writes the messages of frame t to (B, T, K).
+  void save(std::int64_t t, Real* to) const { write(t, near_, to); }
+
+  // Posteriors (B, T, K), from what keep() kept.
+  void posterior(Real* state) {
+    for (std::int64_t j = 0; j < states_; ++j) near_[j] = V{};
+    for (std::int64_t t = longest_ - 1; t >= 0; --t) {
+      if (hopeless()) return;
+      const I ends = lengths_ == splat_int<Real>(static_cast<Int>(t + 1));
+      const bool starts = any(ends);
+      multiply(*backward_);
+      if (starts) {
+        for (std::int64_t j = 0; j < states_; ++j) plain_[j] = sum_[j];
+        start(model_->log_final, model_->final_stride, ends);
+      }
+      smooth(t, starts, ends);
+      write(t, gamma_, state);
+      if (t > 0) emit(t, starts ? nullptr : backward_);
+    }
+  }
+
+ private:
+  static constexpr Int kLow = Format<Real>::kZeroExponent * 2;
+
+  // exp of the log weights (B|1, K) in the lanes chosen, exponents and all; the others keep their sums, and
+  // get the exponents of the backward table, the only one that lanes that have begun can have here.
+  void start(const Real* log_weight, std::int64_t stride, I chosen) {
+    for (std::int64_t j = 0; j < states_; ++j) {
+      V value{};
+      for (std::int64_t l = 0; l < count_; ++l) value[l] = log_weight[(first_ + l) * stride + j];
+      const Extended<Real> x = exp_extended(value);
+      sum_[j] = chosen ? x.m : sum_[j];
+      exponent_[j] = chosen ? x.e : splat_int<Real>(backward_ == nullptr ? Int{} : backward_->exponent()[j]);
+    }
+  }
+
+  // sum_[j] = sum over i of near_[i] * x(i, j), i ascending.
+  void multiply(const Table<Real>& table) {
+    constexpr std::int64_t kOutputs = 8;
+    for (std::int64_t j = 0; j < states_; j += kOutputs) {
+      const std::int64_t panel = j / (kPanel * kLane) * (kPanel * kLane);
+      const Real* x = table.panel(panel) + (j - panel);
+      const std::int64_t pitch = table.panel_width(panel);
+      const std::int64_t outputs = states_ - j < kOutputs ? states_ - j : kOutputs;
+      switch (outputs) {
+        case 1:
+          multiply_outputs<1>(x, pitch, j);
+          break;
+        case 2:
+          multiply_outputs<2>(x, pitch, j);
+          break;
+        case 3:
+          multiply_outputs<3>(x, pitch, j);
+          break;
+        case 4:
+          multiply_outputs<4>(x, pitch, j);
+          break;
+        case 5:
+          multiply_outputs<5>(x, pitch, j);
+          break;
+        case 6:
+          multiply_outputs<6>(x, pitch, j);
+          break;
+        case 7:
+          multiply_outputs<7>(x, pitch, j);
+          break;
+        default:
+          multiply_outputs<8>(x, pitch, j);
+          break;
+      }
+    }
+  }
+  template <int kOutputs>
+  HMM_INLINE void multiply_outputs(const Real* x, std::int64_t pitch, std::int64_t first) {
+    V sum[kOutputs];
+#pragma GCC unroll 8
+    for (int o = 0; o < kOutputs; ++o) sum[o] = V{};
+    for (std::int64_t i = 0; i < states_; ++i) {
+      const V factor = near_[i];
+#pragma GCC unroll 8
+      for (int o = 0; o < kOutputs; ++o) sum[o] = madd(factor, splat<V>(x[i * pitch + o]), sum[o]);
+    }
+#pragma GCC unroll 8
+    for (int o = 0; o < kOutputs; ++o) sum_[first + o] = sum[o];
+  }
+
+  // Emission scores of frame t, a vector for each state; 0 where a sequence has no such frame.
+  void read(std::int64_t t) {
+    for (std::int64_t part = 0; part < states_; part += kLane) {
+      const std::int64_t n = states_ - part < kLane ? states_ - part : kLane;
+      V row[kLane];
+#pragma GCC unroll 16
+      for (int l = 0; l < kLane; ++l) {
+        const Real* from = model_->log_emission + ((first_ + l) * model_->frames + t) * states_ + part;
+        row[l] = t < length_[l] ? load_first<V>(from, n, Real{}) : V{};
+      }
+      transpose<Real>(row);
+#pragma GCC unroll 16
+      for (int j = 0; j < kLane; ++j) emission_[part + j] = row[j];
+    }
+  }
+
+  // near_ becomes sum_ times emission, relative to its largest; exponents are the table's or, null,
+  // exponent_.
+  void emit(std::int64_t t, const Table<Real>* table) {
+    read(t);
+    I most = splat_int<Real>(kLow);
+    for (std::int64_t j = 0; j < states_; ++j) {
+      const Extended<Real> p = exp_extended(emission_[j]);
+      const V m = sum_[j] * p.m;
+      const I own = table == nullptr ? exponent_[j] : splat_int<Real>(table->exponent()[j]);
+      const I e = m == 0 ? splat_int<Real>(kLow) : own + p.e;
+      most = max(most, e + (bits<I>(m) >> Format<Real>::kMantissaBits));
+      near_[j] = m;
+      place_[j] = e;
+    }
+    const I active = has_frame(t);
+    failed_ |= (most == kLow) & active;
+    const I shift = most == kLow ? I{} : most - static_cast<Int>(Format<Real>::kBias);
+    I wide{};
+    for (std::int64_t j = 0; j < states_; ++j) {
+      const V m = near_[j];
+      const V value = m * power_of_two<Real>(place_[j] - shift);
+      wide |= (value < Limits<Real>::kWideBound) & (m != 0);
+      near_[j] = value;
+    }
+    failed_ |= wide & active;
+    Int shifts[kLane];
+    store(shifts, shift);
+    for (std::int64_t l = 0; l < kLane; ++l) base_[l] += shifts[l];
+  }
+
+  I has_frame(std::int64_t t) const { return lengths_ > splat_int<Real>(static_cast<Int>(t)); }
+  bool hopeless() const { return !any((lengths_ > 0) & ~failed_); }
+
+  // Sum of a value for each state, in the order in which hmm::sum adds vectors of states.
+  HMM_INLINE V sum_states(const V (&value)[kNarrow]) const {
+    V total[kLane];
+    for (std::int64_t l = 0; l < kLane; ++l) total[l] = V{};
+    for (std::int64_t j = 0; j < states_; ++j) total[j % kLane] = total[j % kLane] + value[j];
+    for (std::int64_t half = kLane / 2; half > 0; half /= 2) {
+      for (std::int64_t l = 0; l < half; ++l) total[l] = total[l] + total[l + half];
+    }
+    return total[0];
+  }
+
+  // gamma_ of frame t, from the sums.
+  void smooth(std::int64_t t, bool starts, I ends) {
+    const Real* alpha = kept_.data() + t * states_ * kLane;
+    for (std::int64_t j = 0; j < states_; ++j) {
+      const V sum = starts ? plain_[j] : sum_[j];
+      gamma_[j] = load<V>(alpha + j * kLane) * sum * splat<V>(backward_->relative()[j]);
+    }
+    const V n = sum_states(gamma_);
+    const I lost = ~(n >= Limits<Real>::kLeastSum);
+    failed_ |= lost & has_frame(t) & ~ends;
+    const V factor = Real{1} / n;
+    for (std::int64_t j = 0; j < states_; ++j) gamma_[j] = gamma_[j] * factor;
+    if (starts) smooth_ends(alpha, ends);
+  }
+  // The same in extended numbers, as a last frame is there.
+  void smooth_ends(const Real* alpha, I ends) {
+    Extended<Real> product[kNarrow];
+    V value[kNarrow];
+    I most = splat_int<Real>(Format<Real>::kZeroExponent);
+    for (std::int64_t j = 0; j < states_; ++j) {
+      product[j] =
+          normalized(extend<Real>(load<V>(alpha + j * kLane), I{}) * extend<Real>(sum_[j], exponent_[j]));
+      most = max(most, product[j].e);
+    }
+    for (std::int64_t j = 0; j < states_; ++j) value[j] = relative_to<Real>(product[j], most);
+    const V factor = Real{1} / sum_states(value);
+    for (std::int64_t j = 0; j < states_; ++j) gamma_[j] = ends ? value[j] * factor : gamma_[j];
+  }
+
+  // Writes a value for each state to frame t of (B, T, K), where there is such a frame.
+  void write(std::int64_t t, const V (&value)[kNarrow], Real* to) const {
+    for (std::int64_t part = 0; part < states_; part += kLane) {
+      const std::int64_t n = states_ - part < kLane ? states_ - part : kLane;
+      V row[kLane];
+#pragma GCC unroll 16
+      for (int j = 0; j < kLane; ++j) row[j] = value[part + j < kNarrow ? part + j : 0];
+      transpose<Real>(row);
+#pragma GCC unroll 16
+      for (int l = 0; l < kLane; ++l) {
+        if (t < length_[l]) store_first(to + ((first_ + l) * model_->frames + t) * states_ + part, row[l], n);
+      }
+    }
+  }
+
+  const Model<Real>* model_ = nullptr;
+  const Table<Real>* forward_ = nullptr;
+  const Table<Real>* backward_ = nullptr;
+  std::int64_t states_ = 0;
+  std::int64_t first_ = 0;
+  std::int64_t count_ = 0;
+  std::int64_t longest_ = 0;
+  std::int64_t length_[kLane];
+  std::int64_t base_[kLane];
+  I failed_{};
+  I lengths_{};
+  V near_[kNarrow]{}, sum_[kNarrow]{}, plain_[kNarrow]{}, emission_[kNarrow]{}, gamma_[kNarrow]{};
+  I exponent_[kNarrow]{}, place_[kNarrow]{};
+  Buffer<Real> kept_, row_mantissa_;
+};
+
+}  // namespace dense
+
+HMM_END_TARGET

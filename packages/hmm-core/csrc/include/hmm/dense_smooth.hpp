@@ -1,0 +1,520 @@
+// Forward and backward messages of a block together: posteriors, expected transitions, and the gradient,
+// which is both.
+//
+//   p(z_t = i | y)                 = alpha_t(i) beta_t(i) / n_t,             n_t = sum_i alpha_t(i) beta_t(i)
+//   p(z_t = i, z_{t+1} = j | y)    = alpha_t(i) a(i, j) v_{t+1}(j) / n_t,    v = emission * beta
+//
+// The second, summed over t, is a product of matrices: many frames' alpha / n and v, then once times a.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "hmm/dense_pass.hpp"
+
+HMM_BEGIN_TARGET
+
+namespace dense {
+
+// What is wanted; null where it is not.
+template <typename Real>
+struct Wanted {
+  Real* log_likelihood = nullptr;   // (B,)
+  const Real* upstream = nullptr;   // (B,) weights of the sequences; null: 1
+  Real* state = nullptr;            // (B, T, K) posteriors
+  Real* density = nullptr;          // (B, T, P) posteriors, summed over the states that read a density
+  bool counts = false;              // expected transitions
+  bool counts_by_sequence = false;  // ... a table for each sequence, not for all together
+  Real* count = nullptr;            // where they go if there is one table for each sequence or each step
+  std::int64_t count_stride = 0;    // from one sequence to the next
+  Real* first = nullptr;            // (B, K) posteriors of the first frames, if not summed
+  Real* last = nullptr;             // (B, K) ... of the last frames
+  bool sum_first = false;
+  bool sum_last = false;
+  const Real* mantissa = nullptr;  // (B, T, K) forward messages, if they were kept
+  const IntOf<Real>* exponent = nullptr;
+  bool checkpoint = false;  // little memory
+};
+
+// Sums over several sequences.
+template <typename Real>
+struct Sums {
+  Buffer<double> first, last, pairs, exact;
+  bool any_pairs = false;
+  bool any_exact = false;
+};
+
+// Bytes of messages above which a block keeps checkpoints only.
+constexpr std::int64_t kMostBytes = std::int64_t{1} << 26;
+// Bytes of counts that a block may hold.
+constexpr std::int64_t kMostCountBytes = std::int64_t{1} << 24;
+// Products of messages that are summed in Real before they are added in double.
+constexpr std::int64_t kChunk = 64;
+
+template <typename Real>
+std::int64_t smoothing_rows(const Model<Real>& m, const Wanted<Real>& wanted) {
+  std::int64_t rows = most_rows(m);
+  if (wanted.counts && wanted.counts_by_sequence && m.weight_step == 0) {
+    const std::int64_t bytes = m.states * padded<Real>(m.states) * 8;
+    while (rows > 1 && rows * bytes > kMostCountBytes) rows /= 2;
+  }
+  return rows;
+}
+
+template <typename Real>
+class Smoother {
+ public:
+  using V = Vec<Real>;
+  using I = IntVec<Real>;
+  using Int = IntOf<Real>;
+  static constexpr std::int64_t kLane = kLanes<Real>;
+
+  void open(const Model<Real>& m, const Wanted<Real>& wanted, const Table<Real>* forward,
+            const Table<Real>* backward, std::int64_t rows) {
+    model_ = &m;
+    wanted_ = &wanted;
+    block_.open(m, rows);
+    forward_.open(m, forward, rows);
+    transitions_.open(m, true, backward);
+    rows_.open(rows, m.states);
+    width_ = padded<Real>(m.states);
+    alive_.reserve(rows);
+    gamma_.reserve(width_);
+    if (wanted.mantissa == nullptr) {
+      segment_ = m.frames;
+      if (wanted.checkpoint ||
+          rows * m.frames * m.states * static_cast<std::int64_t>(sizeof(Real)) > kMostBytes) {
+        segment_ = 1;
+        while (segment_ * segment_ < m.frames) ++segment_;
+      }
+      if (segment_ < 1) segment_ = 1;
+      // Without checkpoints, the posteriors replace the messages where these stand.
+      in_place_ = segment_ >= m.frames && wanted.state != nullptr;
+      if (!in_place_) kept_mantissa_.reserve(rows * segment_ * m.states);
+      kept_exponent_.reserve(rows * segment_ * m.states);
+      kept_flag_.reserve(rows * segment_);
+      const std::int64_t checkpoints = (m.frames + segment_ - 1) / segment_;
+      if (checkpoints > 1) {
+        point_mantissa_.reserve(rows * checkpoints * m.states);
+        point_exponent_.reserve(rows * checkpoints * m.states);
+        point_flag_.reserve(rows * checkpoints);
+      }
+    }
+    if (wanted.counts && m.weight_step == 0) {
+      const std::int64_t accumulators = wanted.counts_by_sequence ? rows : 1;
+      pitch_ = rows_.pitch();
+      chunk_a_.reserve(accumulators * kChunk * pitch_);
+      chunk_b_.reserve(accumulators * kChunk * pitch_);
+      chunk_size_.reserve(accumulators);
+      if (wanted.counts_by_sequence) own_.reserve(rows);
+    }
+  }
+
+  // Sequences first .. first + rows - 1; sums over sequences are added to `sums`.
+  void smooth(std::int64_t first, std::int64_t rows, Sums<Real>& sums) {
+    const std::int64_t K = model_->states;
+    block_.take(first, rows);
+    sums_ = &sums;
+    const std::int64_t longest = block_.longest();
+    for (std::int64_t r = 0; r < rows; ++r) alive_[r] = true;
+    std::int64_t segments = 1;
+    if (wanted_->mantissa == nullptr) {
+      segments = (longest + segment_ - 1) / segment_;
+      first_frame_ = 0;
+      const bool all = segments <= 1;
+      forward_.run(block_, 0, longest, [&](std::int64_t r, std::int64_t t) {
+        if (all) keep(r, t);
+        if (!all && (t + 1) % segment_ == 0) checkpoint(r, (t + 1) / segment_);
+        if (t + 1 == block_.length(r)) finish(r, forward_.log_likelihood(r, block_.final(r)));
+      });
+    } else {
+      for (std::int64_t r = 0; r < rows; ++r) {
+        const std::int64_t length = block_.length(r);
+        if (length > 0) finish(r, forward_.total(kept(r, length - 1).numbers(K), 0, block_.final(r)));
+      }
+    }
+    for (std::int64_t r = 0; r < rows; ++r) {
+      if (block_.length(r) == 0) finish(r, 0.0);
+      clear(r, block_.length(r));
+    }
+    open_counts(rows);
+    for (std::int64_t s = segments - 1; s >= 0; --s) {
+      std::int64_t begin = 0;
+      std::int64_t end = longest;
+      if (segments > 1) {
+        begin = s * segment_;
+        end = begin + segment_ < longest ? begin + segment_ : longest;
+        first_frame_ = begin;
+        if (begin > 0) {
+          for (std::int64_t r = 0; r < block_.active(begin); ++r) take_back(r, s);
+        }
+        forward_.run(block_, begin, end, [&](std::int64_t r, std::int64_t t) { keep(r, t); });
+      }
+      for (std::int64_t t = end - 1; t >= begin; --t) frame(t);
+    }
+    close_counts(rows);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      if (!alive_[r]) clear(r, 0);
+    }
+  }
+
+  static void reserve_counts(Buffer<double>& counts, std::int64_t size) {
+    counts.reserve(size);
+    std::memset(static_cast<void*>(counts.data()), 0, static_cast<std::size_t>(size) * sizeof(double));
+  }
+
+  // One table of counts from sums of pairs: rounds once. `log_weight` is the table that was counted.
+  static void write_counts(const Sums<Real>& sums, const Real* log_weight, std::int64_t states,
+                           Int largest_exponent, Buffer<double>& to) {
+    const std::int64_t width = padded<Real>(states);
+    constexpr Real kNothing = -std::numeric_limits<Real>::infinity();
+    for (std::int64_t i = 0; i < states; ++i) {
+      for (std::int64_t j = 0; j < states; j += kLane) {
+        const std::int64_t n = lanes_from<Real>(j, states);
+        const V z = relative_to<Real>(exp_extended(load_first<V>(log_weight + i * states + j, n, kNothing)),
+                                      splat_int<Real>(largest_exponent));
+        for (std::int64_t l = 0; l < n; ++l) {
+          double value = 0;
+          if (sums.any_pairs) value = sums.pairs[i * width + j + l] * static_cast<double>(z[l]);
+          if (sums.any_exact) value += sums.exact[i * states + j + l];
+          to[i * states + j + l] += value;
+        }
+      }
+    }
+  }
+
+ private:
+  // A forward message that was kept.
+  struct Kept {
+    const Real* mantissa;
+    const Int* exponent;
+    bool wide;
+    Numbers<Real> numbers(std::int64_t states) const { return {mantissa, wide ? exponent : nullptr, states}; }
+  };
+
+  Kept kept(std::int64_t r, std::int64_t t) const {
+    const std::int64_t K = model_->states;
+    const std::int64_t output = (block_.sequence(r) * model_->frames + t) * K;
+    if (wanted_->mantissa != nullptr) {
+      const Int* exponent = wanted_->exponent + output;
+      return {wanted_->mantissa + output, exponent, exponent[0] != 0};
+    }
+    const std::int64_t place = r * segment_ + t - first_frame_;
+    return {in_place_ ? wanted_->state + output : kept_mantissa_.data() + place * K,
+            kept_exponent_.data() + place * K, kept_flag_[place] != 0};
+  }
+  void keep(std::int64_t r, std::int64_t t) {
+    const std::int64_t K = model_->states;
+    const std::int64_t place = r * segment_ + t - first_frame_;
+    Real* mantissa = in_place_ ? wanted_->state + (block_.sequence(r) * model_->frames + t) * K
+                               : kept_mantissa_.data() + place * K;
+    forward_.rows().save(r, mantissa, kept_exponent_.data() + place * K, &kept_flag_[place], false);
+  }
+  // Keeps the message before segment s.
+  void checkpoint(std::int64_t r, std::int64_t s) {
+    const std::int64_t place = r * ((model_->frames + segment_ - 1) / segment_) + s - 1;
+    if (s * segment_ >= model_->frames) return;
+    forward_.rows().save(r, point_mantissa_.data() + place * model_->states,
+                         point_exponent_.data() + place * model_->states, &point_flag_[place], false);
+  }
+  void take_back(std::int64_t r, std::int64_t s) {
+    const std::int64_t place = r * ((model_->frames + segment_ - 1) / segment_) + s - 1;
+    forward_.rows().restore(r, point_mantissa_.data() + place * model_->states,
+                            point_exponent_.data() + place * model_->states, point_flag_[place]);
+  }
+
+  void finish(std::int64_t r, double log_likelihood) {
+    alive_[r] = log_likelihood > -std::numeric_limits<double>::infinity();
+    if (wanted_->log_likelihood != nullptr)
+      wanted_->log_likelihood[block_.sequence(r)] = static_cast<Real>(log_likelihood);
+  }
+
+  // Zeros in the frames from t on, and in the rows of a sequence that has none.
+  void clear(std::int64_t r, std::int64_t t) {
+    const std::int64_t b = block_.sequence(r);
+    const std::int64_t rest = model_->frames - t;
+    const std::int64_t K = model_->states;
+    const std::int64_t P = model_->densities;
+    if (wanted_->state != nullptr) fill(wanted_->state + (b * model_->frames + t) * K, rest * K, Real{});
+    if (wanted_->density != nullptr) fill(wanted_->density + (b * model_->frames + t) * P, rest * P, Real{});
+    if (t != 0) return;
+    if (wanted_->first != nullptr) fill(wanted_->first + b * K, K, Real{});
+    if (wanted_->last != nullptr) fill(wanted_->last + b * K, K, Real{});
+  }
+
+  // Frame t of every row that has it: posterior, counts of the step after it, and the message before it.
+  void frame(std::int64_t t) {
+    const std::int64_t K = model_->states;
+    const std::int64_t active = block_.active(t);
+    const std::int64_t before = block_.active(t + 1);
+    const Table<Real>* table = nullptr;
+    if (before > 0) {
+      table = &transitions_.at(block_.sequence(0), t);
+      rows_.advance(*table, 0, before);
+    }
+    for (std::int64_t r = before; r < active; ++r) rows_.start(r, block_.final(r));
+    for (std::int64_t r = 0; r < active; ++r) {
+      const Table<Real>* own = r < before ? table : nullptr;
+      if (alive_[r]) {
+        const std::int64_t b = block_.sequence(r);
+        Real* out = wanted_->state != nullptr ? wanted_->state + (b * model_->frames + t) * K : gamma_.data();
+        posterior(r, t, own, wanted_->upstream == nullptr ? Real{1} : wanted_->upstream[b], out);
+        distribute(r, t, out);
+      }
+      if (t > 0) rows_.read(r, block_.emission(r, t), block_.index(r), -1);
+    }
+    if (t > 0) rows_.emit(active, table);
+  }
+
+  void posterior(std::int64_t r, std::int64_t t, const Table<Real>* table, Real scale, Real* out) {
+    const Kept alpha = kept(r, t);
+    fetch_ahead(alpha.mantissa, model_->states, -1);
+    Real* pair = nullptr;
+    std::int64_t accumulator = 0;
+    if (wanted_->counts && table != nullptr && model_->weight_step == 0) {
+      accumulator = wanted_->counts_by_sequence ? r : 0;
+      if (chunk_size_[accumulator] == kChunk) flush(accumulator);
+      pair = chunk_a_.data() + (accumulator * kChunk + chunk_size_[accumulator]) * pitch_;
+    }
+    if (!alpha.wide && !rows_.own_exponents(r)) {
+      bool enough;
+      switch (width_ / kLane) {
+        case 1:
+          enough = posterior_short<1>(alpha.mantissa, rows_.sums(r), table->relative(), scale, out, pair);
+          break;
+        case 2:
+          enough = posterior_short<2>(alpha.mantissa, rows_.sums(r), table->relative(), scale, out, pair);
+          break;
+        case 3:
+          enough = posterior_short<3>(alpha.mantissa, rows_.sums(r), table->relative(), scale, out, pair);
+          break;
+        case 4:
+          enough = posterior_short<4>(alpha.mantissa, rows_.sums(r), table->relative(), scale, out, pair);
+          break;
+        default:
+          enough = posterior_long(alpha.mantissa, rows_.sums(r), table->relative(), scale, out, pair);
+          break;
+      }
+      if (enough) {
+        if (pair != nullptr) push(accumulator, r);
+        if (wanted_->counts && model_->weight_step != 0) count_exactly_after(r, t, alpha, table, scale);
+        return;
+      }
+    }
+    posterior_exactly(r, t, alpha, table, scale, out, pair, accumulator);
+  }
+
+  template <int kVectors>
+  HMM_INLINE bool posterior_short(const Real* alpha, const Real* sum, const Real* relative, Real scale,
+                                  Real* out, Real* pair) {
+    const std::int64_t last = model_->states - (kVectors - 1) * kLane;
+    V a[kVectors];
+    V g[kVectors];
+    V total{};
+    for (int v = 0; v < kVectors; ++v) {
+      a[v] = v + 1 < kVectors ? load<V>(alpha + v * kLane) : load_first<V>(alpha + v * kLane, last, Real{});
+      g[v] = a[v] * load<V>(sum + v * kLane) * load<V>(relative + v * kLane);
+      total = total + g[v];
+    }
+    const Real n = hmm::sum(total);
+    if (!(n >= Limits<Real>::kLeastSum)) return false;
+    const Real factor = scale / n;
+    for (int v = 0; v < kVectors; ++v) {
+      if (pair != nullptr) store(pair + v * kLane, a[v] * factor);
+      if (v + 1 < kVectors) {
+        store(out + v * kLane, g[v] * factor);
+      } else {
+        store_first(out + v * kLane, g[v] * factor, last);
+      }
+    }
+    return true;
+  }
+
+  bool posterior_long(const Real* alpha, const Real* sum, const Real* relative, Real scale, Real* out,
+                      Real* pair) {
+    const std::int64_t K = model_->states;
+    V total{};
+    Real* gamma = product();
+    for (std::int64_t j = 0; j < K; j += kLane) {
+      const V a = load_first<V>(alpha + j, lanes_from<Real>(j, K), Real{});
+      const V g = a * load<V>(sum + j) * load<V>(relative + j);
+      if (pair != nullptr) store(pair + j, a);
+      store(gamma + j, g);
+      total = total + g;
+    }
+    const Real n = hmm::sum(total);
+    if (!(n >= Limits<Real>::kLeastSum)) return false;
+    const Real factor = scale / n;
+    for (std::int64_t j = 0; j < K; j += kLane) {
+      if (pair != nullptr) store(pair + j, load<V>(pair + j) * factor);
+      store_first(out + j, load<V>(gamma + j) * factor, lanes_from<Real>(j, K));
+    }
+    return true;
+  }
+
+  // The same in extended numbers, where a message is wide or the two hardly meet.
+  void posterior_exactly(std::int64_t r, std::int64_t t, Kept alpha, const Table<Real>* table, Real scale,
+                         Real* out, Real* pair, std::int64_t accumulator) {
+    const std::int64_t K = model_->states;
+    const Numbers<Real> before = alpha.numbers(K);
+    Real* gamma = product();
+    Real n;
+    const Int exponent = exact_products(before, rows_.sum_numbers(r, table), gamma, &n);
+    const Real factor = scale / n;
+    if (wanted_->counts && table != nullptr) {
+      // The exponent of the sum relative to the largest numbers of alpha, of v and of the table.
+      const Int offset = alpha.wide ? Rows<Real>::kWideOffset : 0;
+      const Int sum_place = exponent + offset - table->largest_exponent();
+      if (pair != nullptr && sum_place >= -kMostPairExponent) {
+        const V correction = power_of_two<Real>(splat_int<Real>(-sum_place));
+        for (std::int64_t j = 0; j < K; j += kLane) {
+          const Extended<Real> a = before.at(j);
+          const V near = relative_to<Real>({a.m, a.e + offset}, I{});
+          store(pair + j, near * correction * factor);
+        }
+        push(accumulator, r);
+      } else {
+        count_exactly(r, t, before, exponent, factor);
+      }
+    }
+    for (std::int64_t j = 0; j < K; j += kLane)
+      store_first(out + j, load<V>(gamma + j) * factor, lanes_from<Real>(j, K));
+  }
+
+  void count_exactly_after(std::int64_t r, std::int64_t t, Kept alpha, const Table<Real>* table, Real scale) {
+    const Numbers<Real> before = alpha.numbers(model_->states);
+    Real n;
+    const Int exponent = exact_products(before, rows_.sum_numbers(r, table), product(), &n);
+    count_exactly(r, t, before, exponent, scale / n);
+  }
+
+  // Adds alpha(i) a(i, j) v(j) 2^-exponent * factor to the counts, arc by arc.
+  void count_exactly(std::int64_t r, std::int64_t t, Numbers<Real> alpha, Int exponent, Real factor) {
+    const std::int64_t K = model_->states;
+    const std::int64_t b = block_.sequence(r);
+    const Real* log_weight = model_->log_weight + b * model_->weight_stride + t * model_->weight_step;
+    if (model_->weight_step != 0) {
+      add_exactly(r, log_weight, alpha, exponent, factor,
+                  wanted_->count + b * wanted_->count_stride + t * K * K);
+      return;
+    }
+    Sums<Real>& sums = wanted_->counts_by_sequence ? own_[r] : *sums_;
+    if (!sums.any_exact) reserve_counts(sums.exact, K * K);
+    sums.any_exact = true;
+    add_exactly(r, log_weight, alpha, exponent, factor, sums.exact.data());
+  }
+
+  template <typename Count>
+  void add_exactly(std::int64_t r, const Real* log_weight, Numbers<Real> alpha, Int exponent, Real factor,
+                   Count* count) {
+    const std::int64_t K = model_->states;
+    const Numbers<Real> after = rows_.message(r);
+    constexpr Real kNothing = -std::numeric_limits<Real>::infinity();
+    for (std::int64_t i = 0; i < K; ++i) {
+      if (alpha.mantissa[i] == 0) continue;
+      const Int e = alpha.exponent == nullptr ? 0 : alpha.exponent[i];
+      const Extended<Real> source = extend<Real>(splat<V>(alpha.mantissa[i]), splat_int<Real>(e));
+      for (std::int64_t j = 0; j < K; j += kLane) {
+        const std::int64_t n = lanes_from<Real>(j, K);
+        const Extended<Real> arc = exp_extended(load_first<V>(log_weight + i * K + j, n, kNothing));
+        const V value =
+            relative_to<Real>(normalized(normalized(source * arc) * after.at(j)), splat_int<Real>(exponent)) *
+            factor;
+        for (std::int64_t l = 0; l < n; ++l) count[i * K + j + l] += static_cast<Count>(value[l]);
+      }
+    }
+  }
+
+  // The pair's first half is in the chunk; the second is the message that the row has now.
+  void push(std::int64_t accumulator, std::int64_t r) {
+    Real* to = chunk_b_.data() + (accumulator * kChunk + chunk_size_[accumulator]) * pitch_;
+    std::memcpy(to, rows_.near(r), static_cast<std::size_t>(width_) * sizeof(Real));
+    ++chunk_size_[accumulator];
+  }
+  void flush(std::int64_t accumulator) {
+    Sums<Real>& sums = wanted_->counts_by_sequence ? own_[accumulator] : *sums_;
+    if (!sums.any_pairs) reserve_counts(sums.pairs, model_->states * width_);
+    sums.any_pairs = true;
+    add_outer(chunk_a_.data() + accumulator * kChunk * pitch_,
+              chunk_b_.data() + accumulator * kChunk * pitch_, pitch_, chunk_size_[accumulator],
+              sums.pairs.data(), width_, model_->states);
+    chunk_size_[accumulator] = 0;
+  }
+  void open_counts(std::int64_t rows) {
+    if (!wanted_->counts || model_->weight_step != 0) return;
+    for (std::int64_t a = 0; a < (wanted_->counts_by_sequence ? rows : 1); ++a) {
+      chunk_size_[a] = 0;
+      if (wanted_->counts_by_sequence) own_[a].any_pairs = own_[a].any_exact = false;
+    }
+  }
+  void close_counts(std::int64_t rows) {
+    if (!wanted_->counts || model_->weight_step != 0) return;
+    const std::int64_t K = model_->states;
+    for (std::int64_t a = 0; a < (wanted_->counts_by_sequence ? rows : 1); ++a) {
+      if (chunk_size_[a] > 0) flush(a);
+      if (!wanted_->counts_by_sequence) continue;
+      const std::int64_t b = block_.sequence(a);
+      const Real* log_weight = model_->log_weight + b * model_->weight_stride;
+      reserve_counts(table_, K * K);
+      write_counts(own_[a], log_weight, K, transitions_.at(b, 0).largest_exponent(), table_);
+      Real* to = wanted_->count + b * wanted_->count_stride;
+      for (std::int64_t i = 0; i < K * K; ++i) to[i] = static_cast<Real>(table_[i]);
+    }
+  }
+
+  // A posterior goes to its densities and to the ends.
+  void distribute(std::int64_t r, std::int64_t t, const Real* gamma) {
+    const std::int64_t b = block_.sequence(r);
+    const std::int64_t K = model_->states;
+    if (wanted_->density != nullptr) {
+      const std::int64_t P = model_->densities;
+      Real* to = wanted_->density + (b * model_->frames + t) * P;
+      const std::int64_t* index = block_.index(r);
+      fill(to, P, Real{});
+      for (std::int64_t j = 0; j < K; ++j) to[index[j]] += gamma[j];
+    }
+    if (t == 0) end(gamma, wanted_->first, wanted_->sum_first, sums_->first, b);
+    if (t + 1 == block_.length(r)) end(gamma, wanted_->last, wanted_->sum_last, sums_->last, b);
+  }
+  void end(const Real* gamma, Real* to, bool sum, Buffer<double>& total, std::int64_t b) {
+    const std::int64_t K = model_->states;
+    for (std::int64_t j = 0; j < K; ++j) {
+      if (to != nullptr) to[b * K + j] = gamma[j];
+      if (sum) total[j] += static_cast<double>(gamma[j]);
+    }
+  }
+
+  Real* product() {
+    product_.reserve(width_);
+    return product_.data();
+  }
+
+  static constexpr Int kMostPairExponent = sizeof(Real) == 4 ? 40 : 400;
+
+  const Model<Real>* model_ = nullptr;
+  const Wanted<Real>* wanted_ = nullptr;
+  Block<Real> block_;
+  ForwardPass<Real> forward_;
+  Transitions<Real> transitions_;
+  Rows<Real> rows_;  // backward messages
+  std::int64_t width_ = 0;
+  std::int64_t pitch_ = 0;
+  Buffer<bool> alive_;
+  Buffer<Real> gamma_, product_;
+
+  std::int64_t segment_ = 1;
+  std::int64_t first_frame_ = 0;
+  bool in_place_ = false;
+  Buffer<Real> kept_mantissa_, point_mantissa_;
+  Buffer<Int> kept_exponent_, kept_flag_, point_exponent_, point_flag_;
+
+  Sums<Real>* sums_ = nullptr;
+  Array<Sums<Real>> own_;
+  Buffer<Real> chunk_a_, chunk_b_;
+  Buffer<std::int64_t> chunk_size_;
+  Buffer<double> table_;
+};
+
+}  // namespace dense
+
+HMM_END_TARGET

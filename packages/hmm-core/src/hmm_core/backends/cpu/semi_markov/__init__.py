@@ -1,0 +1,1 @@
+"""C++ kernels of the recursions with explicit durations: ``csrc/include/hmm/semi_markov*.hpp``."""

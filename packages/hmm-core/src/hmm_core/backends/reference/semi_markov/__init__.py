@@ -1,0 +1,1 @@
+"""The definition of the recursions with explicit durations."""
