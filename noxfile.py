@@ -127,6 +127,7 @@ def typecheck(session: nox.Session) -> None:
         )
     for scripts in ("tests-integration", "benchmarks/cases"):
         session.run("mypy", scripts, env={"MYPYPATH": scripts})
+    session.run("mypy", "benchmarks/summary.py", env={"MYPYPATH": "benchmarks/cases"})
     session.run("mypy", "tools", "noxfile.py")
 
 
@@ -143,11 +144,14 @@ def tests_floor(session: nox.Session) -> None:
 
 @nox.session(default=False, requires=["build"])
 def bench(session: nox.Session) -> None:
-    """Run the benchmark cases (or those named); a case checks answers before it times them."""
+    """Run the benchmark cases (or those named) and summarise; ``--quick`` only shows that all of it works."""
     install_everything(session, *groups("bench"))
-    cases = [ROOT / "benchmarks" / "cases" / f"{name}.py" for name in session.posargs]
-    for case in cases or sorted((ROOT / "benchmarks" / "cases").glob("*.py")):
-        session.run("python", str(case))
+    options = [argument for argument in session.posargs if argument.startswith("-")]
+    names = [argument for argument in session.posargs if not argument.startswith("-")]
+    folder = ROOT / "benchmarks"
+    for name in names or sorted(path.stem for path in folder.glob("cases/[a-z]*.py")):
+        session.run("python", str(folder / "cases" / f"{name}.py"), *options)
+    session.run("python", str(folder / "summary.py"))
 
 
 @nox.session(default=False)

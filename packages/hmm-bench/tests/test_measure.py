@@ -26,7 +26,9 @@ class Clock:
         return run
 
 
-def measure(run: Callable[[], None], clock: Clock | None = None, warmup: int = 1, rounds: int = 5) -> Timing:
+def measure(
+    run: Callable[[], object], clock: Clock | None = None, warmup: int = 1, rounds: int = 5
+) -> Timing:
     """Time something in this process; its first call is not one of the warm-up."""
     computation = LocalComputation(lambda: (run(), ())[1], clock=clock or Clock())
     return measure_all({"": computation}, rounds=rounds, warmup=warmup)[""]

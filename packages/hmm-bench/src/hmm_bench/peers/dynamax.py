@@ -101,17 +101,18 @@ def filter(arrays: Arrays, _threads: int) -> Converted:  # noqa: A001  (the oper
     initial, matrix, emission = _model(arrays)
     frames = list(np.asarray(emission[0])[:, None])
 
-    @jax.jit
     def step(predicted: Any, frame: Any) -> tuple[Any, Any]:  # noqa: ANN401  (arrays of jax)
         """Take in one frame."""
         result = hmm_filter(predicted, matrix, frame)
         return result.filtered_probs[0], result.filtered_probs[0] @ matrix
 
+    compiled = jax.jit(step)
+
     def run() -> list[Any]:
         """Take in all frames."""
         predicted, answers = initial, []
         for frame in frames:
-            filtered, predicted = step(predicted, frame)
+            filtered, predicted = compiled(predicted, frame)
             answers.append(filtered)
         return answers
 

@@ -23,8 +23,8 @@ def version() -> str:
 
 def ctc_alignment(arrays: Arrays, threads: int) -> Callable[[], tuple[Any, ...]]:
     """``hirschberg_viterbi``, which is exact, in a loop; in a pool of threads where there are some."""
-    scores = torch.from_numpy(arrays["log_prob"]).split(1)
-    targets = torch.from_numpy(arrays["targets"]).int().split(1)
+    scores = torch.split(torch.from_numpy(arrays["log_prob"]), 1)
+    targets = torch.split(torch.from_numpy(arrays["targets"]).int(), 1)
     if threads == 1:
         return lambda: (
             torch.cat([hirschberg_viterbi(*pair)[0] for pair in zip(scores, targets, strict=True)]),

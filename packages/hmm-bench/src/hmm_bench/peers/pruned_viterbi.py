@@ -22,6 +22,6 @@ def version() -> str:
 
 def ctc_alignment(arrays: Arrays, _threads: int) -> Callable[[], tuple[Any, ...]]:
     """``pruned_viterbi`` in a loop."""
-    scores = torch.from_numpy(arrays["log_prob"]).split(1)
-    targets = torch.from_numpy(arrays["targets"]).int().split(1)
+    scores = torch.split(torch.from_numpy(arrays["log_prob"]), 1)
+    targets = torch.split(torch.from_numpy(arrays["targets"]).int(), 1)
     return lambda: (torch.cat([pruned_viterbi(*pair)[0] for pair in zip(scores, targets, strict=True)]),)

@@ -1,6 +1,7 @@
 """Dynamic time warping with steps of one frame in either sequence or both, all of the same weight."""
 
 from collections.abc import Callable, Mapping
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -45,7 +46,8 @@ class Dtw(_Warping):
 
     def core(self, _: Instance, workload: Workload, backend: Backend) -> Callable[[], Answer]:
         """Compute ``dtw`` and its path, with the costs before where features are given."""
-        return lambda: (dtw(_cost(workload), step_pattern="symmetric1", backend=backend).path,)
+        # There is a path unless it was declined.
+        return lambda: (cast(Tensor, dtw(_cost(workload), step_pattern="symmetric1", backend=backend).path),)
 
     def error(self, exact: Workload, answer: Answer, expected: Answer) -> float:
         """Sum the costs along the paths, if they are paths."""

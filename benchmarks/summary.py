@@ -1,0 +1,156 @@
+"""Write the tables of README.md from results/*.csv; with --check, fail if they are not the ones there."""
+
+import argparse
+import csv
+import importlib
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hmm_bench import read_results
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+README = HERE / "README.md"
+BEGIN, END = "<!-- from results: python benchmarks/summary.py -->\n", "<!-- end -->\n"
+CASES = ("dense", "chains", "gradient", "semi_markov", "warping", "ctc", "online")
+
+if TYPE_CHECKING:
+    from _suite import Case
+
+Record = dict[str, str]
+Rows = dict[str, list[Record]]
+
+
+def fastest(rows: list[Record]) -> Record | None:
+    """Return the fastest row of a peer that has a time."""
+    timed = [row for row in rows if row["median_ms"] and not row["implementation"].startswith("hmm-core")]
+    return min(timed, key=lambda row: float(row["median_ms"]), default=None)
+
+
+def ours(rows: list[Record]) -> float | None:
+    """Return hmm-core's milliseconds."""
+    return next(
+        (float(r["median_ms"]) for r in rows if r["implementation"] == "hmm-core" and r["median_ms"]), None
+    )
+
+
+def times(value: float) -> str:
+    """Write a ratio with two or three digits."""
+    return f"{value:.0f}x" if value >= 20 else f"{value:.1f}x"
+
+
+def line(case: "Case", rows: Rows) -> str:
+    """Return one line of the table of ratios."""
+    one, two = (rows.get(str(replace(case.instance, threads=threads)), []) for threads in (1, 2))
+    peer, mine, mine_two = fastest(one), ours(one), ours(two)
+    cells = [case.label]
+    cells.append(f"{peer['implementation']} {peer['version'].split()[0]}" if peer else "-")
+    cells.append(f"{float(peer['median_ms']):.4g}" if peer else "-")
+    cells.append(f"{mine:.4g}" if mine else "-")
+    if case.at_most:
+        frames = case.instance.frames
+        per_frame = f"{1e3 * mine / frames:.2f} µs a frame" if mine else "-"
+        cells += [per_frame, f"at most {case.at_most:g} µs"]
+        met = mine is not None and 1e3 * mine / frames <= case.at_most
+    else:
+        ratio = float(peer["median_ms"]) / mine if peer and mine else 0.0
+        cells += [times(ratio) if ratio else "-", f"{case.at_least:g}x"]
+        met = ratio >= case.at_least
+    cells.append("yes" if met else "no" if mine else "-")
+    cells.append(f"{mine / mine_two:.2f}x" if mine and mine_two else "-")
+    peer_two = fastest(two)
+    cells.append(times(float(peer_two["median_ms"]) / mine_two) if peer_two and mine_two else "-")
+    return "| " + " | ".join(cells) + " |"
+
+
+def ratios() -> list[str]:
+    """Return the table of ratios, one line for each case, and what could not be measured."""
+    heads = ["workload", "fastest correct peer", "its ms", "hmm-core ms", "ratio", "asked", "reached"]
+    heads += ["two threads over one", "ratio, two threads"]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    missing: list[str] = []
+    cards = []
+    for name in CASES:
+        path = RESULTS / f"{name}.csv"
+        if not path.exists():
+            continue
+        card, records = read_results(path)
+        cards.append(card)
+        rows: Rows = {}
+        for record in records:
+            rows.setdefault(record["instance"], []).append(record)
+            if record["note"]:
+                missing.append(f"- {record['implementation']} {record['version']} ({name}): {record['note']}")
+        cases: list[Case] = importlib.import_module(name).CASES
+        lines += [line(case, rows) for case in cases if case.at_least or case.at_most]
+    if not cards:
+        return ["No results yet."]
+    where = sorted(
+        {f"{card['date']}, {card['cpu']}, {card['cores']} cores, torch {card['torch']}" for card in cards}
+    )
+    loads = [float(card["load"]) for card in cards]
+    busy = f"load at the end of a case {min(loads):.1f} to {max(loads):.1f}"
+    head = f"float32, medians; {'; '.join(where)}; {busy}."
+    unmeasured = ["", "Without a time:", "", *dict.fromkeys(missing)] if missing else []
+    return [head, "", *lines, *unmeasured]
+
+
+def overhead() -> list[str]:
+    """Return the table of the call overhead."""
+    path = RESULTS / "overhead.csv"
+    if not path.exists():
+        return []
+    lines = ["", "A call with nothing to compute (one sequence of two frames, two states), one thread:", ""]
+    lines += ["| computation | by | µs |", "|---|---|---|"]
+    for record in read_results(path)[1]:
+        if record["median_ms"]:
+            op = record["instance"].split()[0].removeprefix("op=")
+            lines.append(f"| {op} | {record['implementation']} | {1e3 * float(record['median_ms']):.3g} |")
+    return lines
+
+
+def scaling() -> list[str]:
+    """Return the table of exponents."""
+    path = RESULTS / "scaling.csv"
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        records = list(csv.DictReader(row for row in file if not row.startswith("#")))
+    found = {(row["structure"], row["op"], row["letter"]): row["exponent"] for row in records}
+    columns = list(dict.fromkeys((structure, letter) for structure, _, letter in found))
+    lines = [
+        "",
+        "Time grows with the power of each size that the table says (`results/scaling.svg`, one thread):",
+        "",
+    ]
+    lines.append(
+        "| operation | " + " | ".join(f"{structure} {letter}" for structure, letter in columns) + " |"
+    )
+    lines.append("|---" * (len(columns) + 1) + "|")
+    for op in dict.fromkeys(op for _, op, _ in found):
+        cells = [found.get((structure, op, letter), "-") for structure, letter in columns]
+        lines.append(f"| {op} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def main() -> int:
+    """Write the tables, or compare them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    sys.path.insert(0, str(HERE / "cases"))
+    before, begin, rest = README.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    text = "\n".join([*ratios(), *overhead(), *scaling()])
+    new = f"{before}{begin}\n{text}\n\n{end}{after}"
+    if check:
+        return int(new != README.read_text(encoding="utf-8"))
+    README.write_text(new, encoding="utf-8")
+    print(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
