@@ -246,3 +246,13 @@ def test_a_result_that_is_not_used_has_no_gradient() -> None:
     total = _function(hmm, semi_markov.log_likelihood)(*leaves)
     for gradient in torch.autograd.grad(total[:0].sum(), leaves):
         assert (gradient == 0).all()
+
+
+def test_the_best_segmentation_can_be_mapped() -> None:
+    hmm, duration = _problem()
+
+    def best(emission: Tensor) -> Tensor:
+        return semi_markov.viterbi(hmm.log_initial, hmm.log_transition, duration, emission).states
+
+    stacked = torch.stack((hmm.log_emission, -hmm.log_emission))
+    assert torch.equal(torch.func.vmap(best)(stacked), torch.stack([best(x) for x in stacked]))
