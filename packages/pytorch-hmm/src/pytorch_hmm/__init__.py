@@ -27,14 +27,18 @@ if _TYPE_CHECKING:
     from hmm_align import write_textgrid as write_textgrid
     from hmm_core import HAVE_NATIVE as HAVE_NATIVE
     from hmm_core import BackendUnavailableError as BackendUnavailableError
+    from hmm_core import DTWResult as DTWResult
     from hmm_core import ForwardResult as ForwardResult
     from hmm_core import Graph as Graph
+    from hmm_core import Itakura as Itakura
     from hmm_core import NativeKernelsMissingWarning as NativeKernelsMissingWarning
     from hmm_core import Posterior as Posterior
+    from hmm_core import SakoeChiba as SakoeChiba
     from hmm_core import Sparse as Sparse
     from hmm_core import ViterbiPath as ViterbiPath
     from hmm_core import backends as backends
     from hmm_core import backward as backward
+    from hmm_core import dtw as dtw
     from hmm_core import entropy as entropy
     from hmm_core import ergodic as ergodic
     from hmm_core import expected_transitions as expected_transitions
@@ -44,10 +48,13 @@ if _TYPE_CHECKING:
     from hmm_core import linear_graph as linear_graph
     from hmm_core import log_likelihood as log_likelihood
     from hmm_core import online as online
+    from hmm_core import pairwise_cost as pairwise_cost
     from hmm_core import posterior as posterior
     from hmm_core import sample as sample
     from hmm_core import semi_markov as semi_markov
     from hmm_core import skip as skip
+    from hmm_core import soft_dtw as soft_dtw
+    from hmm_core import soft_dtw_divergence as soft_dtw_divergence
     from hmm_core import stack_graphs as stack_graphs
     from hmm_core import viterbi as viterbi
     from hmm_metrics import BoundaryErrors as BoundaryErrors
@@ -167,6 +174,13 @@ _EXPORTS = {
     "entropy": "hmm_core",
     "ergodic": "hmm_core",
     "evaluate": "hmm_align",
+    "DTWResult": "hmm_core",
+    "Itakura": "hmm_core",
+    "SakoeChiba": "hmm_core",
+    "dtw": "hmm_core",
+    "pairwise_cost": "hmm_core",
+    "soft_dtw": "hmm_core",
+    "soft_dtw_divergence": "hmm_core",
     "expected_transitions": "hmm_core",
     "fold_phone": "hmm_metrics",
     "fold_word": "hmm_metrics",
