@@ -129,6 +129,8 @@ class DTWResult(NamedTuple):
     distance: Tensor
     path: Tensor | None
     path_length: Tensor | None
+
+
 class KBestPaths(NamedTuple):
     """The best state paths and their scores, the best first.
 
