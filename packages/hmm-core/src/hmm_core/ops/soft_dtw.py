@@ -82,8 +82,8 @@ def soft_dtw(
     >>> x, y = torch.tensor([0.0, 1.0, 2.0]), torch.tensor([0.0, 0.0, 1.0, 2.0])
     >>> cost = (x[:, None] - y).square()[None].requires_grad_()
     >>> value = soft_dtw(cost, gamma=0.1)
-    >>> value
-    tensor([-0.0001], grad_fn=<...>)
+    >>> value.item() < 0  # below the distance of dtw, which is 0
+    True
     >>> torch.autograd.grad(value.sum(), cost)[0][0].round(decimals=2)
     tensor([[1., 1., 0., 0.],
             [0., 0., 1., 0.],
