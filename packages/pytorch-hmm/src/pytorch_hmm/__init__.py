@@ -29,6 +29,7 @@ if _TYPE_CHECKING:
     from hmm_core import BackendUnavailableError as BackendUnavailableError
     from hmm_core import ForwardResult as ForwardResult
     from hmm_core import Graph as Graph
+    from hmm_core import KBestPaths as KBestPaths
     from hmm_core import NativeKernelsMissingWarning as NativeKernelsMissingWarning
     from hmm_core import Posterior as Posterior
     from hmm_core import Sparse as Sparse
@@ -39,6 +40,7 @@ if _TYPE_CHECKING:
     from hmm_core import expected_transitions as expected_transitions
     from hmm_core import forward as forward
     from hmm_core import from_arcs as from_arcs
+    from hmm_core import kbest as kbest
     from hmm_core import left_to_right as left_to_right
     from hmm_core import linear_graph as linear_graph
     from hmm_core import log_likelihood as log_likelihood
@@ -131,6 +133,7 @@ _EXPORTS = {
     "HMMStatistics": "hmm_models",
     "Interval": "hmm_metrics",
     "IntervalFileError": "hmm_align",
+    "KBestPaths": "hmm_core",
     "Lexicon": "hmm_speech",
     "LikelihoodDecreaseError": "hmm_models",
     "LogMel": "hmm_speech",
@@ -171,6 +174,7 @@ _EXPORTS = {
     "frame_times": "hmm_speech",
     "from_arcs": "hmm_core",
     "intervals_from_durations": "hmm_tts",
+    "kbest": "hmm_core",
     "left_to_right": "hmm_core",
     "linear_graph": "hmm_core",
     "load_audio": "hmm_speech",
