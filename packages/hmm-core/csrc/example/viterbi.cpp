@@ -38,7 +38,8 @@ int main() {
   model.lengths = lengths.data();
   model.log_final = log_final.data();
   std::vector<std::int64_t> states(5);
-  hmm::viterbi(model, hmm::Executor{}, states.data());
+  float log_score = 0.0F;
+  hmm::viterbi(model, hmm::Executor{}, hmm::ViterbiMemory::kAuto, states.data(), &log_score);
   for (const std::int64_t state : states) std::printf("%lld ", static_cast<long long>(state));
   std::printf("\n");
   return 0;
