@@ -30,10 +30,7 @@ if _TYPE_CHECKING:
     from hmm_core import DTWResult as DTWResult
     from hmm_core import ForwardResult as ForwardResult
     from hmm_core import Graph as Graph
-<<<<<<< HEAD
     from hmm_core import Itakura as Itakura
-=======
->>>>>>> viterbi
     from hmm_core import KBestPaths as KBestPaths
     from hmm_core import NativeKernelsMissingWarning as NativeKernelsMissingWarning
     from hmm_core import Posterior as Posterior
@@ -49,11 +46,8 @@ if _TYPE_CHECKING:
     from hmm_core import expected_transitions as expected_transitions
     from hmm_core import forward as forward
     from hmm_core import from_arcs as from_arcs
-<<<<<<< HEAD
     from hmm_core import get_cmake_dir as get_cmake_dir
     from hmm_core import get_include as get_include
-=======
->>>>>>> viterbi
     from hmm_core import kbest as kbest
     from hmm_core import left_to_right as left_to_right
     from hmm_core import linear_graph as linear_graph
@@ -153,10 +147,7 @@ _EXPORTS = {
     "HMMStatistics": "hmm_models",
     "Interval": "hmm_metrics",
     "IntervalFileError": "hmm_align",
-<<<<<<< HEAD
     "Itakura": "hmm_core",
-=======
->>>>>>> viterbi
     "KBestPaths": "hmm_core",
     "Lexicon": "hmm_speech",
     "LikelihoodDecreaseError": "hmm_models",
