@@ -46,7 +46,7 @@ class Build(NamedTuple):
 
 
 def builds() -> list[Build]:
-    """Every test with the narrowest and the widest vectors, what is below kernels with all; the pool twice."""
+    """Every test with the narrowest and the widest vectors, what is below kernels with all; the pool also."""
     variants = backends.kernel_variants() or ("native",)
     ends = sorted({variants[0], variants[-1]})
     found = []

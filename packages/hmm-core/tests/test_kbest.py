@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from hmm_core import Sparse, kbest, left_to_right, viterbi
+from hmm_core._validate import canonical
 from hmm_core.testing import Arguments, random_hmm
 
 INF = torch.inf
@@ -43,14 +44,6 @@ def _enumerate(hmm: Arguments, b: int) -> dict[tuple[int, ...], float]:
         if score > -math.inf:
             scores[path] = score
     return scores
-
-
-@pytest.fixture(params=["reference", "cpu"])
-def any_backend(request: pytest.FixtureRequest) -> Any:
-    """Every backend."""
-    if request.param == "cpu":
-        request.getfixturevalue("native")
-    return request.param
 
 
 def test_the_paths_are_the_best_of_all(hmm: Arguments, any_backend: Any) -> None:
@@ -132,9 +125,7 @@ def test_an_impossible_sequence_has_no_path(any_backend: Any) -> None:
     )
     assert (paths.states == -1).all()
     assert (paths.log_score == -INF).all()
-    barred = kbest(
-        start, left_to_right(3), torch.full((1, 2, 3), -INF), num_paths=2, backend=any_backend
-    )
+    barred = kbest(start, left_to_right(3), torch.full((1, 2, 3), -INF), num_paths=2, backend=any_backend)
     assert (barred.states == -1).all()
 
 
@@ -170,6 +161,12 @@ def test_padding_batch_and_threads_make_no_difference(any_backend: Any) -> None:
 def test_a_wrong_number_of_paths_is_refused(value: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match=r"num_paths must be .*; got"):
         kbest(torch.zeros(2), torch.zeros(2, 2), torch.zeros(1, 2, 2), num_paths=value)
+
+
+@pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
+def test_the_registered_operation_passes_opcheck(sparse: bool, any_backend: Any) -> None:
+    problem = canonical(*random_hmm(2, 3, 4, sparse=sparse))
+    torch.library.opcheck(torch.ops.hmm_core.kbest.default, (*problem, 3, any_backend))
 
 
 def test_it_compiles_and_maps(any_backend: Any) -> None:

@@ -1,5 +1,6 @@
 """Soft-DTW, its divergence and the costs of frames, against every path and identities."""
 
+import importlib
 from typing import Any
 
 import pytest
@@ -17,11 +18,12 @@ from hmm_core import (
     soft_dtw_divergence,
 )
 
+BACKENDS: list[Any] = ["reference", "cpu"]
 METRICS = ["euclidean", "sqeuclidean", "cosine"]
 WINDOWS = [None, SakoeChiba(0), SakoeChiba(3), Itakura()]
 
 
-@pytest.fixture(params=["reference", "cpu"])
+@pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> Any:
     """Every backend."""
     if request.param == "cpu":
@@ -37,7 +39,7 @@ def test_the_value_is_the_soft_minimum_over_every_path(backend: Any, gamma: floa
     value = soft_dtw(leaf, gamma=gamma, backend=backend)
     (gradient,) = torch.autograd.grad(value.sum(), leaf)
     every = [cells for cells, _ in paths(n, m, "symmetric1")]
-    totals = torch.stack([sum(cost[:, i, j] for i, j in cells) for cells in every])  # type: ignore[arg-type, misc]  # not empty
+    totals = torch.stack([sum(cost[:, i, j] for i, j in cells) for cells in every])  # type: ignore[misc]  # not empty
     torch.testing.assert_close(value, -gamma * torch.logsumexp(-totals / gamma, 0))
     expected = torch.zeros_like(cost)
     probability = torch.where(value < torch.inf, ((value - totals) / gamma).exp(), 0.0)
@@ -58,9 +60,9 @@ def test_the_kernel_agrees_with_the_reference(N: int, M: int, forbidden: float) 
     upstream = torch.tensor([1.0, -2.0, 0.5, 3.0], dtype=torch.float64)
     for window in WINDOWS:
         found = []
-        for backend in ("reference", "cpu"):
+        for backend in BACKENDS:
             leaf = cost.clone().requires_grad_()
-            value = soft_dtw(leaf, lengths_x, lengths_y, gamma=0.7, window=window, backend=backend)  # type: ignore[arg-type]  # one of them
+            value = soft_dtw(leaf, lengths_x, lengths_y, gamma=0.7, window=window, backend=backend)
             found.append((value, torch.autograd.grad(value, leaf, upstream)[0]))
         torch.testing.assert_close(found[1], found[0])
         assert (found[1][1][cost == torch.inf] == 0).all()
@@ -70,7 +72,7 @@ def test_the_kernel_agrees_with_the_reference(N: int, M: int, forbidden: float) 
 
 def test_a_long_float32_alignment_is_as_exact_as_float64(backend: Any) -> None:
     generator = torch.Generator().manual_seed(0)
-    size = 300 if backend == "cpu" else 80
+    size = 300 if backend == "cpu" else 60
     cost = 10 * torch.rand((2, size, size), generator=generator)
     found = []
     for dtype in (torch.float32, torch.float64):
@@ -86,7 +88,7 @@ def test_a_long_float32_alignment_is_as_exact_as_float64(backend: Any) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("gamma", [1e-2, 1e-4, 1e-8])
 def test_it_becomes_dtw_as_gamma_goes_to_zero(dtype: torch.dtype, gamma: float, backend: Any) -> None:
-    cost = 100 * torch.rand((3, 35, 50), generator=torch.Generator().manual_seed(3)).to(dtype)
+    cost = 100 * torch.rand((3, 35, 40), generator=torch.Generator().manual_seed(3)).to(dtype)
     leaf, other = cost.clone().requires_grad_(), cost.clone().requires_grad_()
     soft, hard = soft_dtw(leaf, gamma=gamma, backend=backend), dtw(other, backend=backend).distance
     # At most gamma times the log of the number of paths below it: 2.5 nats a step.
@@ -98,7 +100,8 @@ def test_it_becomes_dtw_as_gamma_goes_to_zero(dtype: torch.dtype, gamma: float, 
         torch.testing.assert_close(torch.autograd.grad(soft.sum(), leaf)[0], expected, rtol=0, atol=1e-2)
 
 
-def test_neither_batch_nor_padding_nor_threads_change_a_bit(backend: Any) -> None:
+@pytest.mark.usefixtures("native")
+def test_neither_batch_nor_padding_nor_threads_change_a_bit() -> None:
     cost = torch.rand((5, 70, 90), generator=torch.Generator().manual_seed(1))
     # One pair whose exponents need double precision stands among others.
     cost[2] *= 1e8
@@ -106,7 +109,7 @@ def test_neither_batch_nor_padding_nor_threads_change_a_bit(backend: Any) -> Non
 
     def run(x: Tensor, *lengths: Tensor) -> tuple[Tensor, Tensor]:
         leaf = x.clone().requires_grad_()
-        value = soft_dtw(leaf, *lengths, backend=backend)
+        value = soft_dtw(leaf, *lengths, backend="cpu")
         return value.detach(), torch.autograd.grad(value.sum(), leaf)[0]
 
     value, gradient = run(cost, lengths_x, lengths_y)
@@ -179,9 +182,7 @@ def test_function_transforms_agree_with_autograd() -> None:
     leaf = cost.clone().requires_grad_()
     (expected,) = torch.autograd.grad(value(leaf), leaf)
     torch.testing.assert_close(torch.func.grad(value)(cost), expected)
-    torch.testing.assert_close(
-        torch.func.jvp(value, (cost,), (torch.ones_like(cost),))[1], expected.sum()
-    )
+    torch.testing.assert_close(torch.func.jvp(value, (cost,), (torch.ones_like(cost),))[1], expected.sum())
     stacked = torch.stack((cost, cost + 1))
     torch.testing.assert_close(torch.func.vmap(value)(stacked), torch.stack([value(x) for x in stacked]))
     with pytest.raises(BackendUnavailableError, match=r"torch\.func"):
@@ -211,7 +212,9 @@ def test_compiled_and_exported_programs_give_the_same() -> None:
 
 # opcheck reads the gradients of the copies that it makes.
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
-def test_the_registered_operations_pass_opcheck(backend: Any) -> None:
+@pytest.mark.usefixtures("native")
+def test_the_registered_operations_pass_opcheck() -> None:
+    backend = "cpu"
     cost = torch.rand((2, 4, 5), dtype=torch.float64).requires_grad_()
     pairs = cost, torch.tensor([4, 3]), torch.tensor([5, 4]), None, None
     torch.library.opcheck(torch.ops.hmm_core.soft_dtw.default, (*pairs, 0.5, True, backend))
@@ -229,8 +232,7 @@ def test_the_registered_operations_pass_opcheck(backend: Any) -> None:
 
 @pytest.mark.usefixtures("native")
 def test_every_variant_of_the_kernels_agrees() -> None:
-    from hmm_core.backends.cpu import _cpu
-
+    _cpu = importlib.import_module("hmm_core.backends.cpu._cpu")
     x, y = torch.randn(2, 50, 9), torch.randn(2, 70, 9)
     kept = _cpu.target()
     try:
@@ -277,7 +279,9 @@ def test_wrong_costs_are_named(backend: Any, wrong: float) -> None:
 def test_costs_beyond_every_exponent_are_refused() -> None:
     cost = torch.ones(1, 4, 4, dtype=torch.float64)
     cost[0, 1, 1] = 1e300
-    with pytest.raises(ValueError, match=r"cost must stay below 7e\+14 in magnitude, or be \+inf; got 1e\+300"):
+    with pytest.raises(
+        ValueError, match=r"cost must stay below 7e\+14 in magnitude, or be \+inf; got 1e\+300"
+    ):
         soft_dtw(cost, backend="cpu")
 
 
@@ -316,8 +320,12 @@ def test_costs_of_frames_are_their_definition(
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_costs_of_frames_have_derivatives(backend: Any, metric: Any) -> None:
-    x = torch.randn((2, 3, 2), dtype=torch.float64, generator=torch.Generator().manual_seed(1)).requires_grad_()
-    y = torch.randn((2, 4, 2), dtype=torch.float64, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    x = torch.randn(
+        (2, 3, 2), dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+    ).requires_grad_()
+    y = torch.randn(
+        (2, 4, 2), dtype=torch.float64, generator=torch.Generator().manual_seed(2)
+    ).requires_grad_()
     lengths = torch.tensor([3, 2]), torch.tensor([4, 3])
 
     def cost(a: Tensor, b: Tensor) -> Tensor:
@@ -329,9 +337,9 @@ def test_costs_of_frames_have_derivatives(backend: Any, metric: Any) -> None:
     same = x.detach().clone().requires_grad_()
     value = cost(same, same.detach()[:, [0, 1, 2, 0]])
     assert torch.autograd.grad(value.diagonal(dim1=1, dim2=2).sum(), same)[0].abs().max() < 1e-9
+    if backend == "cpu":  # which torch.func transforms leave to the reference
+        return
     forward = torch.func.grad(lambda a: cost(a, y.detach()).sum())(x.detach())
-    if backend == "cpu":
-        pytest.skip("the transform was taken by the reference")
     torch.testing.assert_close(forward, torch.autograd.grad(cost(x, y).sum(), x)[0])
 
 
@@ -365,7 +373,9 @@ def test_wrong_frames_are_named(backend: Any) -> None:
     x = torch.ones(2, 3, 4)
     with pytest.raises(ValueError, match=r"x must have shape \(B, N, D\); got \(3, 4\)"):
         pairwise_cost(x[0], x, backend=backend)
-    with pytest.raises(ValueError, match=r"y must have shape \(B, M, D\) = \(2, any, 4\), with B and D from x"):
+    with pytest.raises(
+        ValueError, match=r"y must have shape \(B, M, D\) = \(2, any, 4\), with B and D from x"
+    ):
         pairwise_cost(x, x[..., :3], backend=backend)
     with pytest.raises(TypeError, match=r"y must have dtype torch\.float32 like x; got torch\.float64"):
         pairwise_cost(x, x.double(), backend=backend)

@@ -1,7 +1,8 @@
-"""The C++ recursions over sparse transitions give what the float64 reference gives, in every arrangement of arcs."""
+"""The C++ recursions over sparse transitions give what the reference gives, however the arcs are arranged."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -20,14 +21,14 @@ INF = torch.inf
 
 
 @pytest.fixture(params=["x86-64-v2", "x86-64-v3", "x86-64-v4", "native"])
-def variant(request: pytest.FixtureRequest) -> str:
+def variant(request: pytest.FixtureRequest) -> Iterator[str]:
     """Every variant of the kernels that was built and that this machine can run."""
     if request.param not in _cpu.targets():
         pytest.skip(f"{request.param} was not built or cannot run here")
     before = _cpu.target()
     _cpu.use_target(request.param)
-    request.addfinalizer(lambda: _cpu.use_target(before))
-    return str(request.param)
+    yield request.param
+    _cpu.use_target(before)
 
 
 def _draw(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:
@@ -42,6 +43,11 @@ def _only(states: int, *used: int) -> Tensor:
     return values
 
 
+def _graph(states: int, arcs: list[tuple[int, int]], log_weight: Tensor) -> Sparse:
+    """Transitions along arcs (from, to)."""
+    return from_arcs(states, [i for i, _ in arcs], [j for _, j in arcs], log_weight)
+
+
 def _ctc(labels: int, vocabulary: int, frames: int, batch: int = 2) -> Arguments:
     """One CTC graph for all sequences: a blank before, between and after the labels, some of them doubled."""
     K = 2 * labels + 1
@@ -50,7 +56,7 @@ def _ctc(labels: int, vocabulary: int, frames: int, batch: int = 2) -> Arguments
     index[3] = index[1]
     arcs = [(i, j) for j in range(K) for i in (j - 2, j - 1, j) if i >= 0]
     arcs = [(i, j) for i, j in arcs if j - i < 2 or (j % 2 == 1 and index[i] != index[j])]
-    graph = from_arcs(K, *zip(*arcs, strict=True), torch.zeros(len(arcs), dtype=torch.float64))
+    graph = _graph(K, arcs, torch.zeros(len(arcs), dtype=torch.float64))
     emission = _draw(batch, frames, vocabulary, scale=3.0).log_softmax(2)
     lengths = torch.tensor([frames, *[max(frames - 7 * b, 1) for b in range(1, batch)]])
     return Arguments(_only(K, 0, 1), graph, emission, lengths, _only(K, K - 2, K - 1), index)
@@ -69,7 +75,7 @@ def _loop(words: int, per_word: int, frames: int) -> Arguments:
     K = words * per_word
     arcs = {(j, j) for j in range(K)} | {(j - 1, j) for j in range(K) if j % per_word}
     arcs |= {(i, j) for i in range(per_word - 1, K, per_word) for j in range(0, K, per_word)}
-    graph = from_arcs(K, *zip(*sorted(arcs), strict=True), _draw(len(arcs)))
+    graph = _graph(K, sorted(arcs), _draw(len(arcs)))
     return Arguments(_draw(K, seed=1), graph, _draw(2, frames, K, seed=2), None, _draw(K, seed=3))
 
 
@@ -80,7 +86,7 @@ def _tangled(states: int, frames: int) -> Arguments:
     for j in torch.randint(states, (states // 8,), generator=generator).tolist():
         count = 30 if j % 16 == 0 else 1 + j % 6
         arcs |= {(i, j) for i in torch.randint(states, (count,), generator=generator).tolist()}
-    graph = from_arcs(states, *zip(*sorted(arcs), strict=True), _draw(len(arcs)))
+    graph = _graph(states, sorted(arcs), _draw(len(arcs)))
     index = torch.randint(70, (states,), generator=generator)
     lengths = torch.tensor([frames, frames // 3])
     return Arguments(_draw(states), graph, _draw(2, frames, 70), lengths, _draw(states, seed=1), index)
@@ -163,13 +169,15 @@ def _assert_like_the_reference(hmm: Arguments, rtol: float, atol: float) -> None
     """Compare every result with the reference in float64."""
     expected = _results(_converted(hmm, torch.float64), "reference")
     for name, value in _results(hmm, "cpu").items():
-        torch.testing.assert_close(
-            value.double(), expected[name], rtol=rtol, atol=atol, msg=lambda text, name=name: f"{name}: {text}"
+        finite = torch.where(expected[name] == -INF, 0.0, value.double() - expected[name])
+        message = (
+            f"{name} differs from the reference by up to {finite.abs().max()}" if value.numel() else name
         )
+        torch.testing.assert_close(value.double(), expected[name], rtol=rtol, atol=atol, msg=message)
 
 
 @pytest.mark.parametrize("impossible", [0.0, 0.5, 0.95])
-@pytest.mark.parametrize("states", [1, 2, 3, 5, 8, 17, 64, 100])
+@pytest.mark.parametrize("states", [1, 2, 3, 8, 17, 100])
 def test_every_form_of_arguments_gives_what_the_reference_gives(states: int, impossible: float) -> None:
     forms = itertools.product((0, 1, 2, 33), (None, 2), (False, True), (False, True))
     for seed, (frames, densities, per_sequence, varying) in enumerate(forms):
@@ -258,33 +266,33 @@ def _per_sequence(hmm: Arguments) -> tuple[Tensor, ...]:
     )
 
 
-def _canonical(hmm: Arguments) -> tuple[Tensor | None, ...]:
+def _canonical(hmm: Arguments) -> dict[str, Any]:
     """Arguments of a backend, of a problem without axes of its own."""
     transition, lengths, final = hmm.log_transition, hmm.lengths, hmm.log_final
     assert isinstance(transition, Sparse)
     assert lengths is not None
     assert final is not None
-    return (
-        hmm.log_initial[None],
-        transition.predecessors[None],
-        transition.log_weight[None, None],
-        hmm.log_emission,
-        lengths,
-        final[None],
-        None if hmm.emission_index is None else hmm.emission_index[None],
-    )
+    return {
+        "log_initial": hmm.log_initial[None],
+        "predecessors": transition.predecessors[None],
+        "log_weight": transition.log_weight[None, None],
+        "log_emission": hmm.log_emission,
+        "lengths": lengths,
+        "log_final": final[None],
+        "emission_index": None if hmm.emission_index is None else hmm.emission_index[None],
+    }
 
 
 @pytest.mark.parametrize("frames", [60, 700])
 def test_messages_formed_again_give_the_same_derivatives_as_kept_ones(frames: int) -> None:
     # 700 frames of 601 states are several blocks.
     problem = _canonical(_ctc(300, 50, frames) if frames == 700 else _ctc(20, 50, frames))
-    total, mantissa, exponent = cpu.log_likelihood(*problem, keep=True)
-    same, nothing, no_exponent = cpu.log_likelihood(*problem, keep=False)
+    total, mantissa, exponent = cpu.log_likelihood(**problem, keep=True)
+    same, nothing, no_exponent = cpu.log_likelihood(**problem, keep=False)
     assert torch.equal(total, same)
     upstream = torch.tensor([1.0, -2.0], dtype=torch.float64)
-    kept = cpu.log_likelihood_backward(upstream, mantissa, exponent, *problem, count=True)
-    again = cpu.log_likelihood_backward(upstream, nothing, no_exponent, *problem, count=True)
+    kept = cpu.log_likelihood_backward(upstream, mantissa, exponent, **problem, count=True)
+    again = cpu.log_likelihood_backward(upstream, nothing, no_exponent, **problem, count=True)
     for one, other in zip(kept, again, strict=True):
         # Blocks begin elsewhere, and the likelihood is measured where they end.
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
@@ -295,12 +303,12 @@ def test_without_a_path_all_derivatives_are_zero(dead: int) -> None:
     hmm = _ctc(300, 50, 700)
     hmm.log_emission[0, dead] = -INF
     problem = _canonical(hmm)
-    total, mantissa, exponent = cpu.log_likelihood(*problem, keep=True)
+    total, mantissa, exponent = cpu.log_likelihood(**problem, keep=True)
     assert total[0] == -INF
     upstream = torch.tensor([1.0, 0.0], dtype=torch.float64)
     # Whatever stood in the memory.
     for kept in ((mantissa, exponent), (mantissa[:, :0], exponent[:, :0])):
-        for value in cpu.log_likelihood_backward(upstream, *kept, *problem, count=True):
+        for value in cpu.log_likelihood_backward(upstream, *kept, **problem, count=True):
             assert (value == 0).all()
 
 

@@ -120,7 +120,8 @@ class DTWResult(NamedTuple):
     distance : Tensor, shape (B,)
         Total cost of the path; ``+inf`` where there is none. Differentiable.
     path : Tensor of int64, shape (B, N + M - 1, 2), or None
-        Pairs of frames (i, j) from (0, 0) to (n - 1, m - 1), then -1; all -1 without a path. None if not asked for.
+        Pairs of frames (i, j) from (0, 0) to (n - 1, m - 1), then -1; all -1 without a path. None if not
+        asked for.
     path_length : Tensor of int64, shape (B,), or None
         Steps of each path; 0 without a path.
     """
@@ -128,6 +129,8 @@ class DTWResult(NamedTuple):
     distance: Tensor
     path: Tensor | None
     path_length: Tensor | None
+
+
 class KBestPaths(NamedTuple):
     """The best state paths and their scores, the best first.
 

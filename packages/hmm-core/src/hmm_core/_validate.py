@@ -225,7 +225,7 @@ def canonical(
             lengths = integer("lengths", lengths, log_emission)
             check_shape("lengths", lengths, {"(B,)": (B,)}, batch)
     assert isinstance(weight, Tensor)  # noqa: S101  (for mypy: _is_plain and _transition see to it)
-    # What was left out is made once for calls of the same size, but not for tensors that a tracer stands behind.
+    # What was left out is made once for calls of one size, but not where a tracer stands behind the tensors.
     shared = type(log_emission) in {Tensor, torch.nn.Parameter} and values_are_readable()
     if log_final is None:
         make = _shared_zeros if shared else _zeros

@@ -13,7 +13,8 @@ class SakoeChiba:
 
     .. math:: \min(0, M - N) - r \le j - i \le \max(0, M - N) + r
 
-    For equal lengths this is :math:`|i - j| \le r`; for unequal ones the band is wide enough for a path, as in tslearn.
+    For equal lengths this is :math:`|i - j| \le r`; for unequal ones the band is wide enough for a path, as
+    in tslearn.
 
     Parameters
     ----------
@@ -34,7 +35,7 @@ class SakoeChiba:
     radius: int
 
     def __post_init__(self) -> None:
-        if isinstance(self.radius, bool) or not isinstance(self.radius, int) or self.radius < 0:
+        if type(self.radius) is not int or self.radius < 0:
             raise ValueError(f"radius must be an integer of 0 or more; got {self.radius!r}")
 
     def columns(self, lengths_x: Tensor, lengths_y: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,8 +52,8 @@ class Itakura:
        \max\bigl(\tfrac{i}{s}, \, M - 1 - s (N - 1 - i) \bigr) \le j \le
        \min\bigl(s i, \, M - 1 - \tfrac{N - 1 - i}{s} \bigr)
 
-    for equal lengths; for unequal ones s and 1/s are multiplied by M / N, as in tslearn. Where N and M are very
-    different no path may be left: the distance is ``+inf``.
+    for equal lengths; for unequal ones s and 1/s are multiplied by M / N, as in tslearn. Where N and M are
+    very different no path may be left: the distance is ``+inf``.
 
     Parameters
     ----------
@@ -61,8 +62,8 @@ class Itakura:
 
     References
     ----------
-    .. [1] F. Itakura, "Minimum prediction residual principle applied to speech recognition", IEEE Trans. ASSP 23(1),
-       1975, section IV.
+    .. [1] F. Itakura, "Minimum prediction residual principle applied to speech recognition", IEEE Trans. ASSP
+       23(1), 1975, section IV.
 
     Examples
     --------
@@ -73,7 +74,7 @@ class Itakura:
     max_slope: float = 2.0
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.max_slope, int | float) and 1 <= self.max_slope < math.inf):
+        if type(self.max_slope) not in {int, float} or not 1 <= self.max_slope < math.inf:
             raise ValueError(f"max_slope must be a finite number of 1 or more; got {self.max_slope!r}")
 
     def columns(self, lengths_x: Tensor, lengths_y: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,8 +2,8 @@ r"""Streams: filtering and Viterbi decoding, one frame or a few at a time.
 
 A :class:`FilterState` or :class:`ViterbiState` holds a model and what it has heard so far;
 :func:`filter_step` and :func:`viterbi_step` take the next frames. The results are those of
-:func:`hmm_core.forward` and :func:`hmm_core.viterbi` on the whole sequence, and the same bits for every way to
-cut it into chunks.
+:func:`hmm_core.forward` and :func:`hmm_core.viterbi` on the whole sequence, and the same bits for every way
+to cut it into chunks.
 """
 
 from importlib import import_module

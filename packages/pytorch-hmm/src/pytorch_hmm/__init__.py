@@ -27,27 +27,39 @@ if _TYPE_CHECKING:
     from hmm_align import write_textgrid as write_textgrid
     from hmm_core import HAVE_NATIVE as HAVE_NATIVE
     from hmm_core import BackendUnavailableError as BackendUnavailableError
+    from hmm_core import DTWResult as DTWResult
     from hmm_core import ForwardResult as ForwardResult
     from hmm_core import Graph as Graph
+    from hmm_core import Itakura as Itakura
+    from hmm_core import KBestPaths as KBestPaths
     from hmm_core import NativeKernelsMissingWarning as NativeKernelsMissingWarning
     from hmm_core import Posterior as Posterior
+    from hmm_core import SakoeChiba as SakoeChiba
     from hmm_core import Sparse as Sparse
     from hmm_core import ViterbiPath as ViterbiPath
     from hmm_core import backends as backends
     from hmm_core import backward as backward
+    from hmm_core import ctc_graph as ctc_graph
+    from hmm_core import dtw as dtw
     from hmm_core import entropy as entropy
     from hmm_core import ergodic as ergodic
     from hmm_core import expected_transitions as expected_transitions
     from hmm_core import forward as forward
     from hmm_core import from_arcs as from_arcs
+    from hmm_core import get_cmake_dir as get_cmake_dir
+    from hmm_core import get_include as get_include
+    from hmm_core import kbest as kbest
     from hmm_core import left_to_right as left_to_right
     from hmm_core import linear_graph as linear_graph
     from hmm_core import log_likelihood as log_likelihood
     from hmm_core import online as online
+    from hmm_core import pairwise_cost as pairwise_cost
     from hmm_core import posterior as posterior
     from hmm_core import sample as sample
     from hmm_core import semi_markov as semi_markov
     from hmm_core import skip as skip
+    from hmm_core import soft_dtw as soft_dtw
+    from hmm_core import soft_dtw_divergence as soft_dtw_divergence
     from hmm_core import stack_graphs as stack_graphs
     from hmm_core import viterbi as viterbi
     from hmm_metrics import BoundaryErrors as BoundaryErrors
@@ -122,6 +134,7 @@ _EXPORTS = {
     "Corpus": "hmm_speech",
     "CorpusAligner": "hmm_align",
     "CorpusError": "hmm_speech",
+    "DTWResult": "hmm_core",
     "EnglishG2P": "hmm_speech",
     "EvaluationReport": "hmm_align",
     "FilterResult": "hmm_stream",
@@ -134,6 +147,8 @@ _EXPORTS = {
     "HMMStatistics": "hmm_models",
     "Interval": "hmm_metrics",
     "IntervalFileError": "hmm_align",
+    "Itakura": "hmm_core",
+    "KBestPaths": "hmm_core",
     "Lexicon": "hmm_speech",
     "LikelihoodDecreaseError": "hmm_models",
     "LogMel": "hmm_speech",
@@ -146,6 +161,7 @@ _EXPORTS = {
     "Posterior": "hmm_core",
     "ProbabilityTable": "hmm_models",
     "Problem": "hmm_speech",
+    "SakoeChiba": "hmm_core",
     "Sample": "hmm_models",
     "SavableModel": "hmm_models",
     "Sparse": "hmm_core",
@@ -162,7 +178,9 @@ _EXPORTS = {
     "boundary_errors": "hmm_metrics",
     "calculate_alignment_accuracy": "hmm_metrics",
     "calculate_boundary_accuracy": "hmm_metrics",
+    "ctc_graph": "hmm_core",
     "deltas": "hmm_speech",
+    "dtw": "hmm_core",
     "durations_from_intervals": "hmm_tts",
     "entropy": "hmm_core",
     "ergodic": "hmm_core",
@@ -174,7 +192,10 @@ _EXPORTS = {
     "frame_accuracy": "hmm_metrics",
     "frame_times": "hmm_speech",
     "from_arcs": "hmm_core",
+    "get_cmake_dir": "hmm_core",
+    "get_include": "hmm_core",
     "intervals_from_durations": "hmm_tts",
+    "kbest": "hmm_core",
     "left_to_right": "hmm_core",
     "linear_graph": "hmm_core",
     "load_audio": "hmm_speech",
@@ -187,6 +208,7 @@ _EXPORTS = {
     "num_frames": "hmm_speech",
     "online": "hmm_core",
     "overlap_rate": "hmm_metrics",
+    "pairwise_cost": "hmm_core",
     "phone_topology": "hmm_models",
     "plot_alignment": "hmm_align",
     "posterior": "hmm_core",
@@ -199,11 +221,13 @@ _EXPORTS = {
     "read_textgrid": "hmm_align",
     "register_model": "hmm_models",
     "sample": "hmm_core",
-    "semi_markov": "hmm_core",
     "save_model": "hmm_models",
     "save_tensors": "hmm_models",
+    "semi_markov": "hmm_core",
     "silence_topology": "hmm_models",
     "skip": "hmm_core",
+    "soft_dtw": "hmm_core",
+    "soft_dtw_divergence": "hmm_core",
     "split_targets": "hmm_models",
     "stack_graphs": "hmm_core",
     "summarize_boundaries": "hmm_metrics",

@@ -181,12 +181,14 @@ class Lanes {
 
   // sum_[j] = sum over i of near_[i] * x(i, j), i ascending.
   void multiply(const Table<Real>& table) {
-    constexpr std::int64_t kOutputs = 8;
-    for (std::int64_t j = 0; j < states_; j += kOutputs) {
+    std::int64_t outputs = 0;
+    for (std::int64_t j = 0; j < states_; j += outputs) {
       const std::int64_t panel = j / (kPanel * kLane) * (kPanel * kLane);
       const Real* x = table.panel(panel) + (j - panel);
       const std::int64_t pitch = table.panel_width(panel);
-      const std::int64_t outputs = states_ - j < kOutputs ? states_ - j : kOutputs;
+      // As many as there are registers for, within one panel.
+      outputs = states_ - j < 8 ? states_ - j : 8;
+      if (outputs > panel + pitch - j) outputs = panel + pitch - j;
       switch (outputs) {
         case 1:
           multiply_outputs<1>(x, pitch, j);
@@ -251,7 +253,7 @@ class Lanes {
     read(t);
     I most = splat_int<Real>(kLow);
     for (std::int64_t j = 0; j < states_; ++j) {
-      const Extended<Real> p = exp_extended(emission_[j]);
+      const Extended<Real> p = exp_loose(emission_[j]);
       const V m = sum_[j] * p.m;
       const I own = table == nullptr ? exponent_[j] : splat_int<Real>(table->exponent()[j]);
       const I e = m == 0 ? splat_int<Real>(kLow) : own + p.e;

@@ -204,7 +204,7 @@ class Rows {
 
   // Sum times emission, in loose extended numbers, and the exponent of its normalised form.
   static HMM_INLINE Extended<Real> product(const Real* sum, const Int* exponent, V log_emission, I* place) {
-    const Extended<Real> p = exp_extended(log_emission);
+    const Extended<Real> p = exp_loose(log_emission);
     const V m = load<V>(sum) * p.m;
     const I e = m == 0 ? splat_int<Real>(kLow) : load<I>(exponent) + p.e;
     *place = e + (bits<I>(m) >> Format<Real>::kMantissaBits);

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <limits>
+#include <type_traits>
 
 #include "hmm/simd.hpp"
 
@@ -114,13 +115,12 @@ HMM_INLINE Extended<Real> operator+(Extended<Real> a, Extended<Real> b) {
   return extend<Real>(relative_to<Real>(a, e) + relative_to<Real>(b, e), e);
 }
 
-// exp(x) of any x, -inf included; mantissa in [0.7, 1.42), or 0. Within 2 ulp (1 ulp up to |x| = 2) while
-// |x| <= 2000; beyond, exp of a number that is less than 2 ulp away from x.
-HMM_INLINE Extended<float> exp_extended(Vec<float> x) {
+// exp(x) of any x; mantissa in [0.7, 1.42), or, for -inf, 0 with any exponent. Within 2 ulp (1 ulp up to |x|
+// = 2) while |x| <= 2000; beyond, exp of a number that is less than 2 ulp away from x.
+HMM_INLINE Extended<float> exp_loose(Vec<float> x) {
   using F = Format<float>;
   using V = Vec<float>;
   using I = IntVec<float>;
-  const auto nothing = x == -std::numeric_limits<float>::infinity();
   const V bounded = min(max(x, splat<V>(-F::kExpLimit)), splat<V>(F::kExpLimit));
   const I n = nearest(bounded * F::kLog2E);
   const V nf = __builtin_convertvector(n, V);
@@ -134,14 +134,13 @@ HMM_INLINE Extended<float> exp_extended(Vec<float> x) {
   p = madd(p, r, splat<V>(1.6666665459e-1f));
   p = madd(p, r, splat<V>(5.0000001201e-1f));
   p = madd(p * r, r, r) + 1.0f;
-  return {nothing ? V{} : p, nothing ? splat_int<float>(F::kZeroExponent) : n};
+  return {x == -std::numeric_limits<float>::infinity() ? V{} : p, n};
 }
 
-HMM_INLINE Extended<double> exp_extended(Vec<double> x) {
+HMM_INLINE Extended<double> exp_loose(Vec<double> x) {
   using F = Format<double>;
   using V = Vec<double>;
   using I = IntVec<double>;
-  const auto nothing = x == -std::numeric_limits<double>::infinity();
   const V bounded = min(max(x, splat<V>(-F::kExpLimit)), splat<V>(F::kExpLimit));
   // Adding 1.5 * 2^52 rounds to an integer and leaves it in the low bits.
   constexpr double kMagic = 6755399441055744.0;
@@ -164,7 +163,16 @@ HMM_INLINE Extended<double> exp_extended(Vec<double> x) {
   p = madd(p, r, splat<V>(1.0 / 6.0));
   p = madd(p, r, splat<V>(0.5));
   p = madd(p * r, r, r) + 1.0;
-  return {nothing ? V{} : p, nothing ? splat_int<double>(F::kZeroExponent) : n};
+  return {x == -std::numeric_limits<double>::infinity() ? V{} : p, n};
+}
+
+// The same, and the exponent of 0 where it is 0.
+template <typename V>
+HMM_INLINE auto exp_extended(V x) {
+  using Real = std::decay_t<decltype(x[0])>;
+  Extended<Real> y = exp_loose(x);
+  y.e = y.m == 0 ? splat_int<Real>(Format<Real>::kZeroExponent) : y.e;
+  return y;
 }
 
 // exp(x) as ordinary numbers, for x <= 0 or a little above; 0 below 2^-126 (2^-1022).

@@ -416,8 +416,9 @@ class Recursion {
   template <typename Work>
   auto with_scores(const Frame<Real>& frame, Work&& work) {
     if (!table_) return with_source<Source::kOwn>(frame, work);
-    if (kLooksUpInRegisters<Real> && model_->densities <= kSmallTable)
-      return with_source<Source::kSmall>(frame, work);
+    if constexpr (kLooksUpInRegisters<Real>) {
+      if (model_->densities <= kSmallTable) return with_source<Source::kSmall>(frame, work);
+    }
     return with_source<Source::kTable>(frame, work);
   }
   template <Source source, typename Work>

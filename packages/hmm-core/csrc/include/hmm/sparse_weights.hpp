@@ -160,19 +160,19 @@ constexpr bool kLooksUpInRegisters = false;
 #endif
 constexpr std::int64_t kSmallTable = 64;
 
+// Only where kLooksUpInRegisters; reads all kSmallTable entries, whatever the size.
 template <typename Real>
 HMM_INLINE Vec<Real> look_up([[maybe_unused]] const Real* table, [[maybe_unused]] IntVec<Real> index,
                              [[maybe_unused]] std::int64_t size) {
-  if constexpr (kLooksUpInRegisters<Real>) {
 #if defined(__AVX512F__) && !defined(__clang__)
-    using V = Vec<Real>;
-    const V low = __builtin_shuffle(load<V>(table), load<V>(table + 16), index);
-    if (size <= 32) return low;
-    const V high = __builtin_shuffle(load<V>(table + 32), load<V>(table + 48), index);
-    return index < 32 ? low : high;
-#endif
-  }
+  using V = Vec<Real>;
+  const V low = __builtin_shuffle(load<V>(table), load<V>(table + 16), index);
+  if (size <= 32) return low;
+  const V high = __builtin_shuffle(load<V>(table + 32), load<V>(table + 48), index);
+  return index < 32 ? low : high;
+#else
   return Vec<Real>{};
+#endif
 }
 
 template <typename Real, bool kWide, Source source>

@@ -36,7 +36,7 @@ def prepare_pairs(
     cost = floating("cost", cost, None)
     if cost.ndim != 3:
         raise ValueError(f"cost must have shape (B, N, M); got {tuple(cost.shape)}")
-    B, N, M = cost.shape
+    _, N, M = cost.shape
     lengths_x = canonical_lengths("lengths_x", lengths_x, cost, N, "cost (B, N, M)")
     lengths_y = canonical_lengths("lengths_y", lengths_y, cost, M, "cost (B, N, M)")
     begin = end = None
@@ -61,8 +61,8 @@ def canonical_lengths(name: str, lengths: Tensor | None, like: Tensor, full: int
     return lengths
 
 
-def refuse_wrong_costs(pairs: Pairs, result: Tensor, limit: float) -> None:
-    """Name the cost for which a backend gave NaN; ``limit``: what finite ones must stay below in magnitude."""
+def refuse_wrong_costs(pairs: Pairs, result: Tensor, gamma: float | None = None) -> None:
+    """Name the cost for which a backend gave NaN; with ``gamma`` it may just be too large."""
     if not values_are_readable() or not bool(result.detach().isnan().any()):
         return
     cost, lengths_x, lengths_y, begin, end = pairs
@@ -74,7 +74,9 @@ def refuse_wrong_costs(pairs: Pairs, result: Tensor, limit: float) -> None:
         read = read & (column >= begin[..., None]) & (column < end[..., None])
     wrong = (cost.isnan() | (cost == -torch.inf)) & read
     rule = "must not hold NaN or -inf"
-    if not wrong.any():
+    if gamma is not None and not wrong.any():
+        # The limits of the exponents in csrc/include/hmm/soft_dtw.hpp, times log(2).
+        limit = gamma * min(7e14, 9e16 / (cost.shape[1] + cost.shape[2]))
         wrong = (cost.abs() > limit) & (cost < torch.inf) & read
         rule = f"must stay below {limit:.3g} in magnitude, or be +inf"
     where = tuple(wrong.nonzero()[0].tolist())

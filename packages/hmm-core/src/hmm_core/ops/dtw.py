@@ -45,9 +45,9 @@ def dtw(
     Parameters
     ----------
     cost : Tensor, shape (B, N, M)
-        :math:`c_{ij}`, the cost of aligning frame i of the first sequence with frame j of the second, for example
-        from :func:`~hmm_core.pairwise_cost`; any finite number, or ``+inf`` to forbid it. Entries at or after the
-        lengths and outside the window are never read.
+        :math:`c_{ij}`, the cost of aligning frame i of the first sequence with frame j of the second, for
+        example from :func:`~hmm_core.pairwise_cost`; any finite number, or ``+inf`` to forbid it. Entries at
+        or after the lengths and outside the window are never read.
     lengths_x, lengths_y : Tensor of int64, shape (B,), optional
         Valid frames, 0..N and 0..M. All if omitted.
     step_pattern : {"symmetric1", "symmetric2", "asymmetric"}
@@ -62,8 +62,8 @@ def dtw(
     Returns
     -------
     DTWResult
-        ``distance``, ``path`` and ``path_length``. The distance of two empty sequences is 0; it is ``+inf``, and the
-        path -1, where one is empty or no path exists.
+        ``distance``, ``path`` and ``path_length``. The distance of two empty sequences is 0; it is ``+inf``,
+        and the path -1, where one is empty or no path exists.
 
     Raises
     ------
@@ -76,17 +76,18 @@ def dtw(
 
     Notes
     -----
-    O(B N M) time, of the window only where there is one; N M / 4 bytes for each pair in work. Of equally cheap ways
-    the first in the table wins, in every backend and as in dtw-python. Sums are in the precision of ``cost``. The
-    gradient of ``distance`` by ``cost`` is the weight of each cell on the path, 0 without one; torch.func,
-    forward-mode differentiation, ``torch.compile(fullgraph=True)`` and ``torch.export`` work.
+    O(B N M) time, of the window only where there is one; N M / 4 bytes for each pair in work. Of equally
+    cheap ways the first in the table wins, in every backend and as in dtw-python. Sums are in the precision
+    of ``cost``. The gradient of ``distance`` by ``cost`` is the weight of each cell on the path, 0 without
+    one; torch.func, forward-mode differentiation, ``torch.compile(fullgraph=True)`` and ``torch.export``
+    work.
 
     References
     ----------
     .. [1] H. Sakoe and S. Chiba, "Dynamic programming algorithm optimization for spoken word recognition",
        IEEE Trans. ASSP 26(1), 1978, section II.
-    .. [2] T. Giorgino, "Computing and visualizing dynamic time warping alignments in R: the dtw package", Journal of
-       Statistical Software 31(7), 2009, section 3.
+    .. [2] T. Giorgino, "Computing and visualizing dynamic time warping alignments in R: the dtw package",
+       Journal of Statistical Software 31(7), 2009, section 3.
 
     Examples
     --------
@@ -107,7 +108,7 @@ def dtw(
     keep = return_path or (torch.is_grad_enabled() and cost.requires_grad)
     if needs_reference():
         # The kernel's derivative is unknown here: the sum along the path has one.
-        distance, path, length = reference_dtw(cost.detach(), *pairs[1:], step_pattern, True)
+        distance, path, length = reference_dtw(cost.detach(), *pairs[1:], step_pattern, keep_path=True)
         along = _sum_along(cost, path, step_pattern)
         distance = distance + (along - along.detach())
     elif torch.compiler.is_compiling() or (cost.requires_grad and torch.is_grad_enabled()):
@@ -116,7 +117,7 @@ def dtw(
         )
     else:
         distance, path, length = _compute(*pairs, step_pattern, keep, chosen)
-    refuse_wrong_costs(pairs, distance, torch.inf)
+    refuse_wrong_costs(pairs, distance)
     return DTWResult(distance, path, length) if return_path else DTWResult(distance, None, None)
 
 
@@ -154,7 +155,7 @@ def _save(ctx: Context, inputs: tuple[object, ...], output: tuple[Tensor, Tensor
 
 
 def _differentiate(ctx: Context, gradient: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
-    """Weights of the cells on the path, by torch operations: linear in ``gradient``, and differentiable by it."""
+    """Weights of the cells on the path, by torch operations: they can be differentiated again."""
     result = None
     if gradient is not None:
         cost, path = ctx.saved_tensors

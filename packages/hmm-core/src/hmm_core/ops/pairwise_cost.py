@@ -63,8 +63,8 @@ def pairwise_cost(
 
     Notes
     -----
-    O(B N M D) time. The kernel computes one matrix product relative to the mean of y, and distances that cancel
-    in it frame by frame: equal frames cost exactly 0, and the relative error is about 1e-6 in float32.
+    O(B N M D) time. The kernel computes one matrix product relative to the mean of y, and distances that
+    cancel in it frame by frame: equal frames cost exactly 0, and the relative error is about 1e-6 in float32.
     Differentiable, twice as well; the derivative of ``euclidean`` at equal frames is 0.
 
     Examples
@@ -84,8 +84,8 @@ def pairwise_cost(
             raise ValueError(f"{name} must have shape {letters}; got {tuple(frames.shape)}")
     if y.shape[0] != x.shape[0] or y.shape[2] != x.shape[2]:
         raise ValueError(
-            f"y must have shape (B, M, D) = ({x.shape[0]}, any, {x.shape[2]}), with B and D from x (B, N, D) = "
-            f"{tuple(x.shape)}; got {tuple(y.shape)}"
+            f"y must have shape (B, M, D) = ({x.shape[0]}, any, {x.shape[2]}), "
+            f"with B and D from x (B, N, D) = {tuple(x.shape)}; got {tuple(y.shape)}"
         )
     lengths_x = canonical_lengths("lengths_x", lengths_x, x, x.shape[1], "x (B, N, D)")
     lengths_y = canonical_lengths("lengths_y", lengths_y, y, y.shape[1], "y (B, M, D)")
@@ -132,7 +132,7 @@ def _save(ctx: Context, inputs: tuple[object, ...], output: Tensor) -> None:
 
 
 def _differentiate(ctx: Context, gradient: Tensor | None) -> tuple[Tensor | None, ...]:
-    """2 sum_j w[i, j] (x[i] - y[j]), and likewise for y, by torch operations that can be differentiated again."""
+    """2 sum_j w[i, j] (x[i] - y[j]), likewise by y; in torch, and so differentiable again."""
     if gradient is None:
         return (None,) * 6
     x, y, cost = ctx.saved_tensors

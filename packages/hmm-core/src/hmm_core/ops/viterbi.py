@@ -70,7 +70,8 @@ def viterbi(
     TypeError
         If an argument is not a tensor, or has the wrong dtype.
     ValueError
-        If shapes or devices disagree, a length or index is out of range, or a value is NaN or ``+inf``.
+        If shapes or devices disagree, a length or index is out of range, a value is NaN or ``+inf``, or
+        ``memory`` is unknown.
     BackendUnavailableError
         If an explicitly named backend cannot take these arguments.
 
@@ -78,9 +79,10 @@ def viterbi(
     -----
     O(B T A) time for A arcs (K\ :sup:`2` dense, at most K R sparse). With ``memory="full"`` the C++ kernel
     keeps log2(R) bits for each state and frame of up to four sequences a thread, and with dense transitions
-    their scores, from which the path finds its arcs again. Ties go to the lowest predecessor and the lowest final
-    state; all backends give the same path. Only ``log_score`` is differentiable: its gradient counts how
-    often the path uses each entry, and is 0 without a path. The score of the path is summed in float64.
+    their scores, from which the path finds its arcs again. States that no path has reached yet cost nothing
+    in a graph whose arcs lead forwards. Ties go to the lowest predecessor and the lowest final state; all
+    backends give the same path. Only ``log_score`` is differentiable: its gradient counts how often the path
+    uses each entry, and is 0 without a path. The score of the path is summed in float64.
 
     References
     ----------

@@ -20,7 +20,8 @@ def dtw(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Distances (B,), paths (B, N+M-1, 2) padded with -1, and path lengths (B,).
 
-    The distance is NaN where a usable cost is NaN or ``-inf``. Without ``keep_path`` there is room for no step.
+    The distance is NaN where a usable cost is NaN or ``-inf``. Without ``keep_path`` there is room for no
+    step.
     """
     pairs, _keep = describe(cost, lengths_x, lengths_y, begin, end)
     B, N, M = cost.shape

@@ -18,7 +18,7 @@ def usable_cells(
 
 
 def admissible(cost: Tensor, usable: Tensor) -> tuple[Tensor, Tensor]:
-    """Cost with ``+inf`` in cells that cannot be used, and which pairs (B,) hold NaN or ``-inf`` in others."""
+    """Cost with ``+inf`` where it cannot be used; and which pairs (B,) hold NaN or ``-inf`` elsewhere."""
     wrong = ((cost.isnan() | (cost == -torch.inf)) & usable).any(2).any(1)
     return torch.where(usable, cost, torch.inf), wrong
 

@@ -4,8 +4,8 @@
     symmetric2   D[i, j] = min(D[i-1, j-1] + 2 c[i, j], min(D[i, j-1], D[i-1, j]) + c[i, j])
     asymmetric   D[i, j] = min(D[i-1, j], D[i-1, j-1], D[i-1, j-2]) + c[i, j]
 
-The first of equals wins. The C++ kernel adds in the same order, so that its distances and paths are the same to the
-bit.
+The first of equals wins. The C++ kernel adds in the same order, so that its distances and paths are the same
+to the bit.
 """
 
 import torch
@@ -32,7 +32,8 @@ def dtw(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Distances (B,), paths (B, N+M-1, 2) padded with -1, and path lengths (B,).
 
-    The distance is NaN where a usable cost is NaN or ``-inf``. Without ``keep_path`` there is room for no step.
+    The distance is NaN where a usable cost is NaN or ``-inf``. Without ``keep_path`` there is room for no
+    step.
     """
     B, N, M = cost.shape
     usable = usable_cells(cost, lengths_x, lengths_y, begin, end)
