@@ -65,10 +65,10 @@ class CtcAlignment(_Ctc):
 
 
 class CtcLoss(_Ctc):
-    """Negative log-likelihoods (B,) to 1e-5 relative, and their gradient to ``log_prob`` (B, T, P) to 5e-3.
+    """Negative log-likelihoods (B,) to 1e-4 relative, and their gradient to ``log_prob`` (B, T, P) to 5e-3.
 
-    The gradient is not asked to be better than that, because those of torch (float32 sums that are not
-    normalised) and of k2 (with its beam) are not much better at a thousand frames, and they shall count.
+    Neither is asked to be better than that, because torch (float32 sums that are not normalised) and k2 (with
+    its beam) are not much better at a thousand frames, and they shall count.
 
     Some packages return the gradient to what went into a log-softmax before, which is the one asked for minus
     the probabilities times its sum over the symbols. So the comparison is made after that subtraction, which
@@ -98,9 +98,9 @@ class CtcLoss(_Ctc):
         return run
 
     def error(self, exact: Workload, answer: Answer, expected: Answer) -> float:
-        """Compare losses, five hundred times more strictly, and gradients."""
+        """Compare losses, fifty times more strictly, and gradients."""
         probability = exact["log_prob"].exp()
         gradients = [
             gradient - probability * gradient.sum(2, keepdim=True) for _, gradient in (answer, expected)
         ]
-        return max(500 * relative_error(answer[0], expected[0]), absolute_error(*gradients))
+        return max(50 * relative_error(answer[0], expected[0]), absolute_error(*gradients))
