@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from hmm_core._dispatch import Backend
+from hmm_core._validate import Problem
 from hmm_core.backends.reference.log_likelihood import exponent_dtype
 from hmm_core.backends.reference.log_likelihood import log_likelihood as reference_log_likelihood
 from hmm_core.ops._library import (
@@ -113,7 +114,7 @@ def log_likelihood(
     if torch.compiler.is_compiling():
         total = cast(tuple[Tensor, ...], _log_likelihood_op(*problem, chosen, keep))[0]
     elif differentiable:
-        total = cast(Tensor, _LogLikelihood.apply(*problem, chosen, keep))  # type: ignore[no-untyped-call]  # torch does not annotate it
+        total = cast(Tensor, _LogLikelihood.apply(*problem, chosen, keep))
     else:
         total = cast(tuple[Tensor, ...], _compute(*problem, chosen, keep=False))[0]
     return total
@@ -152,7 +153,7 @@ class _LogLikelihood(torch.autograd.Function):
     """The operation outside of compiled graphs, where the registered one costs three times the overhead."""
 
     @staticmethod
-    def forward(ctx: Context, *arguments: object) -> Tensor:  # type: ignore[override]  # torch leaves the arguments open
+    def forward(ctx: Context, *arguments: object) -> Tensor:
         """Compute, and keep the arguments and the messages."""
         *problem, backend, keep = arguments
         total, mantissa, exponent = cast(
@@ -164,7 +165,7 @@ class _LogLikelihood(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Context, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # the same
+    def backward(ctx: Context, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         """Differentiate by the canonical arguments."""
         return _differentiate(ctx, gradients[0], plain=not torch.is_grad_enabled())
 
@@ -201,7 +202,7 @@ def _differentiate_backward(ctx: Context, *outer: Tensor | None) -> tuple[Tensor
         leaves = [
             tensor if tensor.requires_grad else tensor.requires_grad_() for tensor in (gradient, *inputs)
         ]
-        total = reference_log_likelihood(*problem, keep=False)[0]
+        total = reference_log_likelihood(*Problem(*problem), keep=False)[0]
         inner = torch.autograd.grad(total, inputs, gradient, create_graph=True)
         (count,) = ctx.options
         pairs = [
