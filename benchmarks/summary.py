@@ -81,9 +81,12 @@ def ratios() -> list[str]:
         rows: Rows = {}
         for record in records:
             rows.setdefault(record["instance"], []).append(record)
-            if record["note"]:
-                missing.append(f"- {record['implementation']} {record['version']} ({name}): {record['note']}")
         cases: list[Case] = importlib.import_module(name).CASES
+        for case in cases:
+            for record in rows.get(str(case.instance), []):
+                if record["note"]:
+                    who = f"{record['implementation']} {record['version']}".strip()
+                    missing.append(f"- {who}, {case.label}: {record['note']}")
         lines += [line(case, rows) for case in cases if case.at_least or case.at_most]
     if not cards:
         return ["No results yet."]
