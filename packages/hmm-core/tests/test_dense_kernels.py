@@ -1,7 +1,7 @@
 """The dense C++ kernels give the reference's answers in float64, however the numbers are scaled."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from hmm_core import Sparse, backward, expected_transitions, forward, log_likelihood, posterior
-from hmm_core.backends import cpu
 from hmm_core.testing import Arguments, enumerate_paths, random_hmm
 
 pytestmark = pytest.mark.usefixtures("native")
@@ -17,18 +16,6 @@ pytestmark = pytest.mark.usefixtures("native")
 # Roundings of a message in each of at most 63 frames; log-likelihoods are kept to 1e-6 of themselves.
 RELATIVE = {torch.float32: 1e-6, torch.float64: 1e-12}
 ABSOLUTE = {torch.float32: 1e-5, torch.float64: 1e-10}
-
-
-@pytest.fixture(params=["x86-64-v2", "x86-64-v3", "x86-64-v4", "native"])
-def target(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Every instruction set that the kernels were built for and this machine has."""
-    native = cpu._cpu
-    if request.param not in native.targets():
-        pytest.skip(f"no kernels for {request.param} here")
-    before = native.target()
-    native.use_target(request.param)
-    yield request.param
-    native.use_target(before)
 
 
 def _cast(hmm: Arguments, dtype: torch.dtype) -> Arguments:
@@ -121,7 +108,7 @@ def test_parity_in_every_form(dtype: torch.dtype, scale: float) -> None:
             _assert_parity(hmm, dtype)
 
 
-@pytest.mark.usefixtures("target")
+@pytest.mark.usefixtures("variant")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_parity_on_every_instruction_set(dtype: torch.dtype) -> None:
     for K, scale in itertools.product((3, 10, 16, 21, 50, 70), (1.0, 200.0)):

@@ -105,7 +105,7 @@ def programs(
     """Compile what the selected tests need, on all cores, while the first of them run."""
     folder = tmp_path_factory.mktemp("programs")
     selected = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
-    wanted = [parameters["build"] for parameters in selected if "build" in parameters]
+    wanted = [build for parameters in selected if isinstance(build := parameters.get("build"), Build)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         started = {
             build: pool.submit(build.compile, folder) for build in wanted if build.sanitizer in sanitizers

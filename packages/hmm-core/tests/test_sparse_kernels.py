@@ -1,7 +1,7 @@
 """The C++ recursions over sparse transitions give what the reference gives, however the arcs are arranged."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from hmm_core import expected_transitions, forward, log_likelihood, posterior
-from hmm_core.backends.cpu import _cpu
 from hmm_core.backends.cpu import log_likelihood as cpu
 from hmm_core.ops.backward import backward
 from hmm_core.testing import Arguments, random_hmm
@@ -18,17 +17,6 @@ from hmm_core.transitions import Sparse, from_arcs, left_to_right, skip
 pytestmark = pytest.mark.usefixtures("native")
 
 INF = torch.inf
-
-
-@pytest.fixture(params=["x86-64-v2", "x86-64-v3", "x86-64-v4", "native"])
-def variant(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Every variant of the kernels that was built and that this machine can run."""
-    if request.param not in _cpu.targets():
-        pytest.skip(f"{request.param} was not built or cannot run here")
-    before = _cpu.target()
-    _cpu.use_target(request.param)
-    yield request.param
-    _cpu.use_target(before)
 
 
 def _draw(*shape: int, seed: int = 0, scale: float = 1.0) -> Tensor:

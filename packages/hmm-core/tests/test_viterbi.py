@@ -1,6 +1,5 @@
 """Viterbi: equal paths in all backends, ties, ragged batches, threads, gradients of the score."""
 
-import importlib
 import itertools
 import re
 import subprocess
@@ -210,19 +209,6 @@ def test_the_score_of_a_long_path_is_summed_in_float64(any_backend: Any) -> None
     emission = torch.full((1, 100_000 if any_backend == "cpu" else 3000, 1), -0.1)
     path = viterbi(torch.zeros(1), left_to_right(1), emission, backend=any_backend)
     torch.testing.assert_close(path.log_score, emission.double().sum((1, 2)).float(), rtol=0, atol=0)
-
-
-@pytest.fixture(params=["x86-64-v2", "x86-64-v3", "x86-64-v4", "native"])
-def variant(request: pytest.FixtureRequest, native: None) -> Any:
-    """Every variant of the kernels that this machine can run."""
-    assert native is None
-    _cpu = importlib.import_module("hmm_core.backends.cpu._cpu")
-    before = _cpu.target()
-    if request.param not in _cpu.targets():
-        pytest.skip(f"this build or machine has no {request.param}")
-    assert _cpu.use_target(request.param)
-    yield request.param
-    _cpu.use_target(before)
 
 
 def _all_memories(hmm: Arguments) -> None:

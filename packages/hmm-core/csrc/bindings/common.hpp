@@ -37,6 +37,13 @@ inline void prefer_large_pages(Address address, std::int64_t bytes) {
 #endif
 }
 
+// The same for an output with `width` numbers a frame.
+template <typename Real>
+void prefer_large_pages(const hmm::Model<Real>& model, Address output, std::int64_t width) {
+  if (output != 0)
+    prefer_large_pages(output, model.batch * model.frames * width * static_cast<std::int64_t>(sizeof(Real)));
+}
+
 // A model of either precision.
 struct AnyModel {
   bool is_double = false;

@@ -19,6 +19,7 @@ void bind_dense(nb::module_& module) {
              [](const AnyModel& any, int threads, Address log_alpha, Address log_likelihood) {
                any.visit([&](const auto& model) {
                  using Real = RealOf<decltype(model)>;
+                 prefer_large_pages(model, log_alpha, model.states);
                  functions<Real>().forward(model, hmm::ThreadPool::executor(threads),
                                            pointer<Real>(log_alpha), pointer<Real>(log_likelihood));
                });
@@ -26,6 +27,7 @@ void bind_dense(nb::module_& module) {
   module.def("dense_backward", [](const AnyModel& any, int threads, Address log_beta) {
     any.visit([&](const auto& model) {
       using Real = RealOf<decltype(model)>;
+      prefer_large_pages(model, log_beta, model.states);
       functions<Real>().backward(model, hmm::ThreadPool::executor(threads), pointer<Real>(log_beta));
     });
   });
@@ -33,6 +35,8 @@ void bind_dense(nb::module_& module) {
                                         Address mantissa, Address exponent) {
     any.visit([&](const auto& model) {
       using Real = RealOf<decltype(model)>;
+      prefer_large_pages(model, mantissa, model.states);
+      prefer_large_pages(model, exponent, model.states);
       functions<Real>().log_likelihood(model, hmm::ThreadPool::executor(threads),
                                        pointer<Real>(log_likelihood), pointer<Real>(mantissa),
                                        pointer<IntOf<Real>>(exponent));
@@ -41,6 +45,7 @@ void bind_dense(nb::module_& module) {
   module.def("dense_posterior", [](const AnyModel& any, int threads, Address state, Address log_likelihood) {
     any.visit([&](const auto& model) {
       using Real = RealOf<decltype(model)>;
+      prefer_large_pages(model, state, model.states);
       functions<Real>().posterior(model, hmm::ThreadPool::executor(threads), pointer<Real>(state),
                                   pointer<Real>(log_likelihood));
     });
@@ -50,6 +55,7 @@ void bind_dense(nb::module_& module) {
                                   Address d_final) {
     any.visit([&](const auto& model) {
       using Real = RealOf<decltype(model)>;
+      prefer_large_pages(model, d_emission, model.densities);
       functions<Real>().gradient(model, hmm::ThreadPool::executor(threads), pointer<const Real>(upstream),
                                  pointer<const Real>(mantissa), pointer<const IntOf<Real>>(exponent),
                                  pointer<Real>(d_initial), pointer<Real>(d_weight), pointer<Real>(d_emission),

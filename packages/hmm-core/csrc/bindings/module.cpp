@@ -2,6 +2,7 @@
 #include <string>
 
 #include "../kernels/dispatch.hpp"
+#include "../kernels/fault.hpp"
 #include "common.hpp"
 
 namespace {
@@ -76,8 +77,13 @@ NB_MODULE(_cpu, module) {
              };
              is_double ? fill(self->twice) : fill(self->single);
            })
-      .def("fault", [](const AnyModel& self) {
-        return static_cast<int>(self.visit([](const auto& model) { return hmm::find_fault(model); }).kind);
+      .def("fault", [](const AnyModel& self, int threads) {
+        return static_cast<int>(self.visit([&](const auto& model) {
+                                      using Real = RealOf<decltype(model)>;
+                                      return hmm::fault_kernels().of(Real{})(
+                                          model, hmm::ThreadPool::executor(threads));
+                                    })
+                                    .kind);
       });
 
   module.def("target", [] { return name_of(hmm::target()); });

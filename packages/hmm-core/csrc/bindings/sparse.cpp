@@ -20,12 +20,14 @@ void bind_sparse(nb::module_& module) {
                                   Address log_likelihood) {
     with_kernels(any, threads, [&](const auto& model, const auto& executor, const auto& kernels, auto real) {
       using Real = decltype(real);
+      prefer_large_pages(model, log_alpha, model.states);
       kernels.forward(model, executor, pointer<Real>(log_alpha), pointer<Real>(log_likelihood));
     });
   });
   module.def("sparse_backward", [](const AnyModel& any, int threads, Address log_beta) {
     with_kernels(any, threads, [&](const auto& model, const auto& executor, const auto& kernels, auto real) {
       using Real = decltype(real);
+      prefer_large_pages(model, log_beta, model.states);
       kernels.backward(model, executor, pointer<Real>(log_beta));
     });
   });
@@ -41,6 +43,7 @@ void bind_sparse(nb::module_& module) {
   module.def("sparse_posterior", [](const AnyModel& any, int threads, Address state, Address log_likelihood) {
     with_kernels(any, threads, [&](const auto& model, const auto& executor, const auto& kernels, auto real) {
       using Real = decltype(real);
+      prefer_large_pages(model, state, model.states);
       kernels.posterior(model, executor, pointer<Real>(state), pointer<Real>(log_likelihood));
     });
   });
@@ -49,6 +52,7 @@ void bind_sparse(nb::module_& module) {
                                    Address d_final) {
     with_kernels(any, threads, [&](const auto& model, const auto& executor, const auto& kernels, auto real) {
       using Real = decltype(real);
+      prefer_large_pages(model, d_emission, model.densities);
       using Int = typename hmm::SparseFunctions<Real>::Int;
       kernels.gradient(model, executor, pointer<const Real>(upstream), pointer<const Real>(mantissa),
                        pointer<const Int>(exponent), pointer<Real>(d_initial), pointer<Real>(d_weight),

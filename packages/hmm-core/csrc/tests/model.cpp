@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "check.hpp"
+#include "hmm/fault.hpp"
 
 namespace {
 

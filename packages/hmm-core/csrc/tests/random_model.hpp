@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "check.hpp"
+#include "hmm/fault.hpp"
 #include "hmm/model.hpp"
 
 // A batch of `batch` sequences of 0 to `frames` frames; padding holds NaN. The vectors own the memory, each

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "files.hpp"
+#include "hmm/fault.hpp"
 #include "hmm/thread_pool.hpp"
 #include "hmm/viterbi.hpp"
 

@@ -108,10 +108,11 @@ def log_likelihood(
     )
     if chosen == "reference" and needs_reference():
         return reference_log_likelihood(*problem, keep=False)[0]
-    keep = not checkpoint and problem.requires_grad()
+    differentiable = problem.requires_grad()
+    keep = differentiable and not checkpoint
     if torch.compiler.is_compiling():
         total = cast(tuple[Tensor, ...], _log_likelihood_op(*problem, chosen, keep))[0]
-    elif problem.requires_grad():
+    elif differentiable:
         total = cast(Tensor, _LogLikelihood.apply(*problem, chosen, keep))  # type: ignore[no-untyped-call]  # torch does not annotate it
     else:
         total = cast(tuple[Tensor, ...], _compute(*problem, chosen, keep=False))[0]
@@ -131,13 +132,16 @@ def _compute_backward(*arguments: object) -> object:
     return sys.modules[module].log_likelihood_backward(*rest, count)
 
 
-def _differentiate(ctx: Context, gradient: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
-    """Differentiate by the canonical arguments."""
+def _differentiate(
+    ctx: Context, gradient: Tensor | None, *_: None, plain: bool = False
+) -> tuple[Tensor | None, ...]:
+    """Differentiate by the canonical arguments; ``plain`` is cheaper, and cannot be recorded or traced."""
     results: list[Tensor | None] = [None] * 9
     if gradient is not None:
         (backend,) = ctx.options
         count = ctx.needs_input_grad[2]
-        gradients = cast(tuple[Tensor, ...], _derivative_op(gradient, *ctx.saved_tensors, backend, count))
+        derivative = _compute_backward if plain else _derivative_op
+        gradients = cast(tuple[Tensor, ...], derivative(gradient, *ctx.saved_tensors, backend, count))
         for position, value in zip(DIFFERENTIABLE, gradients, strict=True):
             if ctx.needs_input_grad[position]:
                 results[position] = value
@@ -162,7 +166,7 @@ class _LogLikelihood(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Context, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]  # the same
         """Differentiate by the canonical arguments."""
-        return _differentiate(ctx, *gradients)  # type: ignore[arg-type]  # there is one
+        return _differentiate(ctx, gradients[0], plain=not torch.is_grad_enabled())
 
 
 def _save(ctx: Context, inputs: tuple[object, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:

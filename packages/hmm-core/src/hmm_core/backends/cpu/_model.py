@@ -53,6 +53,6 @@ def describe(
         K if log_final.shape[0] > 1 else 0,
         K if emission_index is not None and emission_index.shape[0] > 1 else 0,
     )
-    if model.fault():
+    if model.fault(torch.get_num_threads()):
         check_values(log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index)
     return model, (log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index)
