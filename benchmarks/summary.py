@@ -70,7 +70,7 @@ def ratios() -> list[str]:
     heads = ["workload", "fastest correct peer", "its ms", "hmm-core ms", "ratio", "asked", "reached"]
     heads += ["two threads over one", "ratio, two threads"]
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    missing: list[str] = []
+    missing: dict[str, list[str]] = {}
     cards = []
     for name in CASES:
         path = RESULTS / f"{name}.csv"
@@ -81,9 +81,12 @@ def ratios() -> list[str]:
         rows: Rows = {}
         for record in records:
             rows.setdefault(record["instance"], []).append(record)
-            if record["note"]:
-                missing.append(f"- {record['implementation']} {record['version']} ({name}): {record['note']}")
         cases: list[Case] = importlib.import_module(name).CASES
+        for case in cases:
+            for record in rows.get(str(case.instance), []):
+                if record["note"]:
+                    who = f"{record['implementation']} {record['version']}".strip()
+                    missing.setdefault(f"- {who}: {record['note']}", []).append(case.label)
         lines += [line(case, rows) for case in cases if case.at_least or case.at_most]
     if not cards:
         return ["No results yet."]
@@ -93,7 +96,11 @@ def ratios() -> list[str]:
     loads = [float(card["load"]) for card in cards]
     busy = f"load at the end of a case {min(loads):.1f} to {max(loads):.1f}"
     head = f"float32, medians; {'; '.join(where)}; {busy}."
-    unmeasured = ["", "Without a time:", "", *dict.fromkeys(missing)] if missing else []
+    unmeasured = (
+        ["", "Without a time:", "", *(f"{why} ({', '.join(labels)})" for why, labels in missing.items())]
+        if missing
+        else []
+    )
     return [head, "", *lines, *unmeasured]
 
 

@@ -12,18 +12,27 @@ def dense(op: str, states: int) -> Instance:
     return Instance(op, batch=32, frames=1000, states=states)
 
 
+# At K = 200 hmmlearn's sums take thirty times as long; it is left out there to save minutes.
 SUMS = ("dynamax", "hmmlearn")
 PATHS = ("hmmlearn", "librosa")
 CASES = [
     Case("W1 forward K=10", dense("log_likelihood", 10), SUMS, at_least=3),
     Case("W1 forward K=50", dense("log_likelihood", 50), SUMS, at_least=2.5),
-    Case("W1 forward K=200", dense("log_likelihood", 200), SUMS, at_least=1.3),
+    Case("W1 forward K=200", dense("log_likelihood", 200), SUMS[:1], at_least=1.3),
     Case("W2 posteriors K=10", dense("posterior", 10), SUMS, at_least=3),
     Case("W2 posteriors K=50", dense("posterior", 50), SUMS, at_least=5),
-    Case("W2 posteriors K=200", dense("posterior", 200), SUMS, at_least=2.5),
+    Case("W2 posteriors K=200", dense("posterior", 200), SUMS[:1], at_least=2.5),
     Case("W3 Viterbi K=10", dense("viterbi", 10), PATHS, at_least=4, absent=(PYHSMM,)),
     Case("W3 Viterbi K=50", dense("viterbi", 50), PATHS, at_least=12, absent=(PYHSMM,)),
-    Case("W3 Viterbi K=200", dense("viterbi", 200), PATHS, at_least=20, absent=(PYHSMM,)),
+    Case(
+        "W3 Viterbi K=200",
+        dense("viterbi", 200),
+        PATHS,
+        at_least=20,
+        slow=PATHS[1:],
+        absent=(PYHSMM,),
+        rounds=5,
+    ),
 ]
 
 if __name__ == "__main__":

@@ -97,7 +97,8 @@ def plot(curves: list[tuple[str, str, str, list[tuple[int, float]]]], path: Path
     import matplotlib as mpl  # noqa: PLC0415  (only where something is drawn)
 
     mpl.use("svg")
-    mpl.rcParams["svg.hashsalt"] = "hmm"  # the same curves give the same file
+    # The same curves give the same file, and text stays text.
+    mpl.rcParams |= {"svg.hashsalt": "hmm", "svg.fonttype": "none"}
     import matplotlib.pyplot as plt  # noqa: PLC0415
 
     panels = list(dict.fromkeys((structure, letter) for _, structure, letter, _ in curves))

@@ -30,19 +30,11 @@ CASES = [
         rounds=5,
     ),
     Case(
-        "W8 soft-DTW and gradient, from costs",
+        "W8 soft-DTW and gradient",
         pairs("soft_dtw"),
         ("tslearn", "pysdtw"),
         at_least=15,
         slow=("tslearn", "pysdtw"),
-        rounds=5,
-    ),
-    Case(
-        "W8 soft-DTW and gradient, from 80-dim features",
-        pairs("soft_dtw", 80),
-        ("pysdtw",),
-        at_least=15,
-        slow=("pysdtw",),
         rounds=5,
     ),
 ]
