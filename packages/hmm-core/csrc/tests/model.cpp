@@ -9,21 +9,21 @@
 namespace {
 
 constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
-constexpr double kInf = std::numeric_limits<double>::infinity();
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 // A Sparse model of two sequences of up to three frames, two states with two slots, three densities.
 struct Example {
-  std::vector<double> log_initial{0, -kInf};
+  std::vector<double> log_initial{0, -kInfinity};
   std::vector<std::int64_t> predecessors{0, -1, 0, 1};
   std::vector<double> log_weight{-1, kNaN, -1, -2};  // The weight of an unused slot is not read.
   std::vector<double> log_emission = std::vector<double>(2 * 3 * 3, -1.5);
   std::vector<std::int64_t> lengths{3, 1};
-  std::vector<double> log_final{-kInf, 0};
+  std::vector<double> log_final{-kInfinity, 0};
   std::vector<std::int64_t> emission_index{2, 0};
 
   Example() {
     for (std::size_t i = 12; i < 18; ++i) log_emission[i] = kNaN;  // padding
-    log_emission[0] = -kInf;
+    log_emission[0] = -kInfinity;
   }
 
   hmm::Model<double> model() const {
@@ -63,17 +63,17 @@ int main() {
   CHECK(after([](Example& e) { e.emission_index[1] = 3; }) == Fault::kIndex);
   CHECK(after([](Example& e) { e.emission_index[0] = -1; }) == Fault::kIndex);
   CHECK(after([](Example& e) { e.log_initial[1] = kNaN; }) == Fault::kInitial);
-  CHECK(after([](Example& e) { e.log_initial[0] = kInf; }) == Fault::kInitial);
+  CHECK(after([](Example& e) { e.log_initial[0] = kInfinity; }) == Fault::kInitial);
   CHECK(after([](Example& e) { e.predecessors[3] = 2; }) == Fault::kPredecessor);
-  CHECK(after([](Example& e) { e.log_weight[2] = kInf; }) == Fault::kWeight);
+  CHECK(after([](Example& e) { e.log_weight[2] = kInfinity; }) == Fault::kWeight);
   CHECK(after([](Example& e) { e.log_weight[0] = kNaN; }) == Fault::kWeight);
   CHECK(after([](Example& e) { e.log_emission[11] = kNaN; }) == Fault::kEmission);
-  CHECK(after([](Example& e) { e.log_emission[8] = kInf; }) == Fault::kEmission);
+  CHECK(after([](Example& e) { e.log_emission[8] = kInfinity; }) == Fault::kEmission);
   CHECK(after([](Example& e) { e.log_final[0] = kNaN; }) == Fault::kFinal);
 
   Example example;
   hmm::Model<double> dense = example.model();
-  const std::vector<double> matrix{-1, -2, -kInf, 0};
+  const std::vector<double> matrix{-1, -2, -kInfinity, 0};
   dense.predecessors = nullptr;
   dense.slots = 0;
   dense.log_weight = matrix.data();

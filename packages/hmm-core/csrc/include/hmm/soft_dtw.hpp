@@ -323,7 +323,7 @@ class AnySoftWarper {
     if (pair.n > 0 && pair.m > 0) {
       SoftRows<Real> kept = rows_of(message, rows, columns);
       SoftOutcome outcome = own_.forward(pair, gamma, message == nullptr ? nullptr : &kept, &value);
-      kind = kOwn;
+      kind = kSingle;
       if constexpr (sizeof(Real) < sizeof(double)) {
         if (outcome == SoftOutcome::kTooLarge) {
           kind = kTwice;
@@ -348,7 +348,7 @@ class AnySoftWarper {
       for (std::int64_t j = 0; j < begin; ++j) to[i * columns + j] = 0;
       for (std::int64_t j = read ? pair.last_column(i) : columns; j < columns; ++j) to[i * columns + j] = 0;
     }
-    if (kind == kOwn) own_.backward(pair, gamma, kept, factor, to);
+    if (kind == kSingle) own_.backward(pair, gamma, kept, factor, to);
     if constexpr (sizeof(Real) < sizeof(double)) {
       if (kind == kTwice) {
         double value = 0;
@@ -367,7 +367,7 @@ class AnySoftWarper {
   }
 
  private:
-  enum Kind : int { kNone, kOwn, kTwice };
+  enum Kind : int { kNone, kSingle, kTwice };
 
   // The exponents stand after the mantissas, the kind in the padding of the first row.
   static SoftRows<Real> rows_of(Real* message, std::int64_t rows, std::int64_t columns) {

@@ -415,7 +415,7 @@ class Recursion {
 
   template <typename Work>
   auto with_scores(const Frame<Real>& frame, Work&& work) {
-    if (!table_) return with_source<Source::kOwn>(frame, work);
+    if (!table_) return with_source<Source::kDirect>(frame, work);
     if constexpr (kLooksUpInRegisters<Real>) {
       if (model_->densities <= kSmallTable) return with_source<Source::kSmall>(frame, work);
     }
@@ -442,8 +442,8 @@ class Recursion {
       if constexpr (kWide) {
         for (std::int64_t j = begin; j < end; ++j) exponent[j] = scores.exponent[scores.index[j]];
       }
-      return multiply(Scores<Real, kWide, Source::kOwn>{value, exponent, nullptr, 0}, begin, end, m, e, shift,
-                      to, row_m, row_e);
+      return multiply(Scores<Real, kWide, Source::kDirect>{value, exponent, nullptr, 0}, begin, end, m, e,
+                      shift, to, row_m, row_e);
     }
     I top = splat_int<Real>(Format<Real>::kZeroExponent);
     Real* to_m = to.m();

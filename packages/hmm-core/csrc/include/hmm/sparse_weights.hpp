@@ -146,9 +146,9 @@ struct Frame {
 
 // Where the scores of consecutive states are found.
 enum class Source {
-  kOwn,    // one for each state
-  kTable,  // among those of the densities
-  kSmall,  // among at most 64 of them: looked up in registers
+  kDirect,  // one for each state
+  kTable,   // among those of the densities
+  kSmall,   // among at most 64 of them: looked up in registers
 };
 
 #if defined(__AVX512F__) && !defined(__clang__)
@@ -185,7 +185,7 @@ struct Scores {
   // Of the states from j on.
   HMM_INLINE Extended<Real> at(std::int64_t j) const {
     Extended<Real> x{{}, {}};
-    if constexpr (source == Source::kOwn) {
+    if constexpr (source == Source::kDirect) {
       x.m = load<Vec<Real>>(value + j);
       if constexpr (kWide) x.e = load<IntVec<Real>>(exponent + j);
     } else if constexpr (source == Source::kSmall) {
