@@ -41,6 +41,18 @@ def times(value: float) -> str:
     return f"{value:.0f}x" if value >= 20 else f"{value:.1f}x"
 
 
+def alone(case: "Case") -> str:
+    """Return what two threads gain where no peer waits on the second core; "-" if not measured."""
+    path = RESULTS / "threads.csv"
+    if not path.exists():
+        return "-"
+    rows: Rows = {}
+    for record in read_results(path)[1]:
+        rows.setdefault(record["instance"], []).append(record)
+    one, two = (ours(rows.get(str(replace(case.instance, threads=threads)), [])) for threads in (1, 2))
+    return f"{one / two:.2f}x" if one and two else "-"
+
+
 def line(case: "Case", rows: Rows) -> str:
     """Return one line of the table of ratios."""
     one, two = (rows.get(str(replace(case.instance, threads=threads)), []) for threads in (1, 2))
@@ -59,7 +71,7 @@ def line(case: "Case", rows: Rows) -> str:
         cells += [times(ratio) if ratio else "-", f"{case.at_least:g}x"]
         met = ratio >= case.at_least
     cells.append("yes" if met else "no" if mine else "-")
-    cells.append(f"{mine / mine_two:.2f}x" if mine and mine_two else "-")
+    cells.append(alone(case))
     peer_two = fastest(two)
     cells.append(times(float(peer_two["median_ms"]) / mine_two) if peer_two and mine_two else "-")
     return "| " + " | ".join(cells) + " |"
