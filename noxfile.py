@@ -23,7 +23,16 @@ CONSTRAINTS = ("--constraint", str(ROOT / "constraints.txt"))
 nox.needs_version = ">=2025.2.9"
 nox.options.default_venv_backend = "uv"
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads make a busy machine crawl
-nox.options.sessions = ["build", "lint", "typecheck", "docs", "tests", "coverage", "tests_integration"]
+nox.options.sessions = [
+    "build",
+    "lint",
+    "typecheck",
+    "docs",
+    "tests",
+    "tests_triton",
+    "coverage",
+    "tests_integration",
+]
 
 
 def groups(*names: str) -> list[str]:
@@ -73,13 +82,43 @@ def tests(session: nox.Session, package: str) -> None:
     session.run("python", "-I", "-m", "pytest", *arguments, env={"COVERAGE_FILE": data})
 
 
-@nox.session(requires=[f"tests({package})" for package in PACKAGES])
+@nox.session(requires=["build"])
+def tests_triton(session: nox.Session) -> None:
+    """Test the CUDA kernels without a GPU: results, interpreted by Triton, then compilation for three GPUs."""
+    install_wheels(session, "hmm-core", "", *groups("test"))
+    COVERAGE.mkdir(parents=True, exist_ok=True)
+    config = "packages/hmm-core/pyproject.toml"
+    arguments = ["-c", config, "--rootdir", "packages/hmm-core"]
+    counted = ["--cov", "hmm_core", "--cov-config", config, "--cov-report="]
+    tests, compilation = "packages/hmm-core/tests_cuda", "packages/hmm-core/tests_cuda/test_compilation.py"
+    # Triton decides when it is imported whether to interpret: one process does one of the two.
+    interpreted = {"TRITON_INTERPRET": "1", "COVERAGE_FILE": str(COVERAGE / "hmm-core.triton")}
+    run = ("python", "-I", "-m", "pytest", *arguments)
+    session.run(*run, *counted, tests, "--ignore", compilation, *session.posargs, env=interpreted)
+    if not session.posargs:
+        session.run(*run, compilation)
+
+
+@nox.session(default=False, requires=["build"])
+def tests_gpu(session: nox.Session) -> None:
+    """Test the CUDA kernels on the GPU of this machine."""
+    install_wheels(session, "hmm-core", "", *groups("test"))
+    arguments = ["-c", "packages/hmm-core/pyproject.toml", "--rootdir", "packages/hmm-core"]
+    tests = session.posargs or ["packages/hmm-core/tests_cuda"]
+    session.run("python", "-I", "-m", "pytest", *arguments, *tests)
+
+
+@nox.session(requires=[*(f"tests({package})" for package in PACKAGES), "tests_triton"])
 def coverage(session: nox.Session) -> None:
     """Fail where a package's own tests reach less than 95 % of its lines."""
     session.install(*CONSTRAINTS, "coverage")
     for package in PACKAGES:
         config, data = f"packages/{package}/pyproject.toml", str(COVERAGE / package)
         session.log(f"lines of {package}")
+        if package == "hmm-core":  # tested in two processes
+            both = [data, f"{data}.triton"]
+            data += ".all"
+            session.run("coverage", "combine", "--keep", *both, env={"COVERAGE_FILE": data})
         session.run("coverage", "report", "--rcfile", config, "--fail-under=95", env={"COVERAGE_FILE": data})
 
 
@@ -125,6 +164,7 @@ def typecheck(session: nox.Session) -> None:
             f"packages/{package}/tests",
             env={"MYPYPATH": str(folder / "tests")},
         )
+    session.run("mypy", "packages/hmm-core/tests_cuda", env={"MYPYPATH": "packages/hmm-core/tests_cuda"})
     for scripts in ("tests-integration", "benchmarks/cases"):
         session.run("mypy", scripts, env={"MYPYPATH": scripts})
     session.run("mypy", "benchmarks/summary.py", env={"MYPYPATH": "benchmarks/cases"})

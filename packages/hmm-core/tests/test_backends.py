@@ -1,6 +1,7 @@
 """Which backend computes a call, and what is said when it cannot."""
 
 import importlib
+import importlib.util
 import inspect
 import os
 import subprocess
@@ -52,7 +53,8 @@ def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_kernels_are_there_when_they_are_required(native: None) -> None:
     assert native is None
     assert hmm_core.HAVE_NATIVE
-    assert backends.available() == {"reference": None, "cpu": None}
+    assert backends.available()["cpu"] is None
+    assert backends.available()["reference"] is None
 
 
 @pytest.mark.usefixtures("native")
@@ -229,3 +231,30 @@ def test_the_public_names_are_listed() -> None:
     for name in hmm_core.__all__:
         assert hasattr(hmm_core, name)
     assert hmm_core.__version__.count(".") == 2
+
+
+@pytest.mark.parametrize(
+    ("built", "seen", "found", "reason"),
+    [
+        ("13.0", True, True, None),
+        ("13.0", True, False, "needs Triton, which is not installed"),
+        (None, False, True, "needs a GPU; this torch is built without CUDA"),
+        ("13.0", False, True, "needs a GPU; torch is built for CUDA 13.0, but sees no device"),
+    ],
+)
+def test_it_is_said_why_cuda_is_not_usable(
+    built: str | None, seen: bool, found: bool, reason: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.version, "cuda", built)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: seen)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: "a module" if found else None)
+    problem = backends.available()["cuda"]
+    assert (problem is None) if reason is None else (problem is not None and problem.startswith(reason))
+
+
+def test_auto_says_once_why_cuda_tensors_are_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends.cuda, "problem", lambda: "needs Triton")
+    monkeypatch.setattr(_dispatch, "_warned", [])
+    with pytest.warns(NativeKernelsMissingWarning, match="needs Triton; using the slow reference instead"):
+        assert _dispatch.resolve("auto", torch.device("cuda")) == "reference"
+    assert _dispatch.resolve("auto", torch.device("cuda")) == "reference"

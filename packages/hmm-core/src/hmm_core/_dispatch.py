@@ -6,14 +6,14 @@ from typing import Literal
 import torch
 
 from hmm_core import backends
-from hmm_core.backends import BackendUnavailableError
+from hmm_core.backends import BackendUnavailableError, cuda
 
-Backend = Literal["auto", "reference", "cpu"]
-Chosen = Literal["reference", "cpu"]
+Backend = Literal["auto", "reference", "cpu", "cuda"]
+Chosen = Literal["reference", "cpu", "cuda"]
 
 
 class NativeKernelsMissingWarning(RuntimeWarning):
-    """The C++ kernels of hmm-core are not installed; the reference computes the same, slowly."""
+    """The kernels for a device are not installed; the reference computes the same, slowly."""
 
 
 def resolve(backend: str, device: torch.device, *, transformed: bool = False) -> Chosen:
@@ -23,38 +23,44 @@ def resolve(backend: str, device: torch.device, *, transformed: bool = False) ->
     """
     if backend == "reference":
         return "reference"
-    if backend not in {"auto", "cpu"}:
-        raise ValueError(f'backend must be "auto", "reference" or "cpu"; got {backend!r}')
-    missing = backends.native_problem()
-    if missing is None and not transformed and device.type == "cpu":
-        return "cpu"
-    if backend == "cpu":
-        raise BackendUnavailableError(
-            f'backend="cpu" {_unsuitable(device, transformed=transformed) or missing}'
-        )
-    if missing is not None and device.type == "cpu" and not torch.compiler.is_compiling():
-        _warn_once()
-    return "reference"
+    if backend not in {"auto", "cpu", "cuda"}:
+        raise ValueError(f'backend must be "auto", "reference", "cpu" or "cuda"; got {backend!r}')
+    if backend == "auto":
+        if device.type not in {"cpu", "cuda"} or transformed:
+            return "reference"
+        fastest: Chosen = "cuda" if device.type == "cuda" else "cpu"
+        missing = backends.problem(fastest)
+        if missing is None:
+            return fastest
+        if not torch.compiler.is_compiling():
+            _warn_once(missing)
+        return "reference"
+    chosen: Chosen = "cpu" if backend == "cpu" else "cuda"
+    reason = _unsuitable(chosen, device, transformed=transformed) or backends.problem(chosen)
+    if reason is not None:
+        raise BackendUnavailableError(f'backend="{backend}" {reason}')
+    return chosen
 
 
-def _unsuitable(device: torch.device, *, transformed: bool) -> str | None:
-    """Why the C++ kernels cannot take a call, or None."""
-    if device.type != "cpu":
-        return f"needs CPU tensors; these are on {device}"
+def _unsuitable(chosen: Chosen, device: torch.device, *, transformed: bool) -> str | None:
+    """Why the kernels of a backend cannot take a call, or None."""
+    # Triton's interpreter, and whoever only collects launches, take tensors on the CPU.
+    if device.type != chosen and not (chosen == "cuda" and cuda.takes_cpu_tensors()):
+        return f"needs {chosen.upper()} tensors; these are on {device}"
     if transformed:
         return "cannot run under torch.func transforms and forward-mode differentiation; the reference can"
     return None
 
 
-_warned: list[bool] = []
+_warned: list[str] = []
 
 
-def _warn_once() -> None:
-    """Say, the first time it matters, that the kernels are missing and how to get them."""
-    if not _warned:
-        _warned.append(True)
+def _warn_once(missing: str) -> None:
+    """Say, the first time it matters, that kernels are missing and how to get them."""
+    if missing not in _warned:
+        _warned.append(missing)
         warnings.warn(
-            f"{backends.native_problem()}; using the slow reference instead",
+            f"{missing}; using the slow reference instead",
             NativeKernelsMissingWarning,
             stacklevel=5,
         )

@@ -125,8 +125,8 @@ class FilterState(_Stream):
         :math:`\log p(z_{t+1} = j \mid z_t = i)` at ``[i, j]``; ``-inf`` forbids the arc.
     emission_index : Tensor of int64, shape (K,), optional
         Density that each state reads. State k reads density k if omitted.
-    backend : {"auto", "reference", "cpu"}
-        Where to compute: the fastest that can, the plain torch definition, or the C++ kernels.
+    backend : {"auto", "reference", "cpu", "cuda"}
+        Where to compute: the fastest that can, the plain torch definition, C++ kernels or CUDA kernels.
 
     Raises
     ------
@@ -327,8 +327,8 @@ class ViterbiState(_Stream):
         Frames, at least 0, that may stay open after the newest one is taken. Where the paths have not met by
         then, the best one at that moment decides the oldest open branching, and the paths that it leaves are
         dropped: the result may then be less than the best path. Without a limit the path is exact.
-    backend : {"auto", "reference", "cpu"}
-        Where to compute: the fastest that can, the plain torch definition, or the C++ kernels.
+    backend : {"auto", "reference", "cpu", "cuda"}
+        Where to compute: the fastest that can, the plain torch definition, C++ kernels or CUDA kernels.
 
     Raises
     ------

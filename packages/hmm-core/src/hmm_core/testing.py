@@ -406,7 +406,7 @@ def assert_coherent(
     ----------
     arguments : Arguments
         Any problem.
-    backend : {"auto", "reference", "cpu"}
+    backend : {"auto", "reference", "cpu", "cuda"}
         Passed to every operation.
     rtol, atol : float, optional
         Tolerances of the comparisons; a few roundings a frame if omitted.

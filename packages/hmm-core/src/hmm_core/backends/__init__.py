@@ -1,9 +1,9 @@
-"""Where the recursions are computed: the torch reference, which defines them, and the C++ kernels."""
+"""Where the recursions are computed: the torch reference, which defines them, C++ and Triton."""
 
 import contextlib
 from collections.abc import Iterator
 
-from hmm_core.backends import cpu
+from hmm_core.backends import cpu, cuda
 
 
 class BackendUnavailableError(RuntimeError):
@@ -21,6 +21,11 @@ def native_problem() -> str | None:
     )
 
 
+def problem(backend: str) -> str | None:
+    """Why a backend cannot be used at all, or None."""
+    return {"reference": lambda: None, "cpu": native_problem, "cuda": cuda.problem}[backend]()
+
+
 def available() -> dict[str, str | None]:
     """Which backends this installation can use.
 
@@ -34,7 +39,7 @@ def available() -> dict[str, str | None]:
     >>> available()["reference"] is None
     True
     """
-    return {"reference": None, "cpu": native_problem()}
+    return {backend: problem(backend) for backend in ("reference", "cpu", "cuda")}
 
 
 def kernel_variant() -> str | None:

@@ -56,8 +56,8 @@ def dtw(
         Cells that a path may visit, for each pair by its own lengths. All if omitted.
     return_path : bool
         Whether to return the path. Without it less memory is used, unless a gradient is asked for.
-    backend : {"auto", "reference", "cpu"}
-        Where to compute: the fastest that can, the plain torch definition, or the C++ kernels.
+    backend : {"auto", "reference", "cpu", "cuda"}
+        Where to compute: the fastest that can, the plain torch definition, C++ kernels or CUDA kernels.
 
     Returns
     -------

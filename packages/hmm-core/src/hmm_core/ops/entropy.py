@@ -42,8 +42,8 @@ def entropy(
         Log weight of ending in each state, ``-inf`` where a sequence cannot end. 0 if omitted.
     emission_index : Tensor of int64, shape (K,) or (B, K), optional
         Density that each state reads, 0..P-1. State k reads density k if omitted.
-    backend : {"auto", "reference", "cpu"}
-        Where to compute: the fastest that can, the plain torch definition, or the C++ kernels.
+    backend : {"auto", "reference", "cpu", "cuda"}
+        Where to compute: the fastest that can, the plain torch definition, C++ kernels or CUDA kernels.
 
     Returns
     -------

@@ -56,8 +56,8 @@ def log_likelihood(
     checkpoint : bool, default False
         Whether the gradient computes the forward messages again instead of keeping all of them: O(sqrt(T) K)
         memory a sequence in work instead of O(B T K), for about one more forward recursion of time.
-    backend : {"auto", "reference", "cpu"}
-        Where to compute: the fastest that can, the plain torch definition, or the C++ kernels.
+    backend : {"auto", "reference", "cpu", "cuda"}
+        Where to compute: the fastest that can, the plain torch definition, C++ kernels or CUDA kernels.
 
     Returns
     -------

@@ -44,8 +44,8 @@ def pairwise_cost(
         Valid frames, 0..N and 0..M. All if omitted.
     metric : {"euclidean", "sqeuclidean", "cosine"}
         How frames are compared.
-    backend : {"auto", "reference", "cpu"}
-        Where to compute: the fastest that can, the plain torch definition, or the C++ kernels.
+    backend : {"auto", "reference", "cpu", "cuda"}
+        Where to compute: the fastest that can, the plain torch definition, C++ kernels or CUDA kernels.
 
     Returns
     -------

@@ -47,8 +47,8 @@ def sample(
         Paths to draw for each sequence; one, without the leading axis, if omitted.
     generator : torch.Generator, optional
         Source of randomness on the device of the tensors; torch's default one if omitted.
-    backend : {"auto", "reference", "cpu"}
-        Where to compute: the fastest that can, the plain torch definition, or the C++ kernels.
+    backend : {"auto", "reference", "cpu", "cuda"}
+        Where to compute: the fastest that can, the plain torch definition, C++ kernels or CUDA kernels.
 
     Returns
     -------

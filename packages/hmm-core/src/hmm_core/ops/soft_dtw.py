@@ -42,8 +42,8 @@ def soft_dtw(
         Temperature, above 0, in units of ``cost``.
     window : SakoeChiba or Itakura, optional
         Cells that a path may visit, for each pair by its own lengths. All if omitted.
-    backend : {"auto", "reference", "cpu"}
-        Where to compute: the fastest that can, the plain torch definition, or the C++ kernels.
+    backend : {"auto", "reference", "cpu", "cuda"}
+        Where to compute: the fastest that can, the plain torch definition, C++ kernels or CUDA kernels.
 
     Returns
     -------
@@ -132,8 +132,8 @@ def soft_dtw_divergence(
         Cost of aligning two frames, see :func:`~hmm_core.pairwise_cost`.
     window : SakoeChiba or Itakura, optional
         Cells that a path may visit, for each pair by its own lengths. All if omitted.
-    backend : {"auto", "reference", "cpu"}
-        Where to compute: the fastest that can, the plain torch definition, or the C++ kernels.
+    backend : {"auto", "reference", "cpu", "cuda"}
+        Where to compute: the fastest that can, the plain torch definition, C++ kernels or CUDA kernels.
 
     Returns
     -------

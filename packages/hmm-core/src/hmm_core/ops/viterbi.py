@@ -56,8 +56,8 @@ def viterbi(
         What the C++ kernel keeps: back-pointers of all frames, or the scores of every few frames, from which
         the rest is computed a second time in O(sqrt(T) K) memory. The path is the same. ``"auto"`` is
         ``"full"`` up to 1 GiB.
-    backend : {"auto", "reference", "cpu"}
-        Where to compute: the fastest that can, the plain torch definition, or the C++ kernels.
+    backend : {"auto", "reference", "cpu", "cuda"}
+        Where to compute: the fastest that can, the plain torch definition, C++ kernels or CUDA kernels.
 
     Returns
     -------

@@ -56,8 +56,8 @@ def viterbi(
         earlier, and weighs the same; ``log_initial`` is then the state that the first frame finds. With
         "both", a segment that is seen in all frames, d of them, weighs
         :math:`\sum_{d' \ge d} (d' - d + 1)\, p(d')`, once for each place that the frames may have in it.
-    backend : {"auto", "reference", "cpu"}
-        Where to compute: the fastest that can, the plain torch definition, or the C++ kernels.
+    backend : {"auto", "reference", "cpu", "cuda"}
+        Where to compute: the fastest that can, the plain torch definition, C++ kernels or CUDA kernels.
 
     Returns
     -------

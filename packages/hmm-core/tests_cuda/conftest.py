@@ -1,0 +1,55 @@
+"""Where the Triton kernels are tested: on a GPU, or in Triton's interpreter (TRITON_INTERPRET=1)."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from hmm_core.backends import cuda
+
+torch.set_num_threads(1)
+
+# Without a GPU, compilation is checked in another process: one process interprets or compiles, never both.
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that rewrites registers.json."""
+    parser.addoption(
+        "--record-registers", action="store_true", help="write what the kernels take to registers.json"
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse to test results where nothing can run a kernel, instead of skipping everything."""
+    compiling = [item for item in items if Path(item.path).name == "test_compilation.py"]
+    if len(compiling) < len(items) and cuda.problem() is not None:
+        raise pytest.UsageError(
+            f"these tests need a GPU, or TRITON_INTERPRET=1: the backend {cuda.problem()}"
+        )
+    if compiling and cuda.INTERPRETED:
+        raise pytest.UsageError("test_compilation.py cannot run with TRITON_INTERPRET=1")
+
+
+@pytest.fixture
+def device() -> torch.device:
+    """Where the tensors of a test are."""
+    return DEVICE
+
+
+@pytest.fixture(autouse=True)
+def poison(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fill every fresh tensor with NaN (integers with 77), so that whatever is not written shows."""
+
+    def poisoned(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def make(*arguments: Any, **options: Any) -> Tensor:
+            tensor = original(*arguments, **options)
+            return tensor.fill_(torch.nan if tensor.is_floating_point() else 77)
+
+        return make
+
+    for owner, name in ((torch, "empty"), (torch, "empty_like"), (torch.Tensor, "new_empty")):
+        monkeypatch.setattr(owner, name, poisoned(getattr(owner, name)))
