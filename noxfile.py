@@ -84,7 +84,7 @@ def tests(session: nox.Session, package: str) -> None:
 
 @nox.session(requires=["build"])
 def tests_triton(session: nox.Session) -> None:
-    """Test the CUDA kernels without a GPU: results, interpreted by Triton, then compilation for three GPUs."""
+    """Test the CUDA kernels without a GPU: results in Triton's interpreter, compilation for three GPUs."""
     install_wheels(session, "hmm-core", "", *groups("test"))
     COVERAGE.mkdir(parents=True, exist_ok=True)
     config = "packages/hmm-core/pyproject.toml"
