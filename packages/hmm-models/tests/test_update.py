@@ -87,7 +87,7 @@ def test_a_component_of_negligible_weight_is_removed() -> None:
     statistics = MixtureStatistics.zeros(1, 2, 1)
     statistics.occupancy.copy_(torch.tensor([[1e6, 2.0]]))
     statistics.second.fill_(1e6)
-    report = GaussianMixtures(1, 2, 1).update(statistics)
+    report = GaussianMixtures(1, 2, 1).update(statistics, min_weight=1e-5)
     assert report.removed == ((0, 1),)
 
 

@@ -21,9 +21,10 @@ from ._graph import SILENCE, UnitModel, UtteranceGraph, build_graph
 _SHORTEST_PAUSE = 0.15  # seconds
 # How far from an utterance's quiet frames towards its loud ones a frame may be and still count as a pause.
 _PAUSE_LEVEL = 0.25
-# Gaussians are dealt out by this power of a state's count, and one wants so many frames (both Kaldi's).
+# Gaussians are dealt out by this power of a state's count; one wants so many frames and a weight (Kaldi's).
 _SPLIT_POWER = 0.25
 _MIN_OCCUPANCY = 10.0
+_MIN_WEIGHT = 1e-5
 # Mixtures stop growing after this share of the iterations, so that the last of them settle.
 _GROWING = 0.75
 # Frames whose statistics are collected at once.
@@ -130,7 +131,7 @@ class Trainer:
             features = self._store.read(item.number)
             densities = flat_densities(features, item.pronunciations, models, self.config.frame_period)
             self._densities[item.number] = densities.to(torch.int16)
-        self.model.mixtures.update(self._statistics(), min_occupancy=_MIN_OCCUPANCY)
+        self.model.mixtures.update(self._statistics(), min_occupancy=_MIN_OCCUPANCY, min_weight=_MIN_WEIGHT)
 
     def step(self) -> None:
         """Search paths where it is due, and re-estimate."""
@@ -138,7 +139,7 @@ class Trainer:
         if is_realigned(self.iteration):
             self._realign()
         statistics = self._statistics()
-        self.model.mixtures.update(statistics, min_occupancy=_MIN_OCCUPANCY)
+        self.model.mixtures.update(statistics, min_occupancy=_MIN_OCCUPANCY, min_weight=_MIN_WEIGHT)
         grown = min(1.0, self.iteration / (_GROWING * self.config.iterations))
         num_components = self.model.num_densities + round(grown * (self._budget - self.model.num_densities))
         targets = split_targets(statistics.occupancy.sum(dim=1), num_components, power=_SPLIT_POWER)

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar, runtime_checkable
+from typing import Any, Protocol, Self, TypeVar, cast, runtime_checkable
 
 import safetensors
 import safetensors.torch
@@ -247,10 +247,23 @@ def save_model(model: nn.Module, path: str | os.PathLike[str]) -> None:
     ...     [path.name for path in Path(folder).iterdir()]
     ['model.safetensors']
     """
+    save_tensors(path, model.state_dict(), describe_model(model))
+
+
+def describe_model(model: nn.Module) -> dict[str, Any]:
+    """Describe the structure of a model or of a part of it: its class and its configuration."""
     name = type(model).__name__
     if not isinstance(model, SavableModel) or type(model) is not _MODELS.get(name):
         raise TypeError(f"model must be of a registered class, one of {sorted(_MODELS)}; got {name}")
-    save_tensors(path, model.state_dict(), {"class": name, "model": model.config()})
+    return {"class": name, "model": model.config()}
+
+
+def build_model(description: Mapping[str, Any]) -> nn.Module:
+    """Build the structure that ``describe_model`` described, with fresh parameters."""
+    name = description["class"]
+    if name not in _MODELS:
+        raise ValueError(f"the known classes are {sorted(_MODELS)}; got {name!r}")
+    return cast(nn.Module, _MODELS[name].from_config(description["model"]))
 
 
 def load_model(path: str | os.PathLike[str]) -> nn.Module:

@@ -1,119 +1,67 @@
-"""Sufficient statistics of Gaussian mixtures, which add up."""
+"""Sums over data that an M-step needs; they add up."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class MixtureStatistics:
-    r"""What an M-step needs to know of the data, for every component of every density.
+class Statistics:
+    """Sums over data: a frozen dataclass whose fields are tensors, other statistics, or tuples of these.
 
-    With :math:`\gamma_{npm}` the share of component *m* of density *p* in frame *n*:
-
-    .. math:: \sum_n \gamma_{npm}, \quad \sum_n \gamma_{npm} x_n, \quad \sum_n \gamma_{npm} x_n^2
-
-    Statistics of disjoint data add: mini-batches, files, and ranks (``torch.distributed.all_reduce`` on
-    the three tensors) give what one pass over everything gives.
-
-    Parameters
-    ----------
-    occupancy : Tensor of float64, shape (P, M)
-        Frames that fell to each component.
-    first : Tensor of float64, shape (P, M, D)
-        Sum of their features.
-    second : Tensor of float64, shape (P, M, D)
-        Sum of their squared features.
+    Statistics of disjoint data add: mini-batches, files and machines give what one pass over everything
+    gives. An emission of your own derives its statistics from this class and only names the fields.
 
     Examples
     --------
     >>> import torch
-    >>> from hmm_models import GaussianMixtures
-    >>> densities, x = GaussianMixtures(2, 1, 3), torch.randn(10, 3)
-    >>> index = torch.arange(10) % 2
-    >>> total = densities.accumulate(x[:4], density_index=index[:4])
-    >>> total += densities.accumulate(x[4:], density_index=index[4:])
-    >>> total.occupancy
-    tensor([[5.],
-            [5.]], dtype=torch.float64)
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True, eq=False)
+    ... class Counts(Statistics):
+    ...     symbol: torch.Tensor
+    >>> total = Counts(torch.tensor([1.0, 2.0])) + Counts(torch.tensor([0.5, 0.0]))
+    >>> total.symbol, (total * 2.0).symbol
+    (tensor([1.5000, 2.0000]), tensor([3., 4.]))
     """
 
-    occupancy: Tensor
-    first: Tensor
-    second: Tensor
+    def tensors(self) -> Iterator[Tensor]:
+        """Yield every tensor, always in the same order: to sum them over machines, in place.
 
-    def __post_init__(self) -> None:
-        P, M = self.occupancy.shape
-        D = self.first.shape[-1]
-        for name, letters, expected in (
-            ("first", "(P, M, D)", (P, M, D)),
-            ("second", "(P, M, D)", (P, M, D)),
-        ):
-            found = tuple(getattr(self, name).shape)
-            if found != expected:
-                raise ValueError(f"{name} must have shape {letters} = {expected}; got {found}")
+        Yields
+        ------
+        Tensor
+            The sums themselves, not copies.
+        """
+        for _, value in _leaves(self):
+            yield value
 
-    @classmethod
-    def zeros(
-        cls, num_densities: int, num_mixtures: int, feature_dim: int, device: torch.device | None = None
-    ) -> Self:
-        """Statistics of no data.
+    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """Apply a function to every tensor.
 
         Parameters
         ----------
-        num_densities, num_mixtures, feature_dim : int
-            P, M and D.
-        device : torch.device, optional
-            Where the sums live.
+        function : callable
+            From a tensor to a tensor.
 
         Returns
         -------
-        MixtureStatistics
-            Zeros in float64.
+        Statistics
+            Of the same class.
         """
-        shape = (num_densities, num_mixtures, feature_dim)
-        return cls(
-            torch.zeros(shape[:2], dtype=torch.float64, device=device),
-            torch.zeros(shape, dtype=torch.float64, device=device),
-            torch.zeros(shape, dtype=torch.float64, device=device),
-        )
+        return cast(Self, _map(function, self))
 
     def zeros_like(self) -> Self:
-        """Statistics of no data, of the same shape and device.
+        """Statistics of no data.
 
         Returns
         -------
-        MixtureStatistics
-            Zeros in float64.
+        Statistics
+            Zeros of the same class, shapes, dtypes and device.
         """
-        P, M, D = self.first.shape
-        return type(self).zeros(P, M, D, self.first.device)
-
-    def __add__(self, other: "MixtureStatistics") -> Self:
-        if not isinstance(other, MixtureStatistics):
-            return NotImplemented
-        self._check_same_shape(other)
-        return type(self)(
-            self.occupancy + other.occupancy, self.first + other.first, self.second + other.second
-        )
-
-    def __iadd__(self, other: "MixtureStatistics") -> Self:
-        if not isinstance(other, MixtureStatistics):
-            return NotImplemented
-        self._check_same_shape(other)
-        for field in fields(self):
-            getattr(self, field.name).add_(getattr(other, field.name))
-        return self
-
-    def _check_same_shape(self, other: "MixtureStatistics") -> None:
-        """Refuse to add statistics of differently shaped models."""
-        if self.first.shape != other.first.shape:
-            raise ValueError(
-                "statistics add only for models of one shape (P, M, D); "
-                f"got {tuple(self.first.shape)} and {tuple(other.first.shape)}"
-            )
+        return self.map(torch.zeros_like)
 
     def to(self, device: torch.device | str) -> Self:
         """Move the sums.
@@ -125,7 +73,61 @@ class MixtureStatistics:
 
         Returns
         -------
-        MixtureStatistics
+        Statistics
             The same sums there.
         """
-        return type(self)(self.occupancy.to(device), self.first.to(device), self.second.to(device))
+        return self.map(lambda tensor: tensor.to(device))
+
+    def __mul__(self, factor: float) -> Self:
+        return self.map(lambda tensor: tensor * factor)
+
+    def __add__(self, other: "Statistics") -> Self:
+        if type(other) is not type(self):
+            return NotImplemented
+        self._check_same_shape(other)
+        return cast(Self, _map(torch.add, self, other))
+
+    def __iadd__(self, other: "Statistics") -> Self:
+        if type(other) is not type(self):
+            return NotImplemented
+        self._check_same_shape(other)
+        for mine, more in zip(self.tensors(), other.tensors(), strict=True):
+            mine.add_(more)
+        return self
+
+    def _check_same_shape(self, other: "Statistics") -> None:
+        """Refuse to add statistics of differently shaped models."""
+        mine, others = list(_leaves(self)), list(_leaves(other))
+        if len(mine) != len(others):
+            raise ValueError(
+                f"statistics add only for models of one shape; got {len(mine)} and {len(others)} sums"
+            )
+        for (name, tensor), (_, more) in zip(mine, others, strict=True):
+            if tensor.shape != more.shape:
+                raise ValueError(
+                    f"statistics add only for models of one shape; {name} has {tuple(tensor.shape)} "
+                    f"and {tuple(more.shape)}"
+                )
+
+
+def _leaves(part: object, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors with their names."""
+    if isinstance(part, Tensor):
+        yield name, part
+    elif isinstance(part, tuple):
+        for index, value in enumerate(part):
+            yield from _leaves(value, f"{name}[{index}]")
+    elif isinstance(part, Statistics):
+        for field in fields(part):
+            yield from _leaves(getattr(part, field.name), f"{name}.{field.name}" if name else field.name)
+
+
+def _map(function: Callable[..., Tensor], *parts: Any) -> Any:  # noqa: ANN401  (of the kind of the parts)
+    """Apply a function to the tensors that stand in the same place of each part."""
+    first = parts[0]
+    if isinstance(first, tuple):
+        return tuple(_map(function, *values) for values in zip(*parts, strict=True))
+    if isinstance(first, Statistics):
+        names = [field.name for field in fields(first)]
+        return type(first)(*(_map(function, *(getattr(part, name) for part in parts)) for name in names))
+    return function(*parts)

@@ -74,17 +74,24 @@ if _TYPE_CHECKING:
     from hmm_metrics import merge_closures as merge_closures
     from hmm_metrics import overlap_rate as overlap_rate
     from hmm_metrics import summarize_boundaries as summarize_boundaries
+    from hmm_models import Emission as Emission
     from hmm_models import FitResult as FitResult
     from hmm_models import GaussianHMM as GaussianHMM
     from hmm_models import GaussianMixtures as GaussianMixtures
+    from hmm_models import HiddenMarkovModel as HiddenMarkovModel
     from hmm_models import HMMStatistics as HMMStatistics
     from hmm_models import LikelihoodDecreaseError as LikelihoodDecreaseError
     from hmm_models import MixtureStatistics as MixtureStatistics
     from hmm_models import ModelFileError as ModelFileError
     from hmm_models import ProbabilityTable as ProbabilityTable
     from hmm_models import Sample as Sample
+    from hmm_models import SamplingEmission as SamplingEmission
     from hmm_models import SavableModel as SavableModel
+    from hmm_models import SequenceModel as SequenceModel
+    from hmm_models import SequenceStatistics as SequenceStatistics
+    from hmm_models import Statistics as Statistics
     from hmm_models import Topology as Topology
+    from hmm_models import TrainableEmission as TrainableEmission
     from hmm_models import UpdateReport as UpdateReport
     from hmm_models import load_model as load_model
     from hmm_models import load_tensors as load_tensors
@@ -135,6 +142,7 @@ _EXPORTS = {
     "CorpusAligner": "hmm_align",
     "CorpusError": "hmm_speech",
     "DTWResult": "hmm_core",
+    "Emission": "hmm_models",
     "EnglishG2P": "hmm_speech",
     "EvaluationReport": "hmm_align",
     "FilterResult": "hmm_stream",
@@ -145,6 +153,7 @@ _EXPORTS = {
     "Graph": "hmm_core",
     "HAVE_NATIVE": "hmm_core",
     "HMMStatistics": "hmm_models",
+    "HiddenMarkovModel": "hmm_models",
     "Interval": "hmm_metrics",
     "IntervalFileError": "hmm_align",
     "Itakura": "hmm_core",
@@ -163,11 +172,16 @@ _EXPORTS = {
     "Problem": "hmm_speech",
     "SakoeChiba": "hmm_core",
     "Sample": "hmm_models",
+    "SamplingEmission": "hmm_models",
     "SavableModel": "hmm_models",
+    "SequenceModel": "hmm_models",
+    "SequenceStatistics": "hmm_models",
     "Sparse": "hmm_core",
+    "Statistics": "hmm_models",
     "TextError": "hmm_speech",
     "Tiers": "hmm_align",
     "Topology": "hmm_models",
+    "TrainableEmission": "hmm_models",
     "TrainingReport": "hmm_align",
     "UnknownWordError": "hmm_speech",
     "UpdateReport": "hmm_models",

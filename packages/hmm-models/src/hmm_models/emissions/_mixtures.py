@@ -3,36 +3,25 @@
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from hmm_models._accumulation import accumulate_firm, accumulate_soft, check_shares
-from hmm_models._expansion import Expansion, expand
 from hmm_models._numerics import log_softmax, logsumexp
+from hmm_models._report import UpdateReport
 from hmm_models._serialization import register_model
-from hmm_models._splitting import split_heaviest, split_targets
-from hmm_models._statistics import MixtureStatistics
+from hmm_models.emissions._accumulation import accumulate_firm, accumulate_soft, check_shares
+from hmm_models.emissions._clustering import cluster_within, firm_statistics, kmeans
+from hmm_models.emissions._expansion import Expansion, expand
+from hmm_models.emissions._mixture_statistics import MixtureStatistics
+from hmm_models.emissions._splitting import split_heaviest, split_targets
 
 _LOGGER = logging.getLogger("hmm_models")
 # The floor of a dimension that never varies: small enough for any unit, large enough for float32.
 _SMALLEST_FLOOR = 1e-10
 # Variances below this share of the squared mean are rounding, of sums of squares and of float32 features.
 _UNRESOLVED = 1e-13
-
-
-class UpdateReport(NamedTuple):
-    """What an M-step did beside estimating."""
-
-    removed: tuple[tuple[int, int], ...]
-    """(density, component) that had too few frames, in ascending order."""
-    revived: tuple[tuple[int, int], ...]
-    """(density, component) of these that were refilled by splitting the density's heaviest component."""
-    starved: tuple[int, ...]
-    """Densities without any component that had enough frames; they keep their parameters."""
-    num_floored: int
-    """Variances that were raised to the floor, counted per component and dimension."""
 
 
 @register_model
@@ -277,6 +266,87 @@ class GaussianMixtures(nn.Module):
         return expand(log_softmax(self.weight_logits.to(dtype)), self.mean.to(dtype), log_variance)
 
     @torch.no_grad()
+    def initialize(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        density_index: Tensor | None,
+        generator: torch.Generator,
+        *,
+        variance_floor: float = 1e-3,
+    ) -> None:
+        """Start from frames whose densities are known or are to be found.
+
+        Parameters
+        ----------
+        x : Tensor, shape (N, D)
+            Features, finite.
+        weight : Tensor, shape (N,)
+            Weight of each frame, finite and > 0.
+        density_index : Tensor of int64, shape (N,), or None
+            The density of each frame; None groups them by k-means on standardised features.
+        generator : torch.Generator
+            Source of randomness.
+        variance_floor : float, default 1e-3
+            Share of the variance of all frames below which no variance may fall.
+
+        Raises
+        ------
+        ValueError
+            If shapes disagree or a value is out of range.
+
+        Notes
+        -----
+        The components of a density start from clusters of its frames.
+        """
+        self._check_features(x)
+        x, weight = x.double(), weight.double()
+        mean = (weight.unsqueeze(-1) * x).sum(0) / weight.sum()
+        variance = (weight.unsqueeze(-1) * (x - mean).square()).sum(0) / weight.sum()
+        self.reset_flat(mean, variance, variance_floor=variance_floor)
+        P, M = self.num_densities, self.num_mixtures
+        self.split([M] * P)
+        scaled = (x - mean) / torch.where(variance > 0.0, variance, 1.0).sqrt()
+        if density_index is None:
+            density_index = kmeans(scaled, P, generator)
+        component = cluster_within(scaled, density_index, M, generator)
+        self.update(
+            firm_statistics(x, weight, density_index, component, (P, M)), min_occupancy=0.0, min_weight=0.0
+        )
+
+    @torch.no_grad()
+    def rounding(self) -> float:
+        """Nats per frame that rounding the parameters may cost.
+
+        Returns
+        -------
+        float
+            By the dtype of the parameters, and by how large the means are against the deviations.
+        """
+        precision, eps = 1.0 / self.variance.double(), torch.finfo(self.mean.dtype).eps
+        mean = self.mean.double()
+        stored = 0.5 * ((eps * mean).square() * precision).sum(-1)
+        stored += eps * (1.0 + self.log_variance.double().abs().sum(-1))
+        worked = 1e-13 * ((mean - mean.mean((0, 1))).square() * precision).sum(-1)
+        return 1e-9 + float((stored + worked).max())
+
+    def zero_statistics(self, device: torch.device | None = None) -> MixtureStatistics:
+        """Statistics of no data, to add to.
+
+        Parameters
+        ----------
+        device : torch.device, optional
+            Where the sums live.
+
+        Returns
+        -------
+        MixtureStatistics
+            Zeros in float64.
+        """
+        P, M, D = self.mean.shape
+        return MixtureStatistics.zeros(P, M, D, device)
+
+    @torch.no_grad()
     def accumulate(
         self,
         x: Tensor,
@@ -344,8 +414,8 @@ class GaussianMixtures(nn.Module):
         self,
         statistics: MixtureStatistics,
         *,
-        min_occupancy: float = 1.0,
-        min_weight: float = 1e-5,
+        min_occupancy: float = 1e-3,
+        min_weight: float = 0.0,
         revive: bool = False,
     ) -> UpdateReport:
         """Replace the parameters by the most likely ones given the statistics (M-step).
@@ -354,10 +424,10 @@ class GaussianMixtures(nn.Module):
         ----------
         statistics : MixtureStatistics
             From ``accumulate``, summed over the data.
-        min_occupancy : float, default 1.0
+        min_occupancy : float, default 1e-3
             Frames below which a component is removed. Kaldi uses 10.
-        min_weight : float, default 1e-5
-            Weight within its density below which a component is removed.
+        min_weight : float, default 0
+            Weight within its density below which a component is removed. Kaldi uses 1e-5.
         revive : bool, default False
             Refill each removed component at once by splitting the heaviest one of its density.
 

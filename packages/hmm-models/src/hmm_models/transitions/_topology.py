@@ -107,6 +107,12 @@ def check_topology(topology: Topology, num_states: int) -> None:
         _check_shape("topology.log_final", topology.log_final, "(K,)", (K,))
 
 
+def is_left_to_right(log_initial: Tensor, log_transition: Tensor) -> bool:
+    """Whether a model starts in its first state and never goes back."""
+    starts, steps = log_initial > -torch.inf, log_transition > -torch.inf
+    return bool(starts[0]) and not bool(starts[1:].any()) and not bool(steps.tril(-1).any())
+
+
 def phone_topology(num_states: int = 3, self_loop_prob: float = 0.75) -> Topology:
     r"""Left-to-right model of a phone, Kaldi's and HTK's shape.
 

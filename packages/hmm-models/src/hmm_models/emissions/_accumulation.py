@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from hmm_models._expansion import Expansion
 from hmm_models._numerics import log_softmax
-from hmm_models._statistics import MixtureStatistics
+from hmm_models.emissions._expansion import Expansion
+from hmm_models.emissions._mixture_statistics import MixtureStatistics
 
 # Numbers in one block of component posteriors: 32 MiB of float64.
 _BLOCK = 1 << 22

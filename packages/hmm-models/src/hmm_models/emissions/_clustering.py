@@ -1,11 +1,11 @@
-"""Which state and component each frame starts in, before the first EM iteration."""
+"""Which density and component each frame starts in, before the first EM iteration."""
 
 import torch
 from torch import Tensor
 
-from hmm_models._accumulation import accumulate_firm
-from hmm_models._expansion import Expansion
-from hmm_models._statistics import MixtureStatistics
+from hmm_models.emissions._accumulation import accumulate_firm
+from hmm_models.emissions._expansion import Expansion
+from hmm_models.emissions._mixture_statistics import MixtureStatistics
 
 _ITERATIONS = 20
 _RESTARTS = 3
@@ -48,18 +48,6 @@ def _centers(x: Tensor, index: Tensor, centers: Tensor) -> Tensor:
     member = torch.nn.functional.one_hot(index, len(centers)).to(x)
     count = member.sum(0).unsqueeze(-1)
     return torch.where(count > 0.0, (member.T @ x) / count.clamp_min(1.0), centers)
-
-
-def segment(lengths: Tensor, num_states: int) -> Tensor:
-    """States of the frames of all sequences, one after the other: each sequence in equal parts."""
-    parts = [torch.arange(n) * num_states // n for n in lengths.tolist() if n]
-    return torch.cat(parts).to(lengths.device)
-
-
-def is_left_to_right(log_initial: Tensor, log_transition: Tensor) -> bool:
-    """Whether a model starts in its first state and never goes back."""
-    starts, steps = log_initial > -torch.inf, log_transition > -torch.inf
-    return bool(starts[0]) and not bool(starts[1:].any()) and not bool(steps.tril(-1).any())
 
 
 def cluster_within(x: Tensor, state: Tensor, num_mixtures: int, generator: torch.Generator) -> Tensor:

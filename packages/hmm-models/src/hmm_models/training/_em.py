@@ -3,12 +3,12 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from hmm_models._mixtures import UpdateReport
-from hmm_models._statistics import MixtureStatistics
+from hmm_models._report import UpdateReport
+from hmm_models._statistics import Statistics
 
 _LOGGER = logging.getLogger("hmm_models")
 
@@ -29,44 +29,49 @@ class FitResult(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class HMMStatistics:
-    """What the M-step of a hidden Markov model needs to know of the data; adds over sequences.
+class SequenceStatistics(Statistics):
+    """What the M-step of any model of sequences needs to know of the data; adds over sequences.
 
     Parameters
     ----------
-    initial : Tensor of float64, shape (K,)
-        Expected number of sequences that start in each state.
-    transition : Tensor of float64, shape (K, K) or (K, K + 1)
-        Expected number of steps; the last column, where there is one, counts the ends.
-    emission : MixtureStatistics
-        Of the states' densities.
     log_likelihood : Tensor of float64, shape ()
         Sum over the sequences.
     num_frames : Tensor of float64, shape ()
         Sum over the sequences.
+    emission : Statistics
+        Of the states' densities.
+    """
+
+    log_likelihood: Tensor
+    num_frames: Tensor
+    emission: Statistics
+
+
+@dataclass(frozen=True, eq=False)
+class HMMStatistics(SequenceStatistics):
+    """What the M-step of a hidden Markov model needs to know of the data; adds over sequences.
+
+    Parameters
+    ----------
+    log_likelihood : Tensor of float64, shape ()
+        Sum over the sequences.
+    num_frames : Tensor of float64, shape ()
+        Sum over the sequences.
+    emission : Statistics
+        Of the states' densities.
+    initial : Tensor of float64, shape (K,)
+        Expected number of sequences that start in each state.
+    transition : Tensor of float64, shape (K, K) or (K, K + 1)
+        Expected number of steps; the last column, where there is one, counts the ends.
     """
 
     initial: Tensor
     transition: Tensor
-    emission: MixtureStatistics
-    log_likelihood: Tensor
-    num_frames: Tensor
-
-    def __add__(self, other: "HMMStatistics") -> Self:
-        if not isinstance(other, HMMStatistics):
-            return NotImplemented
-        return type(self)(
-            self.initial + other.initial,
-            self.transition + other.transition,
-            self.emission + other.emission,
-            self.log_likelihood + other.log_likelihood,
-            self.num_frames + other.num_frames,
-        )
 
 
 def run_em(
-    accumulate: Callable[[], HMMStatistics],
-    update: Callable[[HMMStatistics], UpdateReport],
+    accumulate: Callable[[], SequenceStatistics],
+    update: Callable[[Any], UpdateReport],
     slack: Callable[[], float],
     max_iterations: int,
     tolerance: float,

@@ -1,0 +1,1 @@
+"""Models: starts, steps and emissions put together."""

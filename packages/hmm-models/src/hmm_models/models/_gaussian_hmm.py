@@ -1,0 +1,130 @@
+"""Hidden Markov model whose states emit Gaussian mixtures."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from hmm_models._serialization import register_model
+from hmm_models.emissions._mixtures import GaussianMixtures
+from hmm_models.models._hidden_markov_model import HiddenMarkovModel, blank_topology
+from hmm_models.transitions._topology import Topology
+
+_COVARIANCE_TYPES = ("diag",)
+
+
+@register_model
+class GaussianHMM(HiddenMarkovModel):
+    """Hidden Markov model with a mixture of Gaussians in each state.
+
+    A ``HiddenMarkovModel`` whose ``emission`` is a ``GaussianMixtures``.
+
+    Parameters
+    ----------
+    num_states : int
+        K, >= 1.
+    feature_dim : int
+        D, >= 1.
+    num_mixtures : int, default 1
+        M, components per state, >= 1.
+    obs_dim : int, optional
+        Another name of ``feature_dim``; give one of them.
+    covariance_type : {"diag"}
+        Shape of the covariances.
+    topology : {"ergodic", "left_to_right"} or Topology, default "ergodic"
+        See ``HiddenMarkovModel``.
+
+    Raises
+    ------
+    ValueError
+        If a size is < 1, a name unknown, or the topology has another number of states.
+
+    Notes
+    -----
+    Means start at random; ``fit`` and ``initialize`` start them from data. An iteration of ``fit`` costs
+    O(B T K (K + M D)).
+
+    Examples
+    --------
+    >>> import torch
+    >>> truth = GaussianHMM(2, 1)
+    >>> with torch.no_grad():
+    ...     _ = truth.emission.mean.copy_(torch.tensor([[[-3.0]], [[3.0]]]))
+    >>> x = truth.sample(200, generator=torch.Generator().manual_seed(0)).features
+    >>> model = GaussianHMM(2, 1)
+    >>> result = model.fit(x)
+    >>> result.converged, model.emission.mean.flatten().sort().values.round(decimals=0)
+    (True, tensor([-3.,  3.], grad_fn=<RoundBackward1>))
+    >>> model.viterbi(x).states.shape
+    torch.Size([1, 200])
+    """
+
+    emission: GaussianMixtures
+
+    def __init__(
+        self,
+        num_states: int,
+        feature_dim: int | None = None,
+        num_mixtures: int = 1,
+        *,
+        obs_dim: int | None = None,
+        covariance_type: str = "diag",
+        topology: str | Topology = "ergodic",
+    ) -> None:
+        size = obs_dim if feature_dim is None else feature_dim
+        if size is None or None not in (feature_dim, obs_dim):
+            raise ValueError(
+                f"give exactly one of feature_dim and its alias obs_dim; got {feature_dim} and {obs_dim}"
+            )
+        if covariance_type not in _COVARIANCE_TYPES:
+            raise ValueError(f"covariance_type must be one of {_COVARIANCE_TYPES}; got {covariance_type!r}")
+        if num_states < 1:
+            raise ValueError(f"num_states must be >= 1; got {num_states}")
+        super().__init__(GaussianMixtures(num_states, num_mixtures, size), topology)
+        self.covariance_type = covariance_type
+
+    @property
+    def feature_dim(self) -> int:
+        """D."""
+        return self.emission.feature_dim
+
+    @property
+    def num_mixtures(self) -> int:
+        """M."""
+        return self.emission.num_mixtures
+
+    def config(self) -> dict[str, Any]:
+        """Describe the structure for ``save_model``.
+
+        Returns
+        -------
+        dict
+            Sizes, the covariance type and whether sequences have ends.
+        """
+        return {
+            "num_states": self.num_states,
+            "feature_dim": self.feature_dim,
+            "num_mixtures": self.num_mixtures,
+            "covariance_type": self.covariance_type,
+            "has_final": self.transition.logits.shape[1] > self.num_states,
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Build the structure that ``config`` described.
+
+        Parameters
+        ----------
+        config : mapping
+            What ``config`` returned.
+
+        Returns
+        -------
+        GaussianHMM
+            With fresh parameters.
+        """
+        arguments = dict(config)
+        topology = blank_topology(arguments["num_states"], arguments.pop("has_final"))
+        return cls(**arguments, topology=topology)
+
+    def extra_repr(self) -> str:
+        """Sizes, for ``repr``."""
+        return ", ".join(f"{name}={value!r}" for name, value in self.config().items())

@@ -1,0 +1,390 @@
+"""Hidden Markov model with any emission."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple, Self, cast
+
+import torch
+from torch import Tensor, nn
+
+import hmm_core
+from hmm_core import Posterior, ViterbiPath
+from hmm_models._report import UpdateReport
+from hmm_models._serialization import build_model, describe_model, register_model
+from hmm_models.emissions._emission import SamplingEmission
+from hmm_models.models._sequence_model import Frames, SequenceModel
+from hmm_models.training._em import HMMStatistics
+from hmm_models.transitions._table import ProbabilityTable
+from hmm_models.transitions._topology import Topology, check_topology, is_left_to_right, named_topology
+
+
+class Sample(NamedTuple):
+    """What a model generated."""
+
+    states: Tensor
+    """Shape (B, T), int64."""
+    features: Tensor
+    """Shape (B, T, ...), (B, T, D) in most models."""
+
+
+@register_model
+class HiddenMarkovModel(SequenceModel):
+    r"""Hidden Markov model of the emission given.
+
+    .. math::
+        p(x_{1:T}, z_{1:T}) = p(z_1) \prod_{t=1}^{T-1} p(z_{t+1} \mid z_t) \; p(\text{end} \mid z_T)
+        \prod_{t=1}^{T} p(x_t \mid z_t)
+
+    Trains by EM (``fit``) and, being an ``nn.Module`` whose ``log_likelihood`` is differentiable, by any
+    optimizer of torch, in any order. The parts are ``initial``, ``transition`` (``ProbabilityTable``) and
+    ``emission``.
+
+    Parameters
+    ----------
+    emission : nn.Module
+        With ``num_densities`` and ``log_prob``, see ``Emission``; one density a state.
+    topology : {"ergodic", "left_to_right"} or Topology, default "ergodic"
+        ``"ergodic"``: every state after every state. ``"left_to_right"``: start in the first state, stay or
+        go on to the next, end anywhere. A ``Topology`` sets starting values of its own, and with
+        ``log_final`` where sequences end. What it forbids stays forbidden.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown, or the topology has another number of states than there are densities.
+
+    Notes
+    -----
+    The description of the data, ``x, lengths, observed, allowed, frame_weights``, is that of
+    ``SequenceModel`` everywhere.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from hmm_models import GaussianMixtures
+    >>> model = HiddenMarkovModel(GaussianMixtures(3, 2, 13), topology="left_to_right")
+    >>> x = torch.randn(4, 50, 13, generator=torch.Generator().manual_seed(0)).cumsum(1)
+    >>> result = model.fit(x, torch.tensor([50, 40, 30, 20]), max_iterations=5)
+    >>> result.log_likelihood[-1] > result.log_likelihood[0]
+    True
+    """
+
+    def __init__(self, emission: nn.Module, topology: str | Topology = "ergodic") -> None:
+        super().__init__()
+        num_states = int(cast(Any, emission).num_densities)
+        if isinstance(topology, str):
+            topology = named_topology(topology, num_states)
+        check_topology(topology, num_states)
+        rows = [topology.log_transition]
+        if topology.log_final is not None:
+            rows.append(topology.log_final.unsqueeze(-1))
+        self.initial = ProbabilityTable(topology.log_initial)
+        self.transition = ProbabilityTable(torch.cat(rows, -1))
+        self.emission = emission
+
+    @property
+    def num_states(self) -> int:
+        """K."""
+        return self.initial.logits.shape[0]
+
+    @property
+    def topology(self) -> Topology:
+        """Present log-probabilities of starts, steps and ends; differentiable."""
+        K, table = self.num_states, self.transition.log_prob()
+        return Topology(self.initial.log_prob(), table[:, :K], table[:, K] if table.shape[1] > K else None)
+
+    def is_left_to_right(self) -> bool:
+        """Whether every sequence starts in the first state and never goes back.
+
+        Returns
+        -------
+        bool
+            By what is possible, not by what is likely.
+        """
+        chain = self.topology
+        return is_left_to_right(chain.log_initial, chain.log_transition)
+
+    def log_likelihood(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        *,
+        observed: Tensor | None = None,
+        allowed: Tensor | None = None,
+        frame_weights: Tensor | None = None,
+    ) -> Tensor:
+        """Log-likelihood of each sequence.
+
+        Parameters
+        ----------
+        x, lengths, observed, allowed, frame_weights
+            The data, see ``SequenceModel``.
+
+        Returns
+        -------
+        Tensor, shape (B,)
+            In nats, ``-inf`` for a sequence that no path can produce. Differentiable.
+
+        Raises
+        ------
+        ValueError
+            If shapes disagree, a value is out of range, or a frame that is read is not finite.
+        """
+        frames = self._frames(x, lengths, observed=observed, allowed=allowed, frame_weights=frame_weights)
+        return hmm_core.log_likelihood(**self._arguments(frames, lengths))
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Compute ``log_likelihood``."""
+        return self.log_likelihood(x, lengths)
+
+    def posterior(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        *,
+        observed: Tensor | None = None,
+        allowed: Tensor | None = None,
+        frame_weights: Tensor | None = None,
+    ) -> Posterior:
+        """Probability of each state in each frame, given the whole sequence.
+
+        Parameters
+        ----------
+        x, lengths, observed, allowed, frame_weights
+            The data, see ``SequenceModel``.
+
+        Returns
+        -------
+        hmm_core.Posterior
+            ``state`` (B, T, K), 0 behind the end and where no path exists; ``log_likelihood`` (B,).
+
+        Raises
+        ------
+        ValueError
+            If shapes disagree, a value is out of range, or a frame that is read is not finite.
+        """
+        frames = self._frames(x, lengths, observed=observed, allowed=allowed, frame_weights=frame_weights)
+        return hmm_core.posterior(**self._arguments(frames, lengths))
+
+    def viterbi(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        *,
+        observed: Tensor | None = None,
+        allowed: Tensor | None = None,
+        frame_weights: Tensor | None = None,
+    ) -> ViterbiPath:
+        """Most likely state path of each sequence.
+
+        Parameters
+        ----------
+        x, lengths, observed, allowed, frame_weights
+            The data, see ``SequenceModel``.
+
+        Returns
+        -------
+        hmm_core.ViterbiPath
+            ``states`` (B, T), -1 behind the end and where no path exists; ``log_score`` (B,).
+
+        Raises
+        ------
+        ValueError
+            If shapes disagree, a value is out of range, or a frame that is read is not finite.
+        """
+        frames = self._frames(x, lengths, observed=observed, allowed=allowed, frame_weights=frame_weights)
+        return hmm_core.viterbi(**self._arguments(frames, lengths))
+
+    def sample(
+        self, num_frames: int, num_sequences: int = 1, *, generator: torch.Generator | None = None
+    ) -> Sample:
+        """Generate sequences.
+
+        Parameters
+        ----------
+        num_frames : int
+            T, >= 1, of each sequence.
+        num_sequences : int, default 1
+            B, >= 1.
+        generator : torch.Generator, optional
+            Source of randomness; torch's global one if omitted.
+
+        Returns
+        -------
+        Sample
+            ``states`` (B, T) and ``features`` (B, T, ...).
+
+        Raises
+        ------
+        TypeError
+            If the emission has no ``sample``.
+        ValueError
+            If no path is ``num_frames`` long.
+
+        Notes
+        -----
+        Where sequences have ends, the paths are drawn given that they end after ``num_frames``.
+        """
+        if not isinstance(self.emission, SamplingEmission):
+            raise TypeError(f"emission must have sample; {type(self.emission).__name__} does not")
+        with torch.no_grad():
+            chain = self.topology
+            flat = chain.log_initial.new_zeros(num_sequences, num_frames, self.num_states)
+            states = hmm_core.sample(
+                chain.log_initial, chain.log_transition, flat, log_final=chain.log_final, generator=generator
+            )
+            if bool((states < 0).any()):
+                raise ValueError(f"num_frames must be the length of a possible path; got {num_frames}")
+            return Sample(states, self.emission.sample(states, generator))
+
+    def _arguments(self, frames: Frames, lengths: Tensor | None) -> dict[str, Any]:
+        """Arguments of the recursions of hmm_core: this model's chain and its scores of the valid frames."""
+        log_emission = self._score(frames)
+        chain = self.topology
+        return {
+            "log_initial": chain.log_initial.to(log_emission),
+            "log_transition": chain.log_transition.to(log_emission),
+            "log_emission": log_emission,
+            "lengths": lengths,
+            "log_final": None if chain.log_final is None else chain.log_final.to(log_emission),
+        }
+
+    @torch.no_grad()
+    def accumulate(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        weights: Tensor | None = None,
+        *,
+        observed: Tensor | None = None,
+        allowed: Tensor | None = None,
+        frame_weights: Tensor | None = None,
+    ) -> HMMStatistics:
+        """Collect what ``update`` needs (E-step); the results of several calls add.
+
+        Parameters
+        ----------
+        x, lengths, observed, allowed, frame_weights
+            The data, see ``SequenceModel``.
+        weights : Tensor, shape (B,), optional
+            Weight of each sequence, finite and >= 0; 1 if omitted.
+
+        Returns
+        -------
+        HMMStatistics
+            In float64.
+
+        Raises
+        ------
+        TypeError
+            If EM cannot train the emission.
+        ValueError
+            If shapes disagree, a value is out of range, or a frame that is read is not finite.
+
+        Notes
+        -----
+        Computes in float64 whatever the dtypes. A sequence that no path can produce adds nothing but its
+        log-likelihood of ``-inf``.
+        """
+        x = x.double() if x.is_floating_point() else x
+        frames = self._frames(
+            x, lengths, weights, observed=observed, allowed=allowed, frame_weights=frame_weights
+        )
+        weight, valid = frames.weight, frames.valid
+        arguments = self._arguments(frames, lengths)
+        state, log_likelihood = hmm_core.posterior(**arguments)
+        steps = hmm_core.expected_transitions(**arguments)
+        share = state * weight[:, None, None]
+        transition = (steps * weight[:, None, None]).sum(0)
+        if arguments["log_final"] is not None:
+            last = torch.arange(x.shape[1], device=x.device) == valid.sum(1, keepdim=True) - 1
+            transition = torch.cat([transition, share[last].sum(0).unsqueeze(-1)], -1)
+        return HMMStatistics(
+            log_likelihood=torch.where(weight > 0.0, log_likelihood * weight, 0.0).sum(),
+            num_frames=(valid.sum(1) * weight).sum(),
+            emission=self._accumulate_emission(frames, state),
+            initial=share[:, :1].sum((0, 1)),
+            transition=transition,
+        )
+
+    def zero_statistics(self, device: torch.device | None = None) -> HMMStatistics:
+        """Statistics of no data, to add to.
+
+        Parameters
+        ----------
+        device : torch.device, optional
+            Where the sums live.
+
+        Returns
+        -------
+        HMMStatistics
+            Zeros in float64.
+        """
+        zeros = partial(torch.zeros, dtype=torch.float64, device=device)
+        emission = self._trainable().zero_statistics(device)
+        return HMMStatistics(
+            zeros(()), zeros(()), emission, zeros(self.num_states), zeros(self.transition.logits.shape)
+        )
+
+    def update(self, statistics: HMMStatistics, **options: Any) -> UpdateReport:  # noqa: ANN401
+        """Replace the parameters by the most likely ones given the statistics (M-step).
+
+        Parameters
+        ----------
+        statistics : HMMStatistics
+            From ``accumulate``, summed over the data.
+        **options
+            Of the emission's ``update``.
+
+        Returns
+        -------
+        UpdateReport
+            What the emission did beside estimating.
+
+        Raises
+        ------
+        ValueError
+            If the statistics are of another shape, or not finite.
+        """
+        self.initial.update(statistics.initial)
+        self.transition.update(statistics.transition)
+        return self._trainable().update(statistics.emission, **options)
+
+    def config(self) -> dict[str, Any]:
+        """Describe the structure for ``save_model``.
+
+        Returns
+        -------
+        dict
+            The emission, and whether sequences have ends.
+
+        Raises
+        ------
+        TypeError
+            If the class of the emission is not registered.
+        """
+        has_final = self.transition.logits.shape[1] > self.num_states
+        return {"emission": describe_model(self.emission), "has_final": has_final}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Build the structure that ``config`` described.
+
+        Parameters
+        ----------
+        config : mapping
+            What ``config`` returned.
+
+        Returns
+        -------
+        HiddenMarkovModel
+            With fresh parameters.
+        """
+        emission = build_model(config["emission"])
+        return cls(emission, blank_topology(int(cast(Any, emission).num_densities), config["has_final"]))
+
+
+def blank_topology(num_states: int, has_final: bool) -> Topology:
+    """Topology of a structure whose probabilities come from a file."""
+    flat = torch.zeros(num_states)
+    return Topology(flat, flat.expand(num_states, -1), flat if has_final else None)

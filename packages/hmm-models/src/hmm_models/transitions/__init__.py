@@ -1,0 +1,1 @@
+"""Which states follow each other."""
