@@ -9,6 +9,9 @@ from torch import Tensor
 
 from hmm_models import GaussianMixtures
 
+# Two workers share a core; one thread each is fastest for small tensors.
+torch.set_num_threads(1)
+
 
 @pytest.fixture(autouse=True)
 def seeded() -> Iterator[None]:

@@ -11,15 +11,20 @@ from hmm_models._serialization import register_model as register_model
 from hmm_models._serialization import save_model as save_model
 from hmm_models._serialization import save_tensors as save_tensors
 from hmm_models._statistics import Statistics as Statistics
+from hmm_models.durations._duration_model import DurationModel as DurationModel
 from hmm_models.emissions._emission import Emission as Emission
 from hmm_models.emissions._emission import SamplingEmission as SamplingEmission
 from hmm_models.emissions._emission import TrainableEmission as TrainableEmission
+from hmm_models.emissions._lazy import LazyGaussianMixtures as LazyGaussianMixtures
 from hmm_models.emissions._mixture_statistics import MixtureStatistics as MixtureStatistics
 from hmm_models.emissions._mixtures import GaussianMixtures as GaussianMixtures
 from hmm_models.emissions._splitting import split_targets as split_targets
 from hmm_models.models._gaussian_hmm import GaussianHMM as GaussianHMM
 from hmm_models.models._hidden_markov_model import HiddenMarkovModel as HiddenMarkovModel
 from hmm_models.models._hidden_markov_model import Sample as Sample
+from hmm_models.models._semi_markov_hmm import HSMMLayer as HSMMLayer
+from hmm_models.models._semi_markov_hmm import SemiMarkovHMM as SemiMarkovHMM
+from hmm_models.models._semi_markov_hmm import SemiMarkovStatistics as SemiMarkovStatistics
 from hmm_models.models._sequence_model import SequenceModel as SequenceModel
 from hmm_models.training._em import FitResult as FitResult
 from hmm_models.training._em import HMMStatistics as HMMStatistics
@@ -32,12 +37,15 @@ from hmm_models.transitions._topology import silence_topology as silence_topolog
 
 __version__ = _version("hmm-models")
 __all__ = [
+    "DurationModel",
     "Emission",
     "FitResult",
     "GaussianHMM",
     "GaussianMixtures",
     "HMMStatistics",
+    "HSMMLayer",
     "HiddenMarkovModel",
+    "LazyGaussianMixtures",
     "LikelihoodDecreaseError",
     "MixtureStatistics",
     "ModelFileError",
@@ -45,6 +53,8 @@ __all__ = [
     "Sample",
     "SamplingEmission",
     "SavableModel",
+    "SemiMarkovHMM",
+    "SemiMarkovStatistics",
     "SequenceModel",
     "SequenceStatistics",
     "Statistics",

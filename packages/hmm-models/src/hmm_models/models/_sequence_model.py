@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from hmm_models._report import UpdateReport
 from hmm_models.emissions._accumulation import check_shares
 from hmm_models.emissions._emission import Emission, TrainableEmission
+from hmm_models.emissions._lazy import LazyGaussianMixtures
 from hmm_models.training._em import FitResult, SequenceStatistics, run_em
 
 
@@ -103,20 +104,14 @@ class SequenceModel(nn.Module, ABC):
         frame_weights: Tensor | None,
     ) -> Frames:
         """Check shapes, and put zeros where nothing may be read."""
+        if isinstance(self.emission, LazyGaussianMixtures):
+            self.emission.materialize(_frames_of(x, lengths, observed))
         D = getattr(self.emission, "feature_dim", None)
         if x.ndim < 2 or (D is not None and (x.ndim != 3 or x.shape[2] != D)):
             letters = "(B, T, ...)" if D is None else f"(B, T, D) = (B, T, {D})"
             raise ValueError(f"x must have shape {letters}; got {tuple(x.shape)}")
         B, T = x.shape[:2]
-        valid = torch.ones((B, T), dtype=torch.bool, device=x.device)
-        if lengths is not None:
-            if lengths.shape != (B,):
-                raise ValueError(
-                    f"lengths must have shape (B,) = ({B},), with B from x (B, T, ...) = {tuple(x.shape)}; "
-                    f"got {tuple(lengths.shape)}"
-                )
-            valid = torch.arange(T, device=x.device) < lengths.to(x.device).unsqueeze(-1)
-        readable = valid
+        readable = valid = _valid(x, lengths)
         if frame_weights is not None:
             check_shares("frame_weights", frame_weights, "(B, T)", (B, T))
             frame_weights = frame_weights.to(x.device)
@@ -348,6 +343,29 @@ def _segment(lengths: Tensor, num_states: int) -> Tensor:
     """States of the frames of all sequences, one after the other: each sequence in equal parts."""
     parts = [torch.arange(n) * num_states // n for n in lengths.tolist() if n]
     return torch.cat(parts).to(lengths.device)
+
+
+def _valid(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """Mask (B, T) of the frames before the ends."""
+    B, T = x.shape[:2]
+    if lengths is None:
+        return torch.ones((B, T), dtype=torch.bool, device=x.device)
+    if lengths.shape != (B,):
+        raise ValueError(
+            f"lengths must have shape (B,) = ({B},), with B from x (B, T, ...) = {tuple(x.shape)}; "
+            f"got {tuple(lengths.shape)}"
+        )
+    return torch.arange(T, device=x.device) < lengths.to(x.device).unsqueeze(-1)
+
+
+def _frames_of(x: Tensor, lengths: Tensor | None, observed: Tensor | None) -> Tensor:
+    """Frames (N, D) that may be read, of arguments that are not checked yet."""
+    if x.ndim != 3:
+        raise ValueError(f"x must have shape (B, T, D); got {tuple(x.shape)}")
+    readable = _valid(x, lengths)
+    if observed is not None:
+        readable = readable & (observed if observed.ndim == 2 else observed.all(-1))
+    return x[readable]
 
 
 def _check_mask(name: str, mask: Tensor, shape: tuple[int, ...] | torch.Size) -> None:

@@ -1,0 +1,508 @@
+"""Hidden semi-Markov model: a distribution of its own says how long a state lasts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, Self, cast
+
+import torch
+from torch import Tensor, nn
+
+from hmm_core import semi_markov
+from hmm_core.semi_markov import SemiMarkovPath, SemiMarkovPosterior
+from hmm_models._numerics import log_softmax
+from hmm_models._report import UpdateReport
+from hmm_models._serialization import build_model, describe_model, register_model
+from hmm_models.durations._duration_model import DurationFamily, DurationModel
+from hmm_models.emissions._emission import SamplingEmission
+from hmm_models.emissions._lazy import LazyGaussianMixtures
+from hmm_models.emissions._mixtures import GaussianMixtures
+from hmm_models.models._hidden_markov_model import Sample, blank_topology
+from hmm_models.models._sequence_model import Frames, SequenceModel
+from hmm_models.training._em import SequenceStatistics
+from hmm_models.transitions._table import ProbabilityTable
+from hmm_models.transitions._topology import Topology, check_topology, is_left_to_right
+
+Censoring = Literal["none", "left", "right", "both"]
+
+
+@dataclass(frozen=True, eq=False)
+class SemiMarkovStatistics(SequenceStatistics):
+    """What the M-step of a hidden semi-Markov model needs to know of the data; adds over sequences.
+
+    Parameters
+    ----------
+    log_likelihood : Tensor of float64, shape ()
+        Sum over the sequences.
+    num_frames : Tensor of float64, shape ()
+        Sum over the sequences.
+    emission : Statistics
+        Of the states' densities.
+    initial : Tensor of float64, shape (K,)
+        Expected number of sequences that start with each state.
+    transition : Tensor of float64, shape (K, K + 1)
+        Expected number of changes of state; the last column counts the ends.
+    duration : Tensor of float64, shape (K, L)
+        Expected number of segments of each length.
+    """
+
+    initial: Tensor
+    transition: Tensor
+    duration: Tensor
+
+
+@register_model
+class SemiMarkovHMM(SequenceModel):
+    r"""Hidden semi-Markov model (HSMM): explicit durations, any emission.
+
+    .. math::
+        p(x_{1:T}, (j_m, d_m)_{1:n}) = p(j_1) \prod_{m=1}^{n-1} p(j_{m+1} \mid j_m) \; p(\text{end} \mid j_n)
+        \prod_{m=1}^{n} p_{j_m}(d_m) \prod_t p(x_t \mid z_t)
+
+    Trains by EM (``fit``) and by gradient descent, in any order. The parts are ``initial``, ``transition``,
+    ``duration`` (a ``DurationModel``) and ``emission``.
+
+    Parameters
+    ----------
+    num_states : int
+        K, >= 1.
+    feature_dim : int, optional
+        D. If omitted, the first batch tells, see ``LazyGaussianMixtures``.
+    max_duration : int, default 50
+        L, frames that a state lasts at most.
+    num_mixtures : int, default 1
+        M, Gaussians per state.
+    obs_dim : int, optional
+        Another name of ``feature_dim``.
+    duration : str or DurationModel, default "gamma"
+        A family of ``DurationModel``, or one ready made.
+    topology : {"left_to_right", "ergodic"} or Topology, default "ergodic"
+        ``"ergodic"``: every other state after every state, an end after any. ``"left_to_right"``: all
+        states one after the other, the end after the last. In a ``Topology``, ``log_transition`` holds
+        changes of state: a state that follows itself starts a second segment.
+    censoring : {"none", "left", "right", "both"}, default "none"
+        Whether the first and the last segment may reach beyond the observations, see
+        ``hmm_core.semi_markov.log_likelihood``. Where the last one may, sequences have no ends: the changes
+        of state alone are distributions.
+    emission : nn.Module, optional
+        Any ``Emission`` of K densities instead of Gaussians; ``feature_dim`` and ``num_mixtures`` are then
+        not given.
+
+    Raises
+    ------
+    ValueError
+        If sizes are out of range or disagree, or a name is unknown.
+
+    Notes
+    -----
+    O(B T K (K + L)) time and O(T K) memory. A sequence longer than the longest path, or shorter than the
+    shortest, has log-likelihood ``-inf``. The description of the data is that of ``SequenceModel``; also
+    known as ``HSMMLayer``.
+
+    References
+    ----------
+    .. [1] S.-Z. Yu, "Hidden semi-Markov models", Artificial Intelligence 174(2), 2010.
+
+    Examples
+    --------
+    >>> import torch
+    >>> truth = SemiMarkovHMM(2, 1, 20, duration=DurationModel(2, 20, "poisson", mean=8.0))
+    >>> with torch.no_grad():
+    ...     _ = truth.emission.mean.copy_(torch.tensor([[[-3.0]], [[3.0]]]))
+    >>> x = truth.sample(300, generator=torch.Generator().manual_seed(0)).features
+    >>> model = SemiMarkovHMM(2, max_duration=20, duration="poisson", censoring="right")
+    >>> result = model.fit(x)
+    >>> result.converged, model.duration.mean.shape
+    (True, torch.Size([2]))
+    """
+
+    def __init__(
+        self,
+        num_states: int,
+        feature_dim: int | None = None,
+        max_duration: int = 50,
+        num_mixtures: int = 1,
+        *,
+        obs_dim: int | None = None,
+        duration: DurationFamily | DurationModel = "gamma",
+        topology: str | Topology = "ergodic",
+        censoring: Censoring = "none",
+        emission: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        if None not in (feature_dim, obs_dim):
+            raise ValueError(
+                f"give one of feature_dim and its alias obs_dim; got {feature_dim} and {obs_dim}"
+            )
+        if num_states < 1:
+            raise ValueError(f"num_states must be >= 1; got {num_states}")
+        if censoring not in {"none", "left", "right", "both"}:
+            raise ValueError(f'censoring must be "none", "left", "right" or "both"; got {censoring!r}')
+        if isinstance(topology, str):
+            topology = _named_topology(topology, num_states)
+        check_topology(topology, num_states)
+        final = topology.log_final
+        if final is None:
+            raise ValueError("topology must have log_final: a state without another to go to must end")
+        if not isinstance(duration, DurationModel):
+            duration = DurationModel(num_states, max_duration, duration)
+        if emission is None:
+            emission = _gaussians(num_states, num_mixtures, obs_dim if feature_dim is None else feature_dim)
+        sizes = {
+            "duration": (duration.num_states, "states"),
+            "emission": (int(cast(Any, emission).num_densities), "densities"),
+        }
+        for name, (size, what) in sizes.items():
+            if size != num_states:
+                raise ValueError(f"{name} must have num_states = {num_states} {what}; got {size}")
+        self.censoring: Censoring = censoring
+        self.initial = ProbabilityTable(topology.log_initial)
+        self.transition = ProbabilityTable(torch.cat([topology.log_transition, final.unsqueeze(-1)], -1))
+        self.duration = duration
+        self.emission = emission
+
+    @property
+    def num_states(self) -> int:
+        """K."""
+        return self.initial.logits.shape[0]
+
+    @property
+    def max_duration(self) -> int:
+        """L."""
+        return self.duration.max_duration
+
+    @property
+    def topology(self) -> Topology:
+        """Present log-probabilities of starts, changes of state and ends; differentiable."""
+        K, table = self.num_states, self.transition.log_prob()
+        return Topology(self.initial.log_prob(), table[:, :K], table[:, K])
+
+    def is_left_to_right(self) -> bool:
+        """Whether every sequence starts in the first state and never goes back.
+
+        Returns
+        -------
+        bool
+            By what is possible, not by what is likely.
+        """
+        chain = self.topology
+        return is_left_to_right(chain.log_initial, chain.log_transition)
+
+    def log_likelihood(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        *,
+        observed: Tensor | None = None,
+        allowed: Tensor | None = None,
+        frame_weights: Tensor | None = None,
+    ) -> Tensor:
+        """Log-likelihood of each sequence.
+
+        Parameters
+        ----------
+        x, lengths, observed, allowed, frame_weights
+            The data, see ``SequenceModel``.
+
+        Returns
+        -------
+        Tensor, shape (B,)
+            In nats, ``-inf`` for a sequence that no segmentation can produce. Differentiable.
+
+        Raises
+        ------
+        ValueError
+            If shapes disagree, a value is out of range, or a frame that is read is not finite.
+        """
+        frames = self._frames(x, lengths, observed=observed, allowed=allowed, frame_weights=frame_weights)
+        return semi_markov.log_likelihood(**self._arguments(frames, lengths))
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Compute ``log_likelihood``."""
+        return self.log_likelihood(x, lengths)
+
+    def posterior(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        *,
+        observed: Tensor | None = None,
+        allowed: Tensor | None = None,
+        frame_weights: Tensor | None = None,
+    ) -> SemiMarkovPosterior:
+        """Probability of each state in each frame, and expected counts.
+
+        Parameters
+        ----------
+        x, lengths, observed, allowed, frame_weights
+            The data, see ``SequenceModel``.
+
+        Returns
+        -------
+        hmm_core.semi_markov.SemiMarkovPosterior
+            ``state`` (B, T, K), 0 behind the end and where no segmentation exists; ``log_likelihood`` (B,);
+            expected counts of starts, changes, durations and ends.
+
+        Raises
+        ------
+        ValueError
+            If shapes disagree, a value is out of range, or a frame that is read is not finite.
+        """
+        frames = self._frames(x, lengths, observed=observed, allowed=allowed, frame_weights=frame_weights)
+        return semi_markov.posterior(**self._arguments(frames, lengths))
+
+    def viterbi(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        *,
+        observed: Tensor | None = None,
+        allowed: Tensor | None = None,
+        frame_weights: Tensor | None = None,
+    ) -> SemiMarkovPath:
+        """Most likely segmentation of each sequence.
+
+        Parameters
+        ----------
+        x, lengths, observed, allowed, frame_weights
+            The data, see ``SequenceModel``.
+
+        Returns
+        -------
+        hmm_core.semi_markov.SemiMarkovPath
+            ``states`` (B, T), -1 behind the end and where no segmentation exists; ``durations`` (B, T), a
+            segment's length at its first frame and 0 after it; ``log_score`` (B,).
+
+        Raises
+        ------
+        ValueError
+            If shapes disagree, a value is out of range, or a frame that is read is not finite.
+        """
+        frames = self._frames(x, lengths, observed=observed, allowed=allowed, frame_weights=frame_weights)
+        return semi_markov.viterbi(**self._arguments(frames, lengths))
+
+    def sample(
+        self, num_frames: int, num_sequences: int = 1, *, generator: torch.Generator | None = None
+    ) -> Sample:
+        """Generate sequences.
+
+        Parameters
+        ----------
+        num_frames : int
+            T, >= 1, of each sequence.
+        num_sequences : int, default 1
+            B, >= 1.
+        generator : torch.Generator, optional
+            Source of randomness; torch's global one if omitted.
+
+        Returns
+        -------
+        Sample
+            ``states`` (B, T) and ``features`` (B, T, ...).
+
+        Raises
+        ------
+        TypeError
+            If the emission has no ``sample``.
+        ValueError
+            If no segmentation is ``num_frames`` long.
+
+        Notes
+        -----
+        The segmentations are drawn given that they end after ``num_frames`` (as far as ``censoring`` asks
+        for that).
+        """
+        if not isinstance(self.emission, SamplingEmission):
+            raise TypeError(f"emission must have sample; {type(self.emission).__name__} does not")
+        with torch.no_grad():
+            flat = self.initial.logits.new_zeros(num_sequences, num_frames, self.num_states)
+            states = semi_markov.sample(**self._describe(flat), generator=generator).states
+            if bool((states < 0).any()):
+                raise ValueError(f"num_frames must be the length of a possible path; got {num_frames}")
+            return Sample(states, self.emission.sample(states, generator))
+
+    def _arguments(self, frames: Frames, lengths: Tensor | None) -> dict[str, Any]:
+        """Arguments of the recursions of hmm_core: this model and its scores of the valid frames."""
+        return {**self._describe(self._score(frames)), "lengths": lengths}
+
+    def _describe(self, log_emission: Tensor) -> dict[str, Any]:
+        """Arguments of the recursions, without lengths."""
+        log_initial, log_transition, log_final = self.topology
+        if self.censoring in {"right", "both"}:  # the model does not end with the observations
+            log_transition, log_final = log_softmax(log_transition), None
+        return {
+            "log_initial": log_initial.to(log_emission),
+            "log_transition": log_transition.to(log_emission),
+            "log_duration": self.duration.log_prob().to(log_emission),
+            "log_emission": log_emission,
+            "log_final": None if log_final is None else log_final.to(log_emission),
+            "censoring": self.censoring,
+        }
+
+    @torch.no_grad()
+    def accumulate(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        weights: Tensor | None = None,
+        *,
+        observed: Tensor | None = None,
+        allowed: Tensor | None = None,
+        frame_weights: Tensor | None = None,
+    ) -> SemiMarkovStatistics:
+        """Collect what ``update`` needs (E-step); the results of several calls add.
+
+        Parameters
+        ----------
+        x, lengths, observed, allowed, frame_weights
+            The data, see ``SequenceModel``.
+        weights : Tensor, shape (B,), optional
+            Weight of each sequence, finite and >= 0; 1 if omitted.
+
+        Returns
+        -------
+        SemiMarkovStatistics
+            In float64.
+
+        Raises
+        ------
+        TypeError
+            If EM cannot train the emission.
+        ValueError
+            If shapes disagree, a value is out of range, or a frame that is read is not finite.
+
+        Notes
+        -----
+        Computes in float64 whatever the dtypes. A sequence that no segmentation can produce adds nothing but
+        its log-likelihood of ``-inf``.
+        """
+        x = x.double() if x.is_floating_point() else x
+        frames = self._frames(
+            x, lengths, weights, observed=observed, allowed=allowed, frame_weights=frame_weights
+        )
+        weight = frames.weight
+        found = semi_markov.posterior(**self._arguments(frames, lengths))
+        ends = torch.zeros_like(found.final) if self.censoring in {"right", "both"} else found.final
+        steps = torch.cat([found.transition, ends.unsqueeze(-1)], -1)
+        return SemiMarkovStatistics(
+            log_likelihood=torch.where(weight > 0.0, found.log_likelihood * weight, 0.0).sum(),
+            num_frames=(frames.valid.sum(1) * weight).sum(),
+            emission=self._accumulate_emission(frames, found.state),
+            initial=weight @ found.initial,
+            transition=torch.einsum("b,bij->ij", weight, steps),
+            duration=torch.einsum("b,bkl->kl", weight, found.duration),
+        )
+
+    def zero_statistics(self, device: torch.device | None = None) -> SemiMarkovStatistics:
+        """Statistics of no data, to add to.
+
+        Parameters
+        ----------
+        device : torch.device, optional
+            Where the sums live.
+
+        Returns
+        -------
+        SemiMarkovStatistics
+            Zeros in float64.
+        """
+        K, zeros = self.num_states, partial(torch.zeros, dtype=torch.float64, device=device)
+        emission = self._trainable().zero_statistics(device)
+        shapes = ((K,), (K, K + 1), (K, self.max_duration))
+        return SemiMarkovStatistics(zeros(()), zeros(()), emission, *map(zeros, shapes))
+
+    def update(self, statistics: SemiMarkovStatistics, **options: Any) -> UpdateReport:  # noqa: ANN401
+        """Replace the parameters by the most likely ones given the statistics (M-step).
+
+        Parameters
+        ----------
+        statistics : SemiMarkovStatistics
+            From ``accumulate``, summed over the data.
+        **options
+            Of the emission's ``update``.
+
+        Returns
+        -------
+        UpdateReport
+            What the emission did beside estimating.
+
+        Raises
+        ------
+        ValueError
+            If the statistics are of another shape, or not finite.
+        """
+        self.initial.update(statistics.initial)
+        self.transition.update(statistics.transition)
+        self.duration.update(statistics.duration)
+        return self._trainable().update(statistics.emission, **options)
+
+    def config(self) -> dict[str, Any]:
+        """Describe the structure for ``save_model``.
+
+        Returns
+        -------
+        dict
+            The parts, and the censoring.
+
+        Raises
+        ------
+        TypeError
+            If the class of the emission is not registered.
+        """
+        return {
+            "num_states": self.num_states,
+            "duration": describe_model(self.duration),
+            "emission": describe_model(self.emission),
+            "censoring": self.censoring,
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Build the structure that ``config`` described.
+
+        Parameters
+        ----------
+        config : mapping
+            What ``config`` returned.
+
+        Returns
+        -------
+        SemiMarkovHMM
+            With fresh parameters.
+        """
+        return cls(
+            config["num_states"],
+            duration=cast(DurationModel, build_model(config["duration"])),
+            topology=blank_topology(config["num_states"], has_final=True),
+            censoring=config["censoring"],
+            emission=build_model(config["emission"]),
+        )
+
+
+HSMMLayer = SemiMarkovHMM
+
+
+def _gaussians(num_states: int, num_mixtures: int, feature_dim: int | None) -> GaussianMixtures:
+    """Emission of features of a width that is known or shows with the first batch."""
+    if feature_dim is None:
+        return LazyGaussianMixtures(num_states, num_mixtures)
+    return GaussianMixtures(num_states, num_mixtures, feature_dim)
+
+
+def _named_topology(name: str, num_states: int) -> Topology:
+    """Topology that a semi-Markov model knows by name."""
+    K = num_states
+    start = torch.zeros(K)
+    start[0] = 1.0
+    step, end = torch.zeros(K, K), torch.zeros(K)
+    step.diagonal(1).fill_(1.0)
+    end[-1] = 1.0
+    share = torch.full((K,), 1.0 / K)
+    others = (1.0 - torch.eye(K)) / K
+    known = {
+        "ergodic": (share, others, share if K > 1 else torch.ones(1)),
+        "left_to_right": (start, step, end),
+    }
+    if name not in known:
+        raise ValueError(f"topology must be a Topology or one of {tuple(known)}; got {name!r}")
+    return Topology.from_probabilities(*known[name])
