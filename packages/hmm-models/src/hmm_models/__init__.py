@@ -12,13 +12,24 @@ from hmm_models._serialization import save_model as save_model
 from hmm_models._serialization import save_tensors as save_tensors
 from hmm_models._statistics import Statistics as Statistics
 from hmm_models.durations._duration_model import DurationModel as DurationModel
+from hmm_models.emissions._categorical import CategoricalEmission as CategoricalEmission
+from hmm_models.emissions._categorical import CategoricalStatistics as CategoricalStatistics
 from hmm_models.emissions._emission import Emission as Emission
 from hmm_models.emissions._emission import SamplingEmission as SamplingEmission
 from hmm_models.emissions._emission import TrainableEmission as TrainableEmission
 from hmm_models.emissions._lazy import LazyGaussianMixtures as LazyGaussianMixtures
 from hmm_models.emissions._mixture_statistics import MixtureStatistics as MixtureStatistics
 from hmm_models.emissions._mixtures import GaussianMixtures as GaussianMixtures
+from hmm_models.emissions._poisson import PoissonEmission as PoissonEmission
+from hmm_models.emissions._poisson import PoissonStatistics as PoissonStatistics
+from hmm_models.emissions._scaled_posterior import ScaledPosterior as ScaledPosterior
 from hmm_models.emissions._splitting import split_targets as split_targets
+from hmm_models.emissions._streams import MultiSpaceEmission as MultiSpaceEmission
+from hmm_models.emissions._streams import MultiSpaceStatistics as MultiSpaceStatistics
+from hmm_models.emissions._streams import MultiStreamEmission as MultiStreamEmission
+from hmm_models.emissions._streams import StreamStatistics as StreamStatistics
+from hmm_models.emissions._student_t import StudentTEmission as StudentTEmission
+from hmm_models.emissions._student_t import StudentTStatistics as StudentTStatistics
 from hmm_models.models._gaussian_hmm import GaussianHMM as GaussianHMM
 from hmm_models.models._hidden_markov_model import HiddenMarkovModel as HiddenMarkovModel
 from hmm_models.models._hidden_markov_model import Sample as Sample
@@ -37,6 +48,8 @@ from hmm_models.transitions._topology import silence_topology as silence_topolog
 
 __version__ = _version("hmm-models")
 __all__ = [
+    "CategoricalEmission",
+    "CategoricalStatistics",
     "DurationModel",
     "Emission",
     "FitResult",
@@ -49,15 +62,24 @@ __all__ = [
     "LikelihoodDecreaseError",
     "MixtureStatistics",
     "ModelFileError",
+    "MultiSpaceEmission",
+    "MultiSpaceStatistics",
+    "MultiStreamEmission",
+    "PoissonEmission",
+    "PoissonStatistics",
     "ProbabilityTable",
     "Sample",
     "SamplingEmission",
     "SavableModel",
+    "ScaledPosterior",
     "SemiMarkovHMM",
     "SemiMarkovStatistics",
     "SequenceModel",
     "SequenceStatistics",
     "Statistics",
+    "StreamStatistics",
+    "StudentTEmission",
+    "StudentTStatistics",
     "Topology",
     "TrainableEmission",
     "UpdateReport",

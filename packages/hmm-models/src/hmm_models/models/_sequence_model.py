@@ -138,6 +138,11 @@ class SequenceModel(nn.Module, ABC):
         """Log-density (B, T, K) of each state in each frame, as far as weights and labels let it speak."""
         emission = cast(Emission, self.emission)
         options = {} if frames.observed is None else {"observed": frames.observed}
+        if options and "observed" not in _keywords(emission.log_prob):
+            raise TypeError(
+                f"observed must have shape (B, T): {type(self.emission).__name__} cannot marginalise single "
+                f"dimensions; got {tuple(options['observed'].shape)}"
+            )
         log_emission = emission.log_prob(frames.x, **options)
         if frames.frame_weight is not None:
             weight = frames.frame_weight.to(log_emission).unsqueeze(-1)
