@@ -30,6 +30,9 @@ from hmm_models.emissions._streams import MultiStreamEmission as MultiStreamEmis
 from hmm_models.emissions._streams import StreamStatistics as StreamStatistics
 from hmm_models.emissions._student_t import StudentTEmission as StudentTEmission
 from hmm_models.emissions._student_t import StudentTStatistics as StudentTStatistics
+from hmm_models.generation._global_variance import global_variance as global_variance
+from hmm_models.generation._global_variance import mlpg_global_variance as mlpg_global_variance
+from hmm_models.generation._mlpg import mlpg as mlpg
 from hmm_models.models._gaussian_hmm import GaussianHMM as GaussianHMM
 from hmm_models.models._hidden_markov_model import HiddenMarkovModel as HiddenMarkovModel
 from hmm_models.models._hidden_markov_model import Sample as Sample
@@ -83,8 +86,11 @@ __all__ = [
     "Topology",
     "TrainableEmission",
     "UpdateReport",
+    "global_variance",
     "load_model",
     "load_tensors",
+    "mlpg",
+    "mlpg_global_variance",
     "phone_topology",
     "register_model",
     "save_model",
