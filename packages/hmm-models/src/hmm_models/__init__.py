@@ -24,6 +24,7 @@ from hmm_models.emissions._poisson import PoissonEmission as PoissonEmission
 from hmm_models.emissions._poisson import PoissonStatistics as PoissonStatistics
 from hmm_models.emissions._scaled_posterior import ScaledPosterior as ScaledPosterior
 from hmm_models.emissions._splitting import split_targets as split_targets
+from hmm_models.emissions._state_scores import StateScores as StateScores
 from hmm_models.emissions._streams import MultiSpaceEmission as MultiSpaceEmission
 from hmm_models.emissions._streams import MultiSpaceStatistics as MultiSpaceStatistics
 from hmm_models.emissions._streams import MultiStreamEmission as MultiStreamEmission
@@ -36,6 +37,7 @@ from hmm_models.generation._mlpg import mlpg as mlpg
 from hmm_models.models._gaussian_hmm import GaussianHMM as GaussianHMM
 from hmm_models.models._hidden_markov_model import HiddenMarkovModel as HiddenMarkovModel
 from hmm_models.models._hidden_markov_model import Sample as Sample
+from hmm_models.models._hmm_pytorch import HMMPyTorch as HMMPyTorch
 from hmm_models.models._semi_markov_hmm import HSMMLayer as HSMMLayer
 from hmm_models.models._semi_markov_hmm import SemiMarkovHMM as SemiMarkovHMM
 from hmm_models.models._semi_markov_hmm import SemiMarkovStatistics as SemiMarkovStatistics
@@ -44,6 +46,24 @@ from hmm_models.training._em import FitResult as FitResult
 from hmm_models.training._em import HMMStatistics as HMMStatistics
 from hmm_models.training._em import LikelihoodDecreaseError as LikelihoodDecreaseError
 from hmm_models.training._em import SequenceStatistics as SequenceStatistics
+from hmm_models.transitions._matrices import (
+    create_duration_constrained_matrix as create_duration_constrained_matrix,
+)
+from hmm_models.transitions._matrices import (
+    create_hierarchical_transitions as create_hierarchical_transitions,
+)
+from hmm_models.transitions._matrices import (
+    create_left_to_right_matrix as create_left_to_right_matrix,
+)
+from hmm_models.transitions._matrices import (
+    create_phoneme_aware_transitions as create_phoneme_aware_transitions,
+)
+from hmm_models.transitions._matrices import (
+    create_prosody_aware_transitions as create_prosody_aware_transitions,
+)
+from hmm_models.transitions._matrices import (
+    create_skip_state_matrix as create_skip_state_matrix,
+)
 from hmm_models.transitions._table import ProbabilityTable as ProbabilityTable
 from hmm_models.transitions._topology import Topology as Topology
 from hmm_models.transitions._topology import phone_topology as phone_topology
@@ -58,6 +78,7 @@ __all__ = [
     "FitResult",
     "GaussianHMM",
     "GaussianMixtures",
+    "HMMPyTorch",
     "HMMStatistics",
     "HSMMLayer",
     "HiddenMarkovModel",
@@ -79,6 +100,7 @@ __all__ = [
     "SemiMarkovStatistics",
     "SequenceModel",
     "SequenceStatistics",
+    "StateScores",
     "Statistics",
     "StreamStatistics",
     "StudentTEmission",
@@ -86,6 +108,12 @@ __all__ = [
     "Topology",
     "TrainableEmission",
     "UpdateReport",
+    "create_duration_constrained_matrix",
+    "create_hierarchical_transitions",
+    "create_left_to_right_matrix",
+    "create_phoneme_aware_transitions",
+    "create_prosody_aware_transitions",
+    "create_skip_state_matrix",
     "global_variance",
     "load_model",
     "load_tensors",

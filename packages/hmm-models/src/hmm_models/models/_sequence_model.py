@@ -2,7 +2,7 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -13,6 +13,7 @@ from hmm_models.emissions._accumulation import check_shares
 from hmm_models.emissions._emission import Emission, TrainableEmission
 from hmm_models.emissions._lazy import LazyGaussianMixtures
 from hmm_models.training._em import FitResult, SequenceStatistics, run_em
+from hmm_models.training._sgd import run_sgd
 
 
 class Frames(NamedTuple):
@@ -104,8 +105,7 @@ class SequenceModel(nn.Module, ABC):
         frame_weights: Tensor | None,
     ) -> Frames:
         """Check shapes, and put zeros where nothing may be read."""
-        if isinstance(self.emission, LazyGaussianMixtures):
-            self.emission.materialize(_frames_of(x, lengths, observed))
+        self._materialize(x, lengths, observed)
         D = getattr(self.emission, "feature_dim", None)
         if x.ndim < 2 or (D is not None and (x.ndim != 3 or x.shape[2] != D)):
             letters = "(B, T, ...)" if D is None else f"(B, T, D) = (B, T, {D})"
@@ -133,6 +133,11 @@ class SequenceModel(nn.Module, ABC):
             check_shares("weights", weights, "(B,)", (B,))
             weight = weights.to(weight)
         return Frames(x, valid, weight, frame_weights, observed, allowed)
+
+    def _materialize(self, x: Tensor, lengths: Tensor | None, observed: Tensor | None) -> None:
+        """Let the first batch tell the width of the features where that is open."""
+        if isinstance(self.emission, LazyGaussianMixtures):
+            self.emission.materialize(_frames_of(x, lengths, observed))
 
     def _score(self, frames: Frames) -> Tensor:
         """Log-density (B, T, K) of each state in each frame, as far as weights and labels let it speak."""
@@ -327,6 +332,84 @@ class SequenceModel(nn.Module, ABC):
             emission.rounding,
             max_iterations,
             tolerance,
+        )
+
+    def fit_sgd(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        weights: Tensor | None = None,
+        *,
+        optimizer: Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer] = torch.optim.Adam,
+        max_epochs: int = 100,
+        batch_size: int | None = None,
+        tolerance: float = 0.0,
+        patience: int = 10,
+        seed: int = 0,
+        observed: Tensor | None = None,
+        allowed: Tensor | None = None,
+        frame_weights: Tensor | None = None,
+    ) -> FitResult:
+        """Train by gradient descent on the negative log-likelihood per frame.
+
+        Parameters
+        ----------
+        x, lengths, observed, allowed, frame_weights
+            The data, see ``SequenceModel``.
+        weights : Tensor, shape (B,), optional
+            Weight of each sequence, finite and >= 0; 1 if omitted.
+        optimizer : callable, default torch.optim.Adam
+            Makes the optimizer of the parameters; ``functools.partial(torch.optim.SGD, lr=0.1)`` for another.
+        max_epochs : int, default 100
+            Passes over the data, at most.
+        batch_size : int, optional
+            Sequences in a step; all if omitted.
+        tolerance : float, default 0.0
+            Nats per frame by which the best epoch must be beaten to count as progress.
+        patience : int, default 10
+            Stop after so many epochs without progress.
+        seed : int, default 0
+            Of the order of the sequences.
+
+        Returns
+        -------
+        FitResult
+            ``log_likelihood`` at the start and after each epoch; ``converged`` if the patience ran out. The
+            model keeps the parameters of the best epoch.
+
+        Raises
+        ------
+        ValueError
+            If shapes disagree, a value is out of range, or no path can produce one of the sequences.
+
+        Notes
+        -----
+        Start from ``initialize`` or ``fit``, or from parameters of your own. Gradients need no clipping: they
+        are differences of expected counts per frame. Each epoch costs one more forward pass than it trains.
+        """
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"batch_size must be >= 1; got {batch_size}")
+        data = {"observed": observed, "allowed": allowed, "frame_weights": frame_weights}
+        self._refuse_impossible(x, lengths, weights, data)
+        frames = self._frames(x, lengths, weights, **data)
+        num_frames = float((frames.weight * frames.valid.sum(1)).sum()) or 1.0
+
+        def loss(rows: Tensor) -> Tensor:
+            part = {name: None if value is None else value[rows] for name, value in data.items()}
+            total = self.log_likelihood(x[rows], None if lengths is None else lengths[rows], **part)
+            return -(total * frames.weight[rows].to(total)).sum() / num_frames
+
+        return run_sgd(
+            self,
+            loss,
+            len(x),
+            num_frames,
+            optimizer=optimizer(self.parameters()),
+            max_epochs=max_epochs,
+            batch_size=batch_size or max(len(x), 1),
+            tolerance=tolerance,
+            patience=patience,
+            generator=torch.Generator().manual_seed(seed),
         )
 
     @torch.no_grad()

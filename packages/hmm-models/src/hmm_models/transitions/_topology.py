@@ -56,24 +56,24 @@ class Topology(NamedTuple):
         tensor([0., -inf])
         """
         K = initial.numel()
-        _check_shape("initial", initial, "(K,)", (K,))
-        _check_shape("transition", transition, "(K, K)", (K, K))
-        _check_distribution("initial", initial)
+        check_shape("initial", initial, "(K,)", (K,))
+        check_shape("transition", transition, "(K, K)", (K, K))
+        check_distribution("initial", initial)
         if final is None:
-            _check_distribution("transition", transition)
+            check_distribution("transition", transition)
         else:
-            _check_shape("final", final, "(K,)", (K,))
-            _check_distribution("transition and final", torch.cat([transition, final.unsqueeze(-1)], -1))
+            check_shape("final", final, "(K,)", (K,))
+            check_distribution("transition and final", torch.cat([transition, final.unsqueeze(-1)], -1))
         return cls(initial.log(), transition.log(), None if final is None else final.log())
 
 
-def _check_shape(name: str, value: Tensor, letters: str, expected: tuple[int, ...]) -> None:
+def check_shape(name: str, value: Tensor, letters: str, expected: tuple[int, ...]) -> None:
     """Refuse a tensor of another shape."""
     if value.shape != expected:
         raise ValueError(f"{name} must have shape {letters} = {expected}; got {tuple(value.shape)}")
 
 
-def _check_distribution(name: str, rows: Tensor) -> None:
+def check_distribution(name: str, rows: Tensor) -> None:
     """Refuse rows that are not distributions."""
     if not bool((torch.isfinite(rows) & (rows >= 0.0)).all()):
         raise ValueError(f"{name} must hold probabilities, finite and >= 0; got {rows.tolist()}")
@@ -101,10 +101,10 @@ def named_topology(name: str, num_states: int) -> Topology:
 def check_topology(topology: Topology, num_states: int) -> None:
     """Refuse a topology of another number of states."""
     K = num_states
-    _check_shape("topology.log_initial", topology.log_initial, "(K,)", (K,))
-    _check_shape("topology.log_transition", topology.log_transition, "(K, K)", (K, K))
+    check_shape("topology.log_initial", topology.log_initial, "(K,)", (K,))
+    check_shape("topology.log_transition", topology.log_transition, "(K, K)", (K, K))
     if topology.log_final is not None:
-        _check_shape("topology.log_final", topology.log_final, "(K,)", (K,))
+        check_shape("topology.log_final", topology.log_final, "(K,)", (K,))
 
 
 def is_left_to_right(log_initial: Tensor, log_transition: Tensor) -> bool:
