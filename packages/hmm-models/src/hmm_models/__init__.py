@@ -38,14 +38,18 @@ from hmm_models.models._gaussian_hmm import GaussianHMM as GaussianHMM
 from hmm_models.models._hidden_markov_model import HiddenMarkovModel as HiddenMarkovModel
 from hmm_models.models._hidden_markov_model import Sample as Sample
 from hmm_models.models._hmm_pytorch import HMMPyTorch as HMMPyTorch
+from hmm_models.models._neural_hmm import ContextualNeuralHMM as ContextualNeuralHMM
+from hmm_models.models._neural_hmm import NeuralHMM as NeuralHMM
 from hmm_models.models._semi_markov_hmm import HSMMLayer as HSMMLayer
 from hmm_models.models._semi_markov_hmm import SemiMarkovHMM as SemiMarkovHMM
 from hmm_models.models._semi_markov_hmm import SemiMarkovStatistics as SemiMarkovStatistics
+from hmm_models.models._sequence_model import EMSequenceModel as EMSequenceModel
 from hmm_models.models._sequence_model import SequenceModel as SequenceModel
 from hmm_models.training._em import FitResult as FitResult
 from hmm_models.training._em import HMMStatistics as HMMStatistics
 from hmm_models.training._em import LikelihoodDecreaseError as LikelihoodDecreaseError
 from hmm_models.training._em import SequenceStatistics as SequenceStatistics
+from hmm_models.transitions._adaptive import AdaptiveTransitionMatrix as AdaptiveTransitionMatrix
 from hmm_models.transitions._matrices import (
     create_duration_constrained_matrix as create_duration_constrained_matrix,
 )
@@ -71,9 +75,12 @@ from hmm_models.transitions._topology import silence_topology as silence_topolog
 
 __version__ = _version("hmm-models")
 __all__ = [
+    "AdaptiveTransitionMatrix",
     "CategoricalEmission",
     "CategoricalStatistics",
+    "ContextualNeuralHMM",
     "DurationModel",
+    "EMSequenceModel",
     "Emission",
     "FitResult",
     "GaussianHMM",
@@ -89,6 +96,7 @@ __all__ = [
     "MultiSpaceEmission",
     "MultiSpaceStatistics",
     "MultiStreamEmission",
+    "NeuralHMM",
     "PoissonEmission",
     "PoissonStatistics",
     "ProbabilityTable",

@@ -18,7 +18,7 @@ from hmm_models.emissions._emission import SamplingEmission
 from hmm_models.emissions._lazy import LazyGaussianMixtures
 from hmm_models.emissions._mixtures import GaussianMixtures
 from hmm_models.models._hidden_markov_model import Sample, blank_topology
-from hmm_models.models._sequence_model import Frames, SequenceModel
+from hmm_models.models._sequence_model import EMSequenceModel, Frames
 from hmm_models.training._em import SequenceStatistics
 from hmm_models.transitions._table import ProbabilityTable
 from hmm_models.transitions._topology import Topology, check_topology, is_left_to_right
@@ -52,7 +52,7 @@ class SemiMarkovStatistics(SequenceStatistics):
 
 
 @register_model
-class SemiMarkovHMM(SequenceModel):
+class SemiMarkovHMM(EMSequenceModel):
     r"""Hidden semi-Markov model (HSMM): explicit durations, any emission.
 
     .. math::

@@ -69,44 +69,19 @@ class SequenceModel(nn.Module, ABC):
     ) -> Tensor:
         """Log-likelihood (B,) of each sequence."""
 
-    @abstractmethod
-    def accumulate(
-        self,
-        x: Tensor,
-        lengths: Tensor | None = None,
-        weights: Tensor | None = None,
-        *,
-        observed: Tensor | None = None,
-        allowed: Tensor | None = None,
-        frame_weights: Tensor | None = None,
-    ) -> SequenceStatistics:
-        """Collect what ``update`` needs (E-step)."""
-
-    @abstractmethod
-    def update(self, statistics: Any, **options: Any) -> UpdateReport:  # noqa: ANN401  (of the subclass)
-        """Replace the parameters by the most likely ones given the statistics (M-step)."""
-
-    @abstractmethod
-    def zero_statistics(self, device: torch.device | None = None) -> SequenceStatistics:
-        """Statistics of no data, to add to."""
-
-    @abstractmethod
-    def is_left_to_right(self) -> bool:
-        """Whether every sequence starts in the first state and never goes back."""
-
     def _frames(
         self,
         x: Tensor,
         lengths: Tensor | None,
         weights: Tensor | None = None,
         *,
-        observed: Tensor | None,
-        allowed: Tensor | None,
-        frame_weights: Tensor | None,
+        observed: Tensor | None = None,
+        allowed: Tensor | None = None,
+        frame_weights: Tensor | None = None,
     ) -> Frames:
         """Check shapes, and put zeros where nothing may be read."""
         self._materialize(x, lengths, observed)
-        D = getattr(self.emission, "feature_dim", None)
+        D = self._feature_dim()
         if x.ndim < 2 or (D is not None and (x.ndim != 3 or x.shape[2] != D)):
             letters = "(B, T, ...)" if D is None else f"(B, T, D) = (B, T, {D})"
             raise ValueError(f"x must have shape {letters}; got {tuple(x.shape)}")
@@ -134,13 +109,17 @@ class SequenceModel(nn.Module, ABC):
             weight = weights.to(weight)
         return Frames(x, valid, weight, frame_weights, observed, allowed)
 
+    def _feature_dim(self) -> int | None:
+        """D, if observations are vectors."""
+        return getattr(self.emission, "feature_dim", None)
+
     def _materialize(self, x: Tensor, lengths: Tensor | None, observed: Tensor | None) -> None:
         """Let the first batch tell the width of the features where that is open."""
         if isinstance(self.emission, LazyGaussianMixtures):
             self.emission.materialize(_frames_of(x, lengths, observed))
 
     def _score(self, frames: Frames) -> Tensor:
-        """Log-density (B, T, K) of each state in each frame, as far as weights and labels let it speak."""
+        """Log-density (B, T, K) of each state in each frame."""
         emission = cast(Emission, self.emission)
         options = {} if frames.observed is None else {"observed": frames.observed}
         if options and "observed" not in _keywords(emission.log_prob):
@@ -148,7 +127,10 @@ class SequenceModel(nn.Module, ABC):
                 f"observed must have shape (B, T): {type(self.emission).__name__} cannot marginalise single "
                 f"dimensions; got {tuple(options['observed'].shape)}"
             )
-        log_emission = emission.log_prob(frames.x, **options)
+        return self._weigh(emission.log_prob(frames.x, **options), frames)
+
+    def _weigh(self, log_emission: Tensor, frames: Frames) -> Tensor:
+        """Apply the weights of the frames, and what their labels forbid."""
         if frames.frame_weight is not None:
             weight = frames.frame_weight.to(log_emission).unsqueeze(-1)
             # No product with a density of 0 where nothing was seen.
@@ -157,6 +139,129 @@ class SequenceModel(nn.Module, ABC):
         if frames.allowed is not None:
             log_emission = log_emission.masked_fill(~frames.allowed.to(log_emission.device), -torch.inf)
         return log_emission
+
+    def fit_sgd(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        weights: Tensor | None = None,
+        *,
+        optimizer: Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer] = torch.optim.Adam,
+        max_epochs: int = 100,
+        batch_size: int | None = None,
+        tolerance: float = 0.0,
+        patience: int = 10,
+        seed: int = 0,
+        **data: Tensor | None,
+    ) -> FitResult:
+        """Train by gradient descent on the negative log-likelihood per frame.
+
+        Parameters
+        ----------
+        x, lengths
+            The data, see ``SequenceModel``.
+        weights : Tensor, shape (B,), optional
+            Weight of each sequence, finite and >= 0; 1 if omitted.
+        optimizer : callable, default torch.optim.Adam
+            Makes the optimizer of the parameters; ``functools.partial(torch.optim.SGD, lr=0.1)`` for another.
+        max_epochs : int, default 100
+            Passes over the data, at most.
+        batch_size : int, optional
+            Sequences in a step; all if omitted.
+        tolerance : float, default 0.0
+            Nats per frame by which the best epoch must be beaten to count as progress.
+        patience : int, default 10
+            Stop after so many epochs without progress.
+        seed : int, default 0
+            Of the order of the sequences.
+        **data : Tensor
+            What else ``log_likelihood`` takes, with sequences along the first axis: ``observed``,
+            ``allowed``, ``frame_weights``; ``context`` of a ``NeuralHMM``.
+
+        Returns
+        -------
+        FitResult
+            ``log_likelihood`` at the start and after each epoch; ``converged`` if the patience ran out. The
+            model keeps the parameters of the best epoch.
+
+        Raises
+        ------
+        FloatingPointError
+            If the steps are so large that the loss is no number any more.
+        ValueError
+            If shapes disagree, a value is out of range, or no path can produce one of the sequences.
+
+        Notes
+        -----
+        Start from ``initialize`` or ``fit``, or from parameters of your own. Gradients need no clipping: they
+        are differences of expected counts per frame. Each epoch costs one more forward pass than it trains.
+        """
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"batch_size must be >= 1; got {batch_size}")
+        self._refuse_impossible(x, lengths, weights, data)
+        frames = self._frames(x, lengths, weights)
+        num_frames = float((frames.weight * frames.valid.sum(1)).sum()) or 1.0
+
+        def loss(rows: Tensor) -> Tensor:
+            part = {name: None if value is None else value[rows] for name, value in data.items()}
+            total = self.log_likelihood(x[rows], None if lengths is None else lengths[rows], **part)
+            return -(total * frames.weight[rows].to(total)).sum() / num_frames
+
+        return run_sgd(
+            self,
+            loss,
+            len(x),
+            num_frames,
+            optimizer=optimizer(self.parameters()),
+            max_epochs=max_epochs,
+            batch_size=batch_size or max(len(x), 1),
+            tolerance=tolerance,
+            patience=patience,
+            generator=torch.Generator().manual_seed(seed),
+        )
+
+    @torch.no_grad()
+    def _refuse_impossible(
+        self, x: Tensor, lengths: Tensor | None, weights: Tensor | None, data: dict[str, Tensor | None]
+    ) -> None:
+        """Name the sequences that no path can produce: EM could not learn from them."""
+        impossible = self.log_likelihood(x, lengths, **data) == -torch.inf
+        if weights is not None:
+            impossible &= weights.to(impossible.device) > 0.0
+        if bool(impossible.any()):
+            raise ValueError(
+                f"no path of the model can produce sequences {impossible.nonzero().flatten().tolist()}: "
+                "each must be as long as the shortest path from a start to an end; leave them out"
+            )
+
+
+class EMSequenceModel(SequenceModel):
+    """A model of sequences that expectation-maximisation can train, if its emission can be."""
+
+    @abstractmethod
+    def accumulate(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        weights: Tensor | None = None,
+        *,
+        observed: Tensor | None = None,
+        allowed: Tensor | None = None,
+        frame_weights: Tensor | None = None,
+    ) -> SequenceStatistics:
+        """Collect what ``update`` needs (E-step)."""
+
+    @abstractmethod
+    def update(self, statistics: Any, **options: Any) -> UpdateReport:  # noqa: ANN401  (of the subclass)
+        """Replace the parameters by the most likely ones given the statistics (M-step)."""
+
+    @abstractmethod
+    def zero_statistics(self, device: torch.device | None = None) -> SequenceStatistics:
+        """Statistics of no data, to add to."""
+
+    @abstractmethod
+    def is_left_to_right(self) -> bool:
+        """Whether every sequence starts in the first state and never goes back."""
 
     def _trainable(self) -> TrainableEmission:
         """Return the emission, if EM can train it."""
@@ -333,98 +438,6 @@ class SequenceModel(nn.Module, ABC):
             max_iterations,
             tolerance,
         )
-
-    def fit_sgd(
-        self,
-        x: Tensor,
-        lengths: Tensor | None = None,
-        weights: Tensor | None = None,
-        *,
-        optimizer: Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer] = torch.optim.Adam,
-        max_epochs: int = 100,
-        batch_size: int | None = None,
-        tolerance: float = 0.0,
-        patience: int = 10,
-        seed: int = 0,
-        observed: Tensor | None = None,
-        allowed: Tensor | None = None,
-        frame_weights: Tensor | None = None,
-    ) -> FitResult:
-        """Train by gradient descent on the negative log-likelihood per frame.
-
-        Parameters
-        ----------
-        x, lengths, observed, allowed, frame_weights
-            The data, see ``SequenceModel``.
-        weights : Tensor, shape (B,), optional
-            Weight of each sequence, finite and >= 0; 1 if omitted.
-        optimizer : callable, default torch.optim.Adam
-            Makes the optimizer of the parameters; ``functools.partial(torch.optim.SGD, lr=0.1)`` for another.
-        max_epochs : int, default 100
-            Passes over the data, at most.
-        batch_size : int, optional
-            Sequences in a step; all if omitted.
-        tolerance : float, default 0.0
-            Nats per frame by which the best epoch must be beaten to count as progress.
-        patience : int, default 10
-            Stop after so many epochs without progress.
-        seed : int, default 0
-            Of the order of the sequences.
-
-        Returns
-        -------
-        FitResult
-            ``log_likelihood`` at the start and after each epoch; ``converged`` if the patience ran out. The
-            model keeps the parameters of the best epoch.
-
-        Raises
-        ------
-        ValueError
-            If shapes disagree, a value is out of range, or no path can produce one of the sequences.
-
-        Notes
-        -----
-        Start from ``initialize`` or ``fit``, or from parameters of your own. Gradients need no clipping: they
-        are differences of expected counts per frame. Each epoch costs one more forward pass than it trains.
-        """
-        if batch_size is not None and batch_size < 1:
-            raise ValueError(f"batch_size must be >= 1; got {batch_size}")
-        data = {"observed": observed, "allowed": allowed, "frame_weights": frame_weights}
-        self._refuse_impossible(x, lengths, weights, data)
-        frames = self._frames(x, lengths, weights, **data)
-        num_frames = float((frames.weight * frames.valid.sum(1)).sum()) or 1.0
-
-        def loss(rows: Tensor) -> Tensor:
-            part = {name: None if value is None else value[rows] for name, value in data.items()}
-            total = self.log_likelihood(x[rows], None if lengths is None else lengths[rows], **part)
-            return -(total * frames.weight[rows].to(total)).sum() / num_frames
-
-        return run_sgd(
-            self,
-            loss,
-            len(x),
-            num_frames,
-            optimizer=optimizer(self.parameters()),
-            max_epochs=max_epochs,
-            batch_size=batch_size or max(len(x), 1),
-            tolerance=tolerance,
-            patience=patience,
-            generator=torch.Generator().manual_seed(seed),
-        )
-
-    @torch.no_grad()
-    def _refuse_impossible(
-        self, x: Tensor, lengths: Tensor | None, weights: Tensor | None, data: dict[str, Tensor | None]
-    ) -> None:
-        """Name the sequences that no path can produce: EM could not learn from them."""
-        impossible = self.log_likelihood(x, lengths, **data) == -torch.inf
-        if weights is not None:
-            impossible &= weights.to(impossible.device) > 0.0
-        if bool(impossible.any()):
-            raise ValueError(
-                f"no path of the model can produce sequences {impossible.nonzero().flatten().tolist()}: "
-                "each must be as long as the shortest path from a start to an end; leave them out"
-            )
 
 
 def _segment(lengths: Tensor, num_states: int) -> Tensor:
