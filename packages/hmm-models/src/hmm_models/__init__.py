@@ -45,6 +45,8 @@ from hmm_models.models._semi_markov_hmm import SemiMarkovHMM as SemiMarkovHMM
 from hmm_models.models._semi_markov_hmm import SemiMarkovStatistics as SemiMarkovStatistics
 from hmm_models.models._sequence_model import EMSequenceModel as EMSequenceModel
 from hmm_models.models._sequence_model import SequenceModel as SequenceModel
+from hmm_models.training._distributed import all_reduce_statistics as all_reduce_statistics
+from hmm_models.training._distributed import broadcast_model as broadcast_model
 from hmm_models.training._em import FitResult as FitResult
 from hmm_models.training._em import HMMStatistics as HMMStatistics
 from hmm_models.training._em import LikelihoodDecreaseError as LikelihoodDecreaseError
@@ -116,6 +118,8 @@ __all__ = [
     "Topology",
     "TrainableEmission",
     "UpdateReport",
+    "all_reduce_statistics",
+    "broadcast_model",
     "create_duration_constrained_matrix",
     "create_hierarchical_transitions",
     "create_left_to_right_matrix",

@@ -2,18 +2,21 @@
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
 
 from hmm_models._report import UpdateReport
 from hmm_models.emissions._accumulation import check_shares
 from hmm_models.emissions._emission import Emission, TrainableEmission
 from hmm_models.emissions._lazy import LazyGaussianMixtures
-from hmm_models.training._em import FitResult, SequenceStatistics, run_em
+from hmm_models.training._distributed import all_reduce_statistics, broadcast_model
+from hmm_models.training._em import FitResult, SequenceStatistics, run_em, sum_statistics
 from hmm_models.training._sgd import run_sgd
+from hmm_models.training._stepwise import run_stepwise_em
 
 
 class Frames(NamedTuple):
@@ -418,26 +421,142 @@ class EMSequenceModel(SequenceModel):
             self.initialize(x, lengths, weights, seed=seed, **data, **starting)
         step = batch_size or max(len(x), 1)
 
-        def accumulate() -> SequenceStatistics:
-            total = self.zero_statistics(x.device)
+        def each() -> Iterator[SequenceStatistics]:
             for start in range(0, len(x), step):
                 part = [
                     None if value is None else value[start : start + step]
                     for value in (lengths, weights, *data.values())
                 ]
-                total += self.accumulate(
+                yield self.accumulate(
                     x[start : start + step], part[0], part[1], **dict(zip(data, part[2:], strict=True))
                 )
-            return total
 
         self._refuse_impossible(x, lengths, weights, data)
         return run_em(
-            accumulate,
+            lambda: sum_statistics(each(), self.zero_statistics),
             lambda statistics: self.update(statistics, **updating),
             emission.rounding,
             max_iterations,
             tolerance,
         )
+
+    def fit_batches(
+        self,
+        batches: Iterable[Mapping[str, Tensor]],
+        *,
+        max_iterations: int = 100,
+        tolerance: float = 1e-4,
+        initialize: bool = True,
+        seed: int = 0,
+        step_power: float | None = None,
+        process_group: ProcessGroup | None = None,
+        distributed: bool = False,
+        **options: Any,  # noqa: ANN401  (those of the emission)
+    ) -> FitResult:
+        r"""Train by EM on data that need not fit into memory, and may be spread over processes.
+
+        Parameters
+        ----------
+        batches : iterable of mappings
+            Each holds the arguments of ``accumulate``: ``x``, and where needed ``lengths``, ``weights``,
+            ``observed``, ``allowed``, ``frame_weights``. It is gone through once an iteration: a list or a
+            ``DataLoader``, not a generator.
+        max_iterations : int, default 100
+            Passes over the data, at most.
+        tolerance : float, default 1e-4
+            Stop when a pass gains less, in nats per frame.
+        initialize : bool, default True
+            Call ``initialize`` first, on the first batch; False continues from the present parameters.
+        seed : int, default 0
+            See ``initialize``.
+        step_power : float, optional
+            In (0.5, 1]: update after every batch (stepwise EM), which gets further in the first passes. Batch
+            t enters the running average of the statistics with weight :math:`(t + 2)^{-power}`. Then the
+            likelihood may fall. If omitted, one update a pass, on all statistics.
+        process_group : torch.distributed.ProcessGroup, optional
+            The processes whose statistics are added; all of them if omitted.
+        distributed : bool, default False
+            Whether ``batches`` are this process's part of the data: statistics add up over the processes of
+            ``torch.distributed``, and all start from the parameters of the first. With ``step_power``, all
+            must have equally many batches.
+        **options
+            Of the emission's ``initialize`` and ``update``.
+
+        Returns
+        -------
+        FitResult
+            As ``fit``; with ``step_power``, ``log_likelihood`` of each pass as it went, and one report for
+            each batch.
+
+        Raises
+        ------
+        RuntimeError
+            If ``distributed`` without ``torch.distributed``.
+        TypeError
+            If EM cannot train the emission, an option is unknown, or ``batches`` is a generator.
+        ValueError
+            If ``batches`` is empty, ``step_power`` out of range, a batch holds a sequence that
+            no path can produce, or as ``accumulate``.
+        LikelihoodDecreaseError
+            As ``fit``, without ``step_power``.
+
+        Notes
+        -----
+        Memory for one batch and two sets of statistics, however many batches there are. Spread over processes
+        or not, the result is the same to rounding.
+
+        References
+        ----------
+        .. [1] O. Cappe and E. Moulines, "On-line expectation-maximization algorithm for latent data models",
+           J. Royal Statistical Society B 71(3), 2009.
+        """
+        emission = self._trainable()
+        starting, updating = _split_options(emission, options)
+        if step_power is not None and not 0.5 < step_power <= 1.0:
+            raise ValueError(f"step_power must be in (0.5, 1]; got {step_power}")
+        if isinstance(batches, Iterator):
+            raise TypeError(
+                f"batches must be iterable more than once, as a list is; got a {type(batches).__name__}"
+            )
+        if initialize:
+            first = next(iter(batches), None)
+            if first is None:
+                raise ValueError("batches must hold at least one batch; got none")
+            self.initialize(**first, seed=seed, **starting)
+        if distributed:
+            broadcast_model(self, process_group)
+
+        def collect(found: SequenceStatistics) -> SequenceStatistics:
+            if distributed:
+                all_reduce_statistics(found, process_group)
+            return found
+
+        def update(statistics: SequenceStatistics) -> UpdateReport:
+            return self.update(statistics, **updating)
+
+        if step_power is not None:
+            return run_stepwise_em(
+                lambda: map(collect, self._each_statistics(batches)),
+                update,
+                max_iterations,
+                tolerance,
+                step_power,
+            )
+        return run_em(
+            lambda: collect(sum_statistics(self._each_statistics(batches), self.zero_statistics)),
+            update,
+            emission.rounding,
+            max_iterations,
+            tolerance,
+        )
+
+    def _each_statistics(self, batches: Iterable[Mapping[str, Tensor]]) -> Iterator[SequenceStatistics]:
+        """E-step, batch by batch."""
+        for index, batch in enumerate(batches):
+            found = self.accumulate(**batch)
+            if float(found.log_likelihood) == -torch.inf:
+                raise ValueError(f"batch {index} holds a sequence that no path of the model can produce")
+            yield found
 
 
 def _segment(lengths: Tensor, num_states: int) -> Tensor:

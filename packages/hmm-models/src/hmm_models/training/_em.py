@@ -1,7 +1,7 @@
 """Expectation-maximisation: statistics of a whole model, and the loop that watches the likelihood."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -99,3 +99,16 @@ def run_em(
             )
         converged = gain < tolerance and not reports[-1].removed
     return FitResult(tuple(history), converged, tuple(reports))
+
+
+def sum_statistics(
+    parts: Iterable[SequenceStatistics], nothing: Callable[[], SequenceStatistics]
+) -> SequenceStatistics:
+    """Add up statistics, keeping one sum and one part; ``nothing`` makes the sum of no parts."""
+    total: SequenceStatistics | None = None
+    for part in parts:
+        if total is None:
+            total = part
+        else:
+            total += part
+    return nothing() if total is None else total

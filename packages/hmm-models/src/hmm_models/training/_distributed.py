@@ -1,0 +1,76 @@
+"""Sums and parameters over the processes of torch.distributed."""
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from hmm_models._statistics import Statistics
+
+
+def all_reduce_statistics(statistics: Statistics, group: dist.ProcessGroup | None = None) -> None:
+    """Add up the statistics of all processes, in place, so that each of them has the whole.
+
+    Parameters
+    ----------
+    statistics : Statistics
+        Of the data of this process; of the same shape in all of them.
+    group : torch.distributed.ProcessGroup, optional
+        The processes; all of them if omitted.
+
+    Raises
+    ------
+    RuntimeError
+        If torch.distributed has not been initialised.
+
+    Notes
+    -----
+    One message. All processes get the same bits, and with them the same M-step.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from hmm_models import MixtureStatistics
+    >>> try:
+    ...     all_reduce_statistics(MixtureStatistics.zeros(2, 1, 3))
+    ... except RuntimeError as error:
+    ...     print(error)
+    torch.distributed must be initialised: call torch.distributed.init_process_group first
+    """
+    _check_initialized()
+    tensors = list(statistics.tensors())
+    message = torch.cat([tensor.reshape(-1) for tensor in tensors])
+    dist.all_reduce(message, group=group)
+    for tensor, part in zip(
+        tensors, torch.split(message, [tensor.numel() for tensor in tensors]), strict=True
+    ):
+        tensor.copy_(part.view_as(tensor))
+
+
+def broadcast_model(model: nn.Module, group: dist.ProcessGroup | None = None) -> None:
+    """Give all processes the parameters and buffers of the first one.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Of the same structure in all processes.
+    group : torch.distributed.ProcessGroup, optional
+        The processes; all of them if omitted.
+
+    Raises
+    ------
+    RuntimeError
+        If torch.distributed has not been initialised.
+    """
+    _check_initialized()
+    source = 0 if group is None else dist.get_global_rank(group, 0)
+    with torch.no_grad():
+        for tensor in model.state_dict().values():
+            dist.broadcast(tensor, src=source, group=group)
+
+
+def _check_initialized() -> None:
+    """Refuse to wait for processes that are not there."""
+    if not (dist.is_available() and dist.is_initialized()):
+        raise RuntimeError(
+            "torch.distributed must be initialised: call torch.distributed.init_process_group first"
+        )
