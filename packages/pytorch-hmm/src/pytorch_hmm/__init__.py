@@ -74,27 +74,60 @@ if _TYPE_CHECKING:
     from hmm_metrics import merge_closures as merge_closures
     from hmm_metrics import overlap_rate as overlap_rate
     from hmm_metrics import summarize_boundaries as summarize_boundaries
+    from hmm_models import AdaptiveTransitionMatrix as AdaptiveTransitionMatrix
+    from hmm_models import CategoricalEmission as CategoricalEmission
+    from hmm_models import CategoricalStatistics as CategoricalStatistics
+    from hmm_models import ContextualNeuralHMM as ContextualNeuralHMM
+    from hmm_models import DurationModel as DurationModel
     from hmm_models import Emission as Emission
+    from hmm_models import EMSequenceModel as EMSequenceModel
     from hmm_models import FitResult as FitResult
     from hmm_models import GaussianHMM as GaussianHMM
     from hmm_models import GaussianMixtures as GaussianMixtures
     from hmm_models import HiddenMarkovModel as HiddenMarkovModel
+    from hmm_models import HMMPyTorch as HMMPyTorch
     from hmm_models import HMMStatistics as HMMStatistics
+    from hmm_models import HSMMLayer as HSMMLayer
+    from hmm_models import LazyGaussianMixtures as LazyGaussianMixtures
     from hmm_models import LikelihoodDecreaseError as LikelihoodDecreaseError
     from hmm_models import MixtureStatistics as MixtureStatistics
     from hmm_models import ModelFileError as ModelFileError
+    from hmm_models import MultiSpaceEmission as MultiSpaceEmission
+    from hmm_models import MultiSpaceStatistics as MultiSpaceStatistics
+    from hmm_models import MultiStreamEmission as MultiStreamEmission
+    from hmm_models import NeuralHMM as NeuralHMM
+    from hmm_models import PoissonEmission as PoissonEmission
+    from hmm_models import PoissonStatistics as PoissonStatistics
     from hmm_models import ProbabilityTable as ProbabilityTable
     from hmm_models import Sample as Sample
     from hmm_models import SamplingEmission as SamplingEmission
     from hmm_models import SavableModel as SavableModel
+    from hmm_models import ScaledPosterior as ScaledPosterior
+    from hmm_models import SemiMarkovHMM as SemiMarkovHMM
+    from hmm_models import SemiMarkovStatistics as SemiMarkovStatistics
     from hmm_models import SequenceModel as SequenceModel
     from hmm_models import SequenceStatistics as SequenceStatistics
+    from hmm_models import StateScores as StateScores
     from hmm_models import Statistics as Statistics
+    from hmm_models import StreamStatistics as StreamStatistics
+    from hmm_models import StudentTEmission as StudentTEmission
+    from hmm_models import StudentTStatistics as StudentTStatistics
     from hmm_models import Topology as Topology
     from hmm_models import TrainableEmission as TrainableEmission
     from hmm_models import UpdateReport as UpdateReport
+    from hmm_models import all_reduce_statistics as all_reduce_statistics
+    from hmm_models import broadcast_model as broadcast_model
+    from hmm_models import create_duration_constrained_matrix as create_duration_constrained_matrix
+    from hmm_models import create_hierarchical_transitions as create_hierarchical_transitions
+    from hmm_models import create_left_to_right_matrix as create_left_to_right_matrix
+    from hmm_models import create_phoneme_aware_transitions as create_phoneme_aware_transitions
+    from hmm_models import create_prosody_aware_transitions as create_prosody_aware_transitions
+    from hmm_models import create_skip_state_matrix as create_skip_state_matrix
+    from hmm_models import global_variance as global_variance
     from hmm_models import load_model as load_model
     from hmm_models import load_tensors as load_tensors
+    from hmm_models import mlpg as mlpg
+    from hmm_models import mlpg_global_variance as mlpg_global_variance
     from hmm_models import phone_topology as phone_topology
     from hmm_models import register_model as register_model
     from hmm_models import save_model as save_model
@@ -130,6 +163,7 @@ if _TYPE_CHECKING:
     from hmm_tts import intervals_from_durations as intervals_from_durations
 
 _EXPORTS = {
+    "AdaptiveTransitionMatrix": "hmm_models",
     "AlignedInterval": "hmm_align",
     "AlignerConfig": "hmm_align",
     "Alignment": "hmm_align",
@@ -138,10 +172,15 @@ _EXPORTS = {
     "BackendUnavailableError": "hmm_core",
     "BoundaryErrors": "hmm_metrics",
     "BoundarySummary": "hmm_metrics",
+    "CategoricalEmission": "hmm_models",
+    "CategoricalStatistics": "hmm_models",
+    "ContextualNeuralHMM": "hmm_models",
     "Corpus": "hmm_speech",
     "CorpusAligner": "hmm_align",
     "CorpusError": "hmm_speech",
     "DTWResult": "hmm_core",
+    "DurationModel": "hmm_models",
+    "EMSequenceModel": "hmm_models",
     "Emission": "hmm_models",
     "EnglishG2P": "hmm_speech",
     "EvaluationReport": "hmm_align",
@@ -152,12 +191,15 @@ _EXPORTS = {
     "GaussianMixtures": "hmm_models",
     "Graph": "hmm_core",
     "HAVE_NATIVE": "hmm_core",
+    "HMMPyTorch": "hmm_models",
     "HMMStatistics": "hmm_models",
+    "HSMMLayer": "hmm_models",
     "HiddenMarkovModel": "hmm_models",
     "Interval": "hmm_metrics",
     "IntervalFileError": "hmm_align",
     "Itakura": "hmm_core",
     "KBestPaths": "hmm_core",
+    "LazyGaussianMixtures": "hmm_models",
     "Lexicon": "hmm_speech",
     "LikelihoodDecreaseError": "hmm_models",
     "LogMel": "hmm_speech",
@@ -165,8 +207,14 @@ _EXPORTS = {
     "MeanVariance": "hmm_speech",
     "MixtureStatistics": "hmm_models",
     "ModelFileError": "hmm_models",
+    "MultiSpaceEmission": "hmm_models",
+    "MultiSpaceStatistics": "hmm_models",
+    "MultiStreamEmission": "hmm_models",
     "NativeKernelsMissingWarning": "hmm_core",
+    "NeuralHMM": "hmm_models",
     "OnlineFilter": "hmm_stream",
+    "PoissonEmission": "hmm_models",
+    "PoissonStatistics": "hmm_models",
     "Posterior": "hmm_core",
     "ProbabilityTable": "hmm_models",
     "Problem": "hmm_speech",
@@ -174,10 +222,17 @@ _EXPORTS = {
     "Sample": "hmm_models",
     "SamplingEmission": "hmm_models",
     "SavableModel": "hmm_models",
+    "ScaledPosterior": "hmm_models",
+    "SemiMarkovHMM": "hmm_models",
+    "SemiMarkovStatistics": "hmm_models",
     "SequenceModel": "hmm_models",
     "SequenceStatistics": "hmm_models",
     "Sparse": "hmm_core",
+    "StateScores": "hmm_models",
     "Statistics": "hmm_models",
+    "StreamStatistics": "hmm_models",
+    "StudentTEmission": "hmm_models",
+    "StudentTStatistics": "hmm_models",
     "TextError": "hmm_speech",
     "Tiers": "hmm_align",
     "Topology": "hmm_models",
@@ -187,11 +242,19 @@ _EXPORTS = {
     "UpdateReport": "hmm_models",
     "Utterance": "hmm_speech",
     "ViterbiPath": "hmm_core",
+    "all_reduce_statistics": "hmm_models",
     "backends": "hmm_core",
     "backward": "hmm_core",
     "boundary_errors": "hmm_metrics",
+    "broadcast_model": "hmm_models",
     "calculate_alignment_accuracy": "hmm_metrics",
     "calculate_boundary_accuracy": "hmm_metrics",
+    "create_duration_constrained_matrix": "hmm_models",
+    "create_hierarchical_transitions": "hmm_models",
+    "create_left_to_right_matrix": "hmm_models",
+    "create_phoneme_aware_transitions": "hmm_models",
+    "create_prosody_aware_transitions": "hmm_models",
+    "create_skip_state_matrix": "hmm_models",
     "ctc_graph": "hmm_core",
     "deltas": "hmm_speech",
     "dtw": "hmm_core",
@@ -208,6 +271,7 @@ _EXPORTS = {
     "from_arcs": "hmm_core",
     "get_cmake_dir": "hmm_core",
     "get_include": "hmm_core",
+    "global_variance": "hmm_models",
     "intervals_from_durations": "hmm_tts",
     "kbest": "hmm_core",
     "left_to_right": "hmm_core",
@@ -218,6 +282,8 @@ _EXPORTS = {
     "log_likelihood": "hmm_core",
     "mel_filterbank": "hmm_speech",
     "merge_closures": "hmm_metrics",
+    "mlpg": "hmm_models",
+    "mlpg_global_variance": "hmm_models",
     "normalize_text": "hmm_speech",
     "num_frames": "hmm_speech",
     "online": "hmm_core",
