@@ -60,6 +60,17 @@ def broadcast_model(model: nn.Module, group: dist.ProcessGroup | None = None) ->
     ------
     RuntimeError
         If torch.distributed has not been initialised.
+
+    Examples
+    --------
+    Alone, or by ``torchrun`` in several processes:
+
+    >>> import torch
+    >>> from hmm_models import GaussianHMM
+    >>> store = torch.distributed.HashStore()
+    >>> torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    >>> broadcast_model(GaussianHMM(2, 3))
+    >>> torch.distributed.destroy_process_group()
     """
     _check_initialized()
     source = 0 if group is None else dist.get_global_rank(group, 0)
