@@ -9,7 +9,8 @@
 // aside, for any company in the batch.
 //
 // Memory: a block of sequences keeps its forward messages, where more than one direction is wanted: (rows, T,
-// K) for 1 to 8 rows, or sqrt(T) of these frames where that is more than 64 MiB.
+// K) for 1 to 8 rows, or sqrt(T) of these frames where that is more than 64 MiB. Posteriors of few states are
+// computed with as many rows as a vector has lanes, and at most 64 MiB.
 #pragma once
 
 #include <cmath>
@@ -152,7 +153,8 @@ void read_block(const Model<Real>& m, const Table<Real>* shared, ForwardPass<Rea
 
 }  // namespace dense
 
-// The log-likelihood (B,), and, where not null, the messages (B, T, K) for dense_gradient.
+// The log-likelihood (B,), and, where not null, the messages (B, T, K) for dense_gradient: exponents are
+// written where a frame needs them only, which the sign of its first mantissa tells.
 template <typename Real>
 void dense_log_likelihood(const Model<Real>& m, const Executor& executor, Real* log_likelihood,
                           Real* mantissa, dense::IntOf<Real>* exponent) {
