@@ -107,10 +107,11 @@ def test_the_kernels_give_the_reference(
 @pytest.mark.parametrize("frames", [0, 1, 2, 63, 1000])
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
 @pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("states", [4, 20])
 def test_the_kernels_give_the_reference_at_every_length_and_scale(
-    frames: int, scale: float, sparse: bool
+    frames: int, scale: float, sparse: bool, states: int
 ) -> None:
-    hmm = random_hmm(2, frames, 4, sparse=sparse, seed=3, scale=scale, ragged=False)
+    hmm = random_hmm(2, frames, states, sparse=sparse, seed=3, scale=scale, ragged=False)
     expected = hmm.apply(entropy, backend="reference")
     # Scores of size 1e7 (scale 1e4) leave 1e-9 in float64.
     torch.testing.assert_close(hmm.apply(entropy, backend="cpu"), expected, rtol=1e-9, atol=1e-9)
@@ -157,6 +158,20 @@ def test_a_certain_path_has_no_entropy(any_backend: Any) -> None:
     swap = torch.tensor([[-torch.inf, 0.0], [0.0, -torch.inf]])
     log_emission = torch.randn(2, 50, 2, generator=torch.Generator().manual_seed(0))
     assert (entropy(first, swap, log_emission, backend=any_backend) == 0).all()
+
+
+@pytest.mark.usefixtures("native")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_cancels_on_a_certain_path_of_many_states_leaves_nothing(dtype: torch.dtype) -> None:
+    first = torch.full((20,), -torch.inf, dtype=dtype)
+    first[0] = 0.0
+    around = torch.full((20, 20), -torch.inf, dtype=dtype)
+    around[torch.arange(20), (torch.arange(20) + 1) % 20] = -1.0
+    generator = torch.Generator().manual_seed(0)
+    log_emission = 10 * torch.randn(2, 500, 20, generator=generator, dtype=dtype)
+    result = entropy(first, around, log_emission, backend="cpu")
+    # A rounding of logarithms of size 1 for each frame, in float64.
+    assert ((result >= 0) & (result < 1e-12)).all()
 
 
 def test_no_frames_and_no_path_give_zero(any_backend: Any) -> None:

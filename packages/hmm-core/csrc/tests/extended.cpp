@@ -55,6 +55,33 @@ void exp_covers_the_range() {
     CHECK(lowest.m[l] > 0 && lowest.e[l] > hmm::Format<Real>::kZeroExponent);
 }
 
+// Whether exp_usual() takes x; then it is exp_loose() to the bit.
+template <typename Real>
+bool usual(Real x) {
+  IntVec<Real> unusual{};
+  const Extended<Real> quick = hmm::exp_usual(hmm::splat<Vec<Real>>(x), &unusual);
+  const Extended<Real> loose = hmm::exp_loose(hmm::splat<Vec<Real>>(x));
+  const bool taken = !hmm::any_unusual<Real>(unusual);
+  for (int l = 0; taken && l < kLanes<Real>; ++l) CHECK(quick.m[l] == loose.m[l] && quick.e[l] == loose.e[l]);
+  return taken;
+}
+
+template <typename Real>
+void usual_exponentials_are_the_same() {
+  constexpr Real kInfinity = std::numeric_limits<Real>::infinity();
+  const Real most = sizeof(Real) == 4 ? Real(45000) : Real(2e13);
+  for (Real x = Real(1e-30); x < most; x *= Real(1.001)) CHECK(usual(x) && usual(-x));
+  CHECK(usual(Real(0)) && usual(most) && usual(-most));
+  for (Real x = 2 * most; x < kInfinity; x *= Real(1.3)) CHECK(!usual(x) && !usual(-x));
+  CHECK(!usual(kInfinity) && !usual(-kInfinity));
+  IntVec<Real> unusual{};
+  Vec<Real> one_of_many{};
+  one_of_many[kLanes<Real> - 1] = -kInfinity;
+  hmm::exp_usual(one_of_many, &unusual);
+  hmm::exp_usual(Vec<Real>{}, &unusual);
+  CHECK(hmm::any_unusual<Real>(unusual));
+}
+
 template <typename Real>
 void log_is_right(Real x) {
   const Vec<Real> y = hmm::log(hmm::splat<Vec<Real>>(x));
@@ -135,6 +162,7 @@ void ordinary_exponentials_are_right() {
 template <typename Real>
 void all() {
   exp_covers_the_range<Real>();
+  usual_exponentials_are_the_same<Real>();
   log_covers_the_range<Real>();
   sums_and_products_are_right<Real>();
   zero_stays_zero<Real>();

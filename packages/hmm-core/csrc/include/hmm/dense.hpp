@@ -9,7 +9,8 @@
 // aside, for any company in the batch.
 //
 // Memory: a block of sequences keeps its forward messages, where more than one direction is wanted: (rows, T,
-// K) for 1 to 8 rows, or sqrt(T) of these frames where that is more than 64 MiB.
+// K) for 1 to 8 rows, or sqrt(T) of these frames where that is more than 64 MiB. Posteriors of few states are
+// computed with as many rows as a vector has lanes, and at most 64 MiB.
 #pragma once
 
 #include <cmath>
@@ -144,7 +145,7 @@ void read_block(const Model<Real>& m, const Table<Real>* shared, ForwardPass<Rea
   pass.run(block, 0, block.longest(), [&](std::int64_t r, std::int64_t t) {
     const std::int64_t b = block.sequence(r);
     const std::int64_t place = (b * m.frames + t) * m.states;
-    if (mantissa != nullptr) pass.rows().save(r, mantissa + place, exponent + place, nullptr, true);
+    if (mantissa != nullptr) pass.rows().save(r, mantissa + place, exponent + place);
     if (t + 1 == block.length(r))
       log_likelihood[b] = static_cast<Real>(pass.log_likelihood(r, block.final(r)));
   });
@@ -152,7 +153,8 @@ void read_block(const Model<Real>& m, const Table<Real>* shared, ForwardPass<Rea
 
 }  // namespace dense
 
-// The log-likelihood (B,), and, where not null, the messages (B, T, K) for dense_gradient.
+// The log-likelihood (B,), and, where not null, the messages (B, T, K) for dense_gradient: exponents are
+// written where a frame needs them only, which the sign of its first mantissa tells.
 template <typename Real>
 void dense_log_likelihood(const Model<Real>& m, const Executor& executor, Real* log_likelihood,
                           Real* mantissa, dense::IntOf<Real>* exponent) {
@@ -169,7 +171,7 @@ void dense_log_likelihood(const Model<Real>& m, const Executor& executor, Real* 
         const auto read_rows = [&](std::int64_t begin, std::int64_t rows) {
           dense::read_block(m, shared, worker.pass, begin, rows, log_likelihood, mantissa, exponent);
         };
-        const bool use_lanes = narrow && dense::worth_lanes<Real>(count);
+        const bool use_lanes = narrow && dense::worth_lanes(m, first, count);
         if (use_lanes) {
           worker.lanes.open(m, shared, nullptr);
           worker.lanes.take(first, count);
@@ -189,9 +191,7 @@ void dense_log_likelihood(const Model<Real>& m, const Executor& executor, Real* 
           const std::int64_t used = m.lengths[b] * m.states;
           if (m.lengths[b] == 0) log_likelihood[b] = 0;
           if (mantissa == nullptr) continue;
-          const std::int64_t zeros = use_lanes ? 0 : used;
           dense::fill(mantissa + begin + used, m.frames * m.states - used, Real{});
-          dense::fill(exponent + begin + zeros, m.frames * m.states - zeros, dense::IntOf<Real>{});
         }
         dense::for_runs(
             first, count, dense::most_rows(m),
@@ -217,7 +217,7 @@ void dense_posterior(const Model<Real>& m, const Executor& executor, Real* state
   dense::for_blocks<Worker>(
       m, executor, narrow ? kLanes<Real> : dense::most_rows(m), 3 * dense::work(m),
       [&](Worker& worker, std::int64_t first, std::int64_t count, std::int64_t) {
-        const bool use_lanes = narrow && dense::worth_lanes<Real>(count);
+        const bool use_lanes = narrow && dense::worth_lanes(m, first, count);
         if (use_lanes) {
           worker.lanes.open(m, shared_forward, shared_backward);
           worker.lanes.take(first, count);

@@ -1,4 +1,5 @@
-// Few states: the lanes of a vector are sequences, not states, and none is idle.
+// Few states: the lanes of a vector are sequences, not states, none is idle, and the largest of each is found
+// without a step from lane to lane.
 //
 // The same arithmetic in the same order as in dense_rows.hpp and dense_smooth.hpp, so the same bits, without
 // the repairs: a sequence in which a number gets so small that it might be lost is given up, and left to
@@ -14,7 +15,8 @@ HMM_BEGIN_TARGET
 
 namespace dense {
 
-constexpr std::int64_t kNarrow = 16;
+constexpr std::int64_t kNarrow = 64;
+constexpr std::int64_t kFew = 16;
 
 // A square of numbers, rows to columns, in place.
 template <typename Real>
@@ -52,19 +54,28 @@ HMM_INLINE void transpose(Vec<Real> (&v)[kLanes<Real>]) {
   }
 }
 
-// Whether few enough states and one plain table make this possible; `kept`: with memory for all messages.
+// Whether few enough states and one plain table make this possible and, if lanes are full, faster; `kept`:
+// with memory for all messages, which costs more than rows unless vectors of states have idle lanes.
 template <typename Real>
 bool narrow(const Model<Real>& m, const Table<Real>* table, bool kept) {
   constexpr std::int64_t kMostBytes = std::int64_t{1} << 26;
   return table != nullptr && m.states <= kNarrow && !table->wide() && m.emission_index == nullptr &&
          m.frames < (std::int64_t{1} << 31) &&
-         (!kept || m.frames * m.states * HMM_VECTOR_BYTES <= kMostBytes);
+         (!kept || (m.frames * m.states * HMM_VECTOR_BYTES <= kMostBytes &&
+                    (m.states <= kFew || 8 * m.states < 7 * padded<Real>(m.states))));
 }
 
-// Whether enough lanes would be in use.
+// Whether enough lanes would be in use: a third where rows of states are short, nearly all elsewhere.
 template <typename Real>
-bool worth_lanes(std::int64_t sequences) {
-  return 3 * sequences >= kLanes<Real>;
+bool worth_lanes(const Model<Real>& m, std::int64_t first, std::int64_t count) {
+  std::int64_t frames = 0;
+  std::int64_t longest = 0;
+  for (std::int64_t b = first; b < first + count; ++b) {
+    frames += m.lengths[b];
+    if (m.lengths[b] > longest) longest = m.lengths[b];
+  }
+  const std::int64_t all = kLanes<Real> * longest;
+  return m.states <= kFew ? 3 * frames >= all : 8 * frames >= 7 * all;
 }
 
 // Calls body(first, count) for the sequences that were given up, at most `most` together.
@@ -144,7 +155,7 @@ class Lanes {
   }
 
   // Writes the messages of frame t to (B, T, K).
-  void save(std::int64_t t, Real* to) const { write(t, near_, to); }
+  void save(std::int64_t t, Real* to) const { write(t, near_, splat<V>(Real{1}), to); }
 
   // Posteriors (B, T, K), from what keep() kept.
   void posterior(Real* state) {
@@ -158,14 +169,15 @@ class Lanes {
         for (std::int64_t j = 0; j < states_; ++j) plain_[j] = sum_[j];
         start(model_->log_final, model_->final_stride, ends);
       }
-      smooth(t, starts, ends);
-      write(t, gamma_, state);
+      const V factor = smooth(t, starts, ends);
+      write(t, gamma_, factor, state);
       if (t > 0) emit(t, starts ? nullptr : backward_);
     }
   }
 
  private:
-  static constexpr Int kLow = Format<Real>::kZeroExponent * 2;
+  // Sums of multiply() that are in registers together.
+  static constexpr int kMostOutputs = HMM_VECTOR_BYTES == 64 ? 12 : 8;
 
   // exp of the log weights (B|1, K) in the lanes chosen, exponents and all; the others keep their sums, and
   // get the exponents of the backward table, the only one that lanes that have begun can have here.
@@ -184,153 +196,148 @@ class Lanes {
     std::int64_t outputs = 0;
     for (std::int64_t j = 0; j < states_; j += outputs) {
       const std::int64_t panel = j / (kPanel * kLane) * (kPanel * kLane);
-      const Real* x = table.panel(panel) + (j - panel);
       const std::int64_t pitch = table.panel_width(panel);
+      const Real* x = table.panel(panel) + (j - panel);
       // As many as there are registers for, within one panel.
-      outputs = states_ - j < 8 ? states_ - j : 8;
-      if (outputs > panel + pitch - j) outputs = panel + pitch - j;
-      switch (outputs) {
-        case 1:
-          multiply_outputs<1>(x, pitch, j);
-          break;
-        case 2:
-          multiply_outputs<2>(x, pitch, j);
-          break;
-        case 3:
-          multiply_outputs<3>(x, pitch, j);
-          break;
-        case 4:
-          multiply_outputs<4>(x, pitch, j);
-          break;
-        case 5:
-          multiply_outputs<5>(x, pitch, j);
-          break;
-        case 6:
-          multiply_outputs<6>(x, pitch, j);
-          break;
-        case 7:
-          multiply_outputs<7>(x, pitch, j);
-          break;
-        default:
-          multiply_outputs<8>(x, pitch, j);
-          break;
-      }
+      const std::int64_t rest = states_ < panel + pitch ? states_ - j : panel + pitch - j;
+      outputs = multiply_some<kMostOutputs>(x, pitch, j, rest);
     }
   }
+  // A multiplication an input for each of `wanted` outputs or some fewer; returns how many.
   template <int kOutputs>
-  HMM_INLINE void multiply_outputs(const Real* x, std::int64_t pitch, std::int64_t first) {
+  std::int64_t multiply_some(const Real* x, std::int64_t pitch, std::int64_t first, std::int64_t wanted) {
+    if constexpr (kOutputs > 1) {
+      if (wanted < kOutputs) return multiply_some<kOutputs - 1>(x, pitch, first, wanted);
+    }
+    multiply_outputs<kOutputs>(x, pitch, first);
+    return kOutputs;
+  }
+  template <int kOutputs>
+  void multiply_outputs(const Real* x, std::int64_t pitch, std::int64_t first) {
     V sum[kOutputs];
-#pragma GCC unroll 8
+#pragma GCC unroll 24
     for (int o = 0; o < kOutputs; ++o) sum[o] = V{};
     for (std::int64_t i = 0; i < states_; ++i) {
       const V factor = near_[i];
-#pragma GCC unroll 8
+#pragma GCC unroll 24
       for (int o = 0; o < kOutputs; ++o) sum[o] = madd(factor, splat<V>(x[i * pitch + o]), sum[o]);
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 24
     for (int o = 0; o < kOutputs; ++o) sum_[first + o] = sum[o];
   }
 
-  // Emission scores of frame t, a vector for each state; 0 where a sequence has no such frame.
-  void read(std::int64_t t) {
-    for (std::int64_t part = 0; part < states_; part += kLane) {
-      const std::int64_t n = states_ - part < kLane ? states_ - part : kLane;
-      V row[kLane];
-#pragma GCC unroll 16
-      for (int l = 0; l < kLane; ++l) {
-        const Real* from = model_->log_emission + ((first_ + l) * model_->frames + t) * states_ + part;
-        row[l] = t < length_[l] ? load_first<V>(from, n, Real{}) : V{};
-      }
-      transpose<Real>(row);
-#pragma GCC unroll 16
-      for (int j = 0; j < kLane; ++j) emission_[part + j] = row[j];
-    }
-  }
-
-  // near_ becomes sum_ times emission, relative to its largest; exponents are the table's or, null,
-  // exponent_.
+  // near_ becomes sum_ times the emission of frame t, relative to its largest; exponents are the table's or,
+  // null, exponent_.
   void emit(std::int64_t t, const Table<Real>* table) {
-    read(t);
-    I most = splat_int<Real>(kLow);
-    for (std::int64_t j = 0; j < states_; ++j) {
-      const Extended<Real> p = exp_loose(emission_[j]);
-      const V m = sum_[j] * p.m;
-      const I own = table == nullptr ? exponent_[j] : splat_int<Real>(table->exponent()[j]);
-      const I e = m == 0 ? splat_int<Real>(kLow) : own + p.e;
-      most = max(most, e + (bits<I>(m) >> Format<Real>::kMantissaBits));
-      near_[j] = m;
-      place_[j] = e;
-    }
+    const Spread<Real> spread = spread_of<Real>([&](auto exponential) __attribute__((always_inline)) {
+      Spread<Real> all;
+      for (std::int64_t part = 0; part < states_; part += kLane) {
+        const std::int64_t n = lanes_from<Real>(part, states_);
+        V emission[kLane];
+        read(t, part, n, emission);
+        for (std::int64_t j = 0; j < n; ++j) {
+          const I own = table == nullptr ? exponent_[part + j] : splat_int<Real>(table->exponent()[part + j]);
+          const Extended<Real> x = all.product({sum_[part + j], own}, exponential(emission[j], &all));
+          near_[part + j] = x.m;
+          place_[part + j] = x.e;
+        }
+      }
+      return all;
+    });
     const I active = has_frame(t);
-    failed_ |= (most == kLow) & active;
-    const I shift = most == kLow ? I{} : most - static_cast<Int>(Format<Real>::kBias);
-    I wide{};
-    for (std::int64_t j = 0; j < states_; ++j) {
-      const V m = near_[j];
-      const V value = m * power_of_two<Real>(place_[j] - shift);
-      wide |= (value < Limits<Real>::kWideBound) & (m != 0);
-      near_[j] = value;
-    }
-    failed_ |= wide & active;
+    failed_ |= ((spread.most == Spread<Real>::kLow) | spread.wide_lanes()) & active;
+    const I shift = spread.shifts();
+    for (std::int64_t j = 0; j < states_; ++j) near_[j] = relative_to<Real>({near_[j], place_[j]}, shift);
     Int shifts[kLane];
     store(shifts, shift);
     for (std::int64_t l = 0; l < kLane; ++l) base_[l] += shifts[l];
   }
 
+  // Emission scores of frame t, a vector for each of n states; 0 where a sequence has no such frame.
+  HMM_INLINE void read(std::int64_t t, std::int64_t first, std::int64_t n, V (&emission)[kLane]) const {
+#pragma GCC unroll 16
+    for (int l = 0; l < kLane; ++l) {
+      const Real* from = frame(l, t, model_->log_emission) + first;
+      emission[l] = t < length_[l] ? load_first<V>(from, n, Real{}) : V{};
+    }
+    transpose<Real>(emission);
+  }
+
+  // Frame t of lane l in (B, T, K).
+  template <typename Scalar>
+  HMM_INLINE Scalar* frame(std::int64_t l, std::int64_t t, Scalar* values) const {
+    return values + ((first_ + l) * model_->frames + t) * states_;
+  }
   I has_frame(std::int64_t t) const { return lengths_ > splat_int<Real>(static_cast<Int>(t)); }
   bool hopeless() const { return !any((lengths_ > 0) & ~failed_); }
 
-  // Sum of a value for each state, in the order in which hmm::sum adds vectors of states.
-  HMM_INLINE V sum_states(const V (&value)[kNarrow]) const {
+  // Adds values[j] of every state j, in the order in which hmm::sum adds vectors of states.
+  template <typename Values>
+  HMM_INLINE V sum_states(Values&& values) {
     V total[kLane];
-    for (std::int64_t l = 0; l < kLane; ++l) total[l] = V{};
-    for (std::int64_t j = 0; j < states_; ++j) total[j % kLane] = total[j % kLane] + value[j];
-    for (std::int64_t half = kLane / 2; half > 0; half /= 2) {
-      for (std::int64_t l = 0; l < half; ++l) total[l] = total[l] + total[l + half];
+#pragma GCC unroll 16
+    for (int l = 0; l < kLane; ++l) total[l] = V{};
+    std::int64_t j = 0;
+    for (; j + kLane <= states_; j += kLane) {
+#pragma GCC unroll 16
+      for (int l = 0; l < kLane; ++l) total[l] = total[l] + values(j + l);
+    }
+#pragma GCC unroll 16
+    for (int l = 0; l < kLane; ++l) {
+      if (j + l < states_) total[l] = total[l] + values(j + l);
+    }
+#pragma GCC unroll 4
+    for (int half = kLane / 2; half > 0; half /= 2) {
+#pragma GCC unroll 8
+      for (int l = 0; l < half; ++l) total[l] = total[l] + total[l + half];
     }
     return total[0];
   }
 
-  // gamma_ of frame t, from the sums.
-  void smooth(std::int64_t t, bool starts, I ends) {
+  // gamma_ of frame t, from the sums, still to be multiplied by what is returned.
+  V smooth(std::int64_t t, bool starts, I ends) {
     const Real* alpha = kept_.data() + t * states_ * kLane;
-    for (std::int64_t j = 0; j < states_; ++j) {
-      const V sum = starts ? plain_[j] : sum_[j];
-      gamma_[j] = load<V>(alpha + j * kLane) * sum * splat<V>(backward_->relative()[j]);
-    }
-    const V n = sum_states(gamma_);
+    const std::int64_t before = t > 0 ? states_ * kLane : 0;
+    const Real* relative = backward_->relative();
+    const V* sum = starts ? plain_ : sum_;
+    const V n = sum_states([&](std::int64_t j) __attribute__((always_inline)) {
+      __builtin_prefetch(alpha + j * kLane - before);
+      gamma_[j] = load<V>(alpha + j * kLane) * sum[j] * splat<V>(relative[j]);
+      return gamma_[j];
+    });
     const I lost = ~(n >= Limits<Real>::kLeastSum);
     failed_ |= lost & has_frame(t) & ~ends;
     const V factor = Real{1} / n;
-    for (std::int64_t j = 0; j < states_; ++j) gamma_[j] = gamma_[j] * factor;
-    if (starts) smooth_ends(alpha, ends);
+    return starts ? smooth_ends(alpha, ends, factor) : factor;
   }
   // The same in extended numbers, as a last frame is there.
-  void smooth_ends(const Real* alpha, I ends) {
+  V smooth_ends(const Real* alpha, I ends, V factor) {
     Extended<Real> product[kNarrow];
-    V value[kNarrow];
     I most = splat_int<Real>(Format<Real>::kZeroExponent);
     for (std::int64_t j = 0; j < states_; ++j) {
       product[j] =
           normalized(extend<Real>(load<V>(alpha + j * kLane), I{}) * extend<Real>(sum_[j], exponent_[j]));
       most = max(most, product[j].e);
     }
-    for (std::int64_t j = 0; j < states_; ++j) value[j] = relative_to<Real>(product[j], most);
-    const V factor = Real{1} / sum_states(value);
-    for (std::int64_t j = 0; j < states_; ++j) gamma_[j] = ends ? value[j] * factor : gamma_[j];
+    const V n = sum_states([&](std::int64_t j) __attribute__((always_inline)) {
+      const V value = relative_to<Real>(product[j], most);
+      gamma_[j] = ends ? value : gamma_[j];
+      return value;
+    });
+    return ends ? Real{1} / n : factor;
   }
 
-  // Writes a value for each state to frame t of (B, T, K), where there is such a frame.
-  void write(std::int64_t t, const V (&value)[kNarrow], Real* to) const {
+  // Writes a value for each state, times a factor, to frame t of (B, T, K), where there is such a frame.
+  void write(std::int64_t t, const V (&value)[kNarrow], V factor, Real* to) const {
     for (std::int64_t part = 0; part < states_; part += kLane) {
       const std::int64_t n = states_ - part < kLane ? states_ - part : kLane;
       V row[kLane];
 #pragma GCC unroll 16
-      for (int j = 0; j < kLane; ++j) row[j] = value[part + j < kNarrow ? part + j : 0];
+      for (int j = 0; j < kLane; ++j) row[j] = value[part + j] * factor;
       transpose<Real>(row);
 #pragma GCC unroll 16
       for (int l = 0; l < kLane; ++l) {
-        if (t < length_[l]) store_first(to + ((first_ + l) * model_->frames + t) * states_ + part, row[l], n);
+        if (t < length_[l]) store_first(frame(l, t, to) + part, row[l], n);
       }
     }
   }
@@ -346,7 +353,7 @@ class Lanes {
   std::int64_t base_[kLane];
   I failed_{};
   I lengths_{};
-  V near_[kNarrow]{}, sum_[kNarrow]{}, plain_[kNarrow]{}, emission_[kNarrow]{}, gamma_[kNarrow]{};
+  V near_[kNarrow]{}, sum_[kNarrow]{}, plain_[kNarrow]{}, gamma_[kNarrow]{};
   I exponent_[kNarrow]{}, place_[kNarrow]{};
   Buffer<Real> kept_, row_mantissa_;
 };

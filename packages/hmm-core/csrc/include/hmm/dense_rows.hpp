@@ -27,7 +27,8 @@ HMM_INLINE std::int64_t lanes_from(std::int64_t j, std::int64_t states) {
   return rest < kLanes<Real> ? rest : kLanes<Real>;
 }
 
-// A vector of numbers, 0 in lanes that are not states.
+// A vector of numbers, 0 in lanes that are not states. The signs of mantissas that have exponents mean
+// nothing.
 template <typename Real>
 struct Numbers {
   const Real* mantissa;
@@ -36,11 +37,23 @@ struct Numbers {
 
   HMM_INLINE Extended<Real> at(std::int64_t j) const {
     const std::int64_t n = lanes_from<Real>(j, states);
-    IntVec<Real> e{};
-    if (exponent != nullptr) e = load_first<IntVec<Real>>(exponent + j, n, IntOf<Real>{});
-    return extend<Real>(load_first<Vec<Real>>(mantissa + j, n, Real{}), e);
+    Vec<Real> m = load_first<Vec<Real>>(mantissa + j, n, Real{});
+    if (exponent == nullptr) return extend<Real>(m, IntVec<Real>{});
+    m = max(m, -m);
+    return extend<Real>(m, load_first<IntVec<Real>>(exponent + j, n, IntOf<Real>{}));
+  }
+  // One of them, in all lanes.
+  HMM_INLINE Extended<Real> each(std::int64_t i) const {
+    const Real m = mantissa[i] < 0 ? -mantissa[i] : mantissa[i];
+    return extend<Real>(splat<Vec<Real>>(m), splat_int<Real>(exponent == nullptr ? 0 : exponent[i]));
   }
 };
+
+// A message in memory: the first mantissa is negative, or -0, if the message is wide and has exponents.
+template <typename Real>
+HMM_INLINE bool has_exponents(const Real* mantissa) {
+  return __builtin_signbit(mantissa[0]) != 0;
+}
 
 // Products of two vectors of numbers, state by state, relative to the largest: fills `product` (padded) and
 // returns their sum in `sum` and the exponent of the largest; 0 and 0 where all are 0.
@@ -62,6 +75,50 @@ IntOf<Real> exact_products(Numbers<Real> a, Numbers<Real> b, Real* product, Real
   return none ? 0 : exponent;
 }
 
+// How far the numbers of a frame lie apart, lane by lane.
+template <typename Real>
+struct Spread {
+  using V = Vec<Real>;
+  using I = IntVec<Real>;
+  using Int = IntOf<Real>;
+  static constexpr Int kLow = Format<Real>::kZeroExponent * 2;
+
+  // Exponents of the largest and the smallest number but 0, kBias higher.
+  I most = splat_int<Real>(kLow);
+  I least = splat_int<Real>(-kLow);
+  I unusual{};  // of exp_usual()
+
+  // The product of two numbers, of which the first may be 0, taken into account.
+  HMM_INLINE Extended<Real> product(Extended<Real> sum, Extended<Real> emission) {
+    const V m = sum.m * emission.m;
+    const auto nothing = m == 0;
+    const I e = nothing ? splat_int<Real>(kLow) : sum.e + emission.e;
+    const I place = e + (bits<I>(m) >> Format<Real>::kMantissaBits);
+    most = max(most, place);
+    least = min(least, nothing ? splat_int<Real>(-kLow) : place);
+    return {m, e};
+  }
+
+  // Subtracted from the exponents of one lane, or of all, this makes the largest one in [1, 2).
+  HMM_INLINE I shifts() const { return most == kLow ? I{} : most - static_cast<Int>(Format<Real>::kBias); }
+  HMM_INLINE Int shift() const {
+    const Int top = largest(most);
+    return top == kLow ? 0 : top - static_cast<Int>(Format<Real>::kBias);
+  }
+  // Where a number is so small relative to the largest of its lane, or of all, that a product might lose it.
+  HMM_INLINE I wide_lanes() const { return least - most < Limits<Real>::kWide; }
+  HMM_INLINE I wide() const { return least - largest(most) < Limits<Real>::kWide; }
+};
+
+// What run(exponential) returns, a Spread; `exponential(x, spread)` is exp(x).
+template <typename Real, typename Run>
+HMM_INLINE Spread<Real> spread_of(Run&& run) {
+  const Spread<Real> spread = run([](Vec<Real> x, Spread<Real>* all)
+                                      __attribute__((always_inline)) { return exp_usual(x, &all->unusual); });
+  if (!any_unusual<Real>(spread.unusual)) return spread;
+  return run([](Vec<Real> x, Spread<Real>*) __attribute__((always_inline)) { return exp_loose(x); });
+}
+
 template <typename Real>
 class Rows {
  public:
@@ -80,6 +137,7 @@ class Rows {
     exponent_.reserve(rows * pitch_);
     sum_exponent_.reserve(rows * pitch_);
     row_.reserve(rows);
+    spread_.reserve(rows);
     emission_.reserve(rows * pitch_);
   }
 
@@ -119,50 +177,37 @@ class Rows {
   // The messages of rows 0 .. rows - 1 become their sums times what they have read. `table` is that of the
   // last advance().
   void emit(std::int64_t rows, const Table<Real>* table) {
-    switch (width() / kLane) {
-      case 1:
-        return emit_short<1>(rows, table);
-      case 2:
-        return emit_short<2>(rows, table);
-      case 3:
-        return emit_short<3>(rows, table);
-      case 4:
-        return emit_short<4>(rows, table);
-      default:
-        for (std::int64_t r = 0; r < rows; ++r) emit_long(r, sum_exponents(r, table));
-    }
+    // One after the other for all rows: the largest of a row takes its time.
+    for (std::int64_t r = 0; r < rows; ++r) spread_[r] = multiply_emission(r, sum_exponents(r, table));
+    for (std::int64_t r = 0; r < rows; ++r) settle(r, spread_[r]);
   }
 
-  // Writes a row's message; it is wide if the flag is not 0. restore() takes it back.
-  void save(std::int64_t r, Real* mantissa, Int* exponent, Int* flag, bool fill) const {
-    const Row& row = row_[r];
-    const Real* from = row.wide ? mantissa_.data() + r * pitch_ : near(r);
+  // Writes a row's message, with exponents only if it is wide. restore() takes it back.
+  void save(std::int64_t r, Real* mantissa, Int* exponent) const {
+    const bool wide = row_[r].wide;
+    const Real* from = wide ? mantissa_.data() + r * pitch_ : near(r);
     for (std::int64_t j = 0; j < states_; j += kLane)
       store_first(mantissa + j, load<V>(from + j), lanes_from<Real>(j, states_));
-    if (row.wide) {
-      const Int* e = exponent_.data() + r * pitch_;
-      for (std::int64_t j = 0; j < states_; j += kLane)
-        store_first(exponent + j, load<I>(e + j) - kWideOffset, lanes_from<Real>(j, states_));
-    } else if (fill) {
-      for (std::int64_t j = 0; j < states_; j += kLane)
-        store_first(exponent + j, I{}, lanes_from<Real>(j, states_));
-    }
-    if (!fill) *flag = row.wide ? 1 : 0;
+    if (!wide) return;
+    mantissa[0] = -mantissa[0];
+    const Int* e = exponent_.data() + r * pitch_;
+    for (std::int64_t j = 0; j < states_; j += kLane)
+      store_first(exponent + j, load<I>(e + j), lanes_from<Real>(j, states_));
   }
-  void restore(std::int64_t r, const Real* mantissa, const Int* exponent, Int flag) {
+  void restore(std::int64_t r, const Real* mantissa, const Int* exponent) {
     Row& row = row_[r];
-    row.wide = flag != 0;
+    row.wide = has_exponents(mantissa);
     for (std::int64_t j = 0; j < pitch_; j += kLane) {
       const std::int64_t n = j < states_ ? lanes_from<Real>(j, states_) : 0;
-      const V m = load_first<V>(mantissa + j, n, Real{});
+      V m = load_first<V>(mantissa + j, n, Real{});
       if (row.wide) {
-        const I e = load_first<I>(exponent + j, n, Int{}) + kWideOffset;
+        m = max(m, -m);
+        const I e = load_first<I>(exponent + j, n, Int{});
         store(mantissa_.data() + r * pitch_ + j, m);
         store(exponent_.data() + r * pitch_ + j, e);
-        store(near(r) + j, m * power_of_two<Real>(e));
-      } else {
-        store(near(r) + j, m);
+        m = m * power_of_two<Real>(e);
       }
+      store(near(r) + j, m);
     }
   }
 
@@ -187,9 +232,6 @@ class Rows {
   std::int64_t pitch() const { return pitch_; }
   std::int64_t width() const { return padded<Real>(states_); }
 
-  // Keeps the exponents of wide frames away from 0.
-  static constexpr Int kWideOffset = 1 << 20;
-
  private:
   struct Row {
     const Real* log_emission;
@@ -200,92 +242,44 @@ class Rows {
 
   Int* sum_exponents(std::int64_t r) { return sum_exponent_.data() + r * pitch_; }
 
-  static constexpr Int kLow = Format<Real>::kZeroExponent * 2;
-
-  // Sum times emission, in loose extended numbers, and the exponent of its normalised form.
-  static HMM_INLINE Extended<Real> product(const Real* sum, const Int* exponent, V log_emission, I* place) {
-    const Extended<Real> p = exp_loose(log_emission);
-    const V m = load<V>(sum) * p.m;
-    const I e = m == 0 ? splat_int<Real>(kLow) : load<I>(exponent) + p.e;
-    *place = e + (bits<I>(m) >> Format<Real>::kMantissaBits);
-    return {m, e};
-  }
-
-  // The largest number of the frame becomes one in [1, 2).
-  static HMM_INLINE Int frame_exponent(I place) {
-    const Int most = largest(place);
-    return most == kLow ? 0 : most - static_cast<Int>(Format<Real>::kBias);
-  }
-
-  template <int kVectors>
-  void emit_short(std::int64_t rows, const Table<Real>* table) {
-    constexpr Real kNothing = -std::numeric_limits<Real>::infinity();
-    const std::int64_t last = states_ - (kVectors - 1) * kLane;
-    for (std::int64_t r = 0; r < rows; ++r) {
-      Row& row = row_[r];
-      const Int* exponent = sum_exponents(r, table);
-      const Real* sum = sums(r);
-      Real* to = near(r);
-      Extended<Real> x[kVectors];
-      I most = splat_int<Real>(kLow);
-#pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) {
-        const Real* from = row.log_emission + v * kLane;
-        const V emission = v + 1 < kVectors ? load<V>(from) : load_first<V>(from, last, kNothing);
-        I place;
-        x[v] = product(sum + v * kLane, exponent + v * kLane, emission, &place);
-        most = max(most, place);
-      }
-      const Int shift = frame_exponent(most);
-      I wide{};
-#pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) {
-        x[v].e = x[v].e - shift;
-        const V value = x[v].m * power_of_two<Real>(x[v].e);
-        wide |= (value < kWideBound) & (x[v].m != 0);
-        store(to + v * kLane, value);
-      }
-      row.base += shift;
-      row.wide = any(wide);
-      if (row.wide) {
-        for (int v = 0; v < kVectors; ++v) {
-          store(mantissa_.data() + r * pitch_ + v * kLane, x[v].m);
-          store(exponent_.data() + r * pitch_ + v * kLane, x[v].e);
-        }
-      }
-    }
-  }
-
-  void emit_long(std::int64_t r, const Int* exponent) {
+  // mantissa_ and exponent_ of a row become its sums times what it has read.
+  HMM_INLINE Spread<Real> multiply_emission(std::int64_t r, const Int* exponent) {
     const Real* log_emission = row_[r].log_emission;
-    constexpr Real kNothing = -std::numeric_limits<Real>::infinity();
+    const Real* sum = sums(r);
     Real* mantissas = mantissa_.data() + r * pitch_;
     Int* exponents = exponent_.data() + r * pitch_;
-    const Real* sum = sums(r);
-    I most = splat_int<Real>(kLow);
-    std::int64_t j = 0;
-    const auto multiply_one = [&](V emission) __attribute__((always_inline)) {
-      I place;
-      const Extended<Real> x = product(sum + j, exponent + j, emission, &place);
-      most = max(most, place);
-      store(mantissas + j, x.m);
-      store(exponents + j, x.e);
-    };
-    for (; j + kLane <= states_; j += kLane) multiply_one(load<V>(log_emission + j));
-    if (j < states_) multiply_one(load_first<V>(log_emission + j, states_ - j, kNothing));
-    const Int shift = frame_exponent(most);
-    I wide{};
+    return spread_of<Real>([&](auto exponential) __attribute__((always_inline)) {
+      Spread<Real> all;
+      std::int64_t j = 0;
+      const auto multiply_one = [&](V emission) __attribute__((always_inline)) {
+        const Extended<Real> x = all.product(extended(sum, exponent, j), exponential(emission, &all));
+        store(mantissas + j, x.m);
+        store(exponents + j, x.e);
+      };
+      for (; j + kLane <= states_; j += kLane) multiply_one(load<V>(log_emission + j));
+      if (j < states_) multiply_one(load_first<V>(log_emission + j, states_ - j, Real{}));
+      return all;
+    });
+  }
+
+  // near_ of a row becomes that relative to its largest number.
+  HMM_INLINE void settle(std::int64_t r, const Spread<Real>& spread) {
+    Row& row = row_[r];
+    const Real* mantissas = mantissa_.data() + r * pitch_;
+    Int* exponents = exponent_.data() + r * pitch_;
     Real* to = near(r);
-    for (j = 0; j < states_; j += kLane) {
-      const V m = load<V>(mantissas + j);
-      const I e = load<I>(exponents + j) - shift;
-      const V near_value = m * power_of_two<Real>(e);
-      wide |= (near_value < kWideBound) & (m != 0);
-      store(exponents + j, e);
-      store(to + j, near_value);
-    }
-    row_[r].wide = any(wide);
-    row_[r].base += shift;
+    const Int shift = spread.shift();
+    const I shifts = splat_int<Real>(shift);
+    for (std::int64_t j = 0; j < states_; j += kLane)
+      store(to + j, relative_to<Real>(extended(mantissas, exponents, j), shifts));
+    row.base += shift;
+    row.wide = any(spread.wide());
+    if (!row.wide) return;
+    for (std::int64_t j = 0; j < states_; j += kLane) store(exponents + j, load<I>(exponents + j) - shifts);
+  }
+
+  static HMM_INLINE Extended<Real> extended(const Real* mantissa, const Int* exponent, std::int64_t j) {
+    return {load<V>(mantissa + j), load<I>(exponent + j)};
   }
 
   // Computes again, in extended numbers, every sum that may have lost something.
@@ -325,18 +319,15 @@ class Rows {
 
   static Extended<Real> term(const Table<Real>& table, Numbers<Real> from, std::int64_t i, std::int64_t first,
                              std::int64_t count) {
-    const Int e = from.exponent == nullptr ? 0 : from.exponent[i];
-    const Extended<Real> source = extend<Real>(splat<V>(from.mantissa[i]), splat_int<Real>(e));
-    return normalized(source * exp_extended(table.log_weight(i, first, count)));
+    return normalized(from.each(i) * exp_extended(table.log_weight(i, first, count)));
   }
-
-  static constexpr Real kWideBound = Limits<Real>::kWideBound;
 
   std::int64_t states_ = 0;
   std::int64_t pitch_ = 0;
   Buffer<Real> near_, sum_, mantissa_, emission_;
   Buffer<Int> exponent_, sum_exponent_;
   Buffer<Row> row_;
+  Buffer<Spread<Real>> spread_;
 };
 
 }  // namespace dense

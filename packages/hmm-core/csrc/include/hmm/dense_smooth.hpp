@@ -49,7 +49,7 @@ constexpr std::int64_t kMostBytes = std::int64_t{1} << 26;
 // Bytes of counts that a block may hold.
 constexpr std::int64_t kMostCountBytes = std::int64_t{1} << 24;
 // Products of messages that are summed in Real before they are added in double.
-constexpr std::int64_t kChunk = 64;
+constexpr std::int64_t kChunk = 128;
 
 template <typename Real>
 std::int64_t smoothing_rows(const Model<Real>& m, const Wanted<Real>& wanted) {
@@ -92,12 +92,10 @@ class Smoother {
       in_place_ = segment_ >= m.frames && wanted.state != nullptr;
       if (!in_place_) kept_mantissa_.reserve(rows * segment_ * m.states);
       kept_exponent_.reserve(rows * segment_ * m.states);
-      kept_flag_.reserve(rows * segment_);
       const std::int64_t checkpoints = (m.frames + segment_ - 1) / segment_;
       if (checkpoints > 1) {
         point_mantissa_.reserve(rows * checkpoints * m.states);
         point_exponent_.reserve(rows * checkpoints * m.states);
-        point_flag_.reserve(rows * checkpoints);
       }
     }
     if (wanted.counts && m.weight_step == 0) {
@@ -112,7 +110,6 @@ class Smoother {
 
   // Sequences first .. first + rows - 1; sums over sequences are added to `sums`.
   void smooth(std::int64_t first, std::int64_t rows, Sums<Real>& sums) {
-    const std::int64_t K = model_->states;
     block_.take(first, rows);
     sums_ = &sums;
     const std::int64_t longest = block_.longest();
@@ -130,7 +127,7 @@ class Smoother {
     } else {
       for (std::int64_t r = 0; r < rows; ++r) {
         const std::int64_t length = block_.length(r);
-        if (length > 0) finish(r, forward_.total(kept(r, length - 1).numbers(K), 0, block_.final(r)));
+        if (length > 0) finish(r, forward_.total(kept(r, length - 1), 0, block_.final(r)));
       }
     }
     for (std::int64_t r = 0; r < rows; ++r) {
@@ -184,43 +181,35 @@ class Smoother {
   }
 
  private:
-  // A forward message that was kept.
-  struct Kept {
-    const Real* mantissa;
-    const Int* exponent;
-    bool wide;
-    Numbers<Real> numbers(std::int64_t states) const { return {mantissa, wide ? exponent : nullptr, states}; }
-  };
-
-  Kept kept(std::int64_t r, std::int64_t t) const {
+  // The forward message of frame t, which was kept.
+  Numbers<Real> kept(std::int64_t r, std::int64_t t) const {
     const std::int64_t K = model_->states;
     const std::int64_t output = (block_.sequence(r) * model_->frames + t) * K;
-    if (wanted_->mantissa != nullptr) {
-      const Int* exponent = wanted_->exponent + output;
-      return {wanted_->mantissa + output, exponent, exponent[0] != 0};
-    }
-    const std::int64_t place = r * segment_ + t - first_frame_;
-    return {in_place_ ? wanted_->state + output : kept_mantissa_.data() + place * K,
-            kept_exponent_.data() + place * K, kept_flag_[place] != 0};
+    const std::int64_t place = (r * segment_ + t - first_frame_) * K;
+    const bool given = wanted_->mantissa != nullptr;
+    const Real* mantissa = given       ? wanted_->mantissa + output
+                           : in_place_ ? wanted_->state + output
+                                       : kept_mantissa_.data() + place;
+    const Int* exponent = given ? wanted_->exponent + output : kept_exponent_.data() + place;
+    return {mantissa, has_exponents(mantissa) ? exponent : nullptr, K};
   }
   void keep(std::int64_t r, std::int64_t t) {
     const std::int64_t K = model_->states;
-    const std::int64_t place = r * segment_ + t - first_frame_;
+    const std::int64_t place = (r * segment_ + t - first_frame_) * K;
     Real* mantissa = in_place_ ? wanted_->state + (block_.sequence(r) * model_->frames + t) * K
-                               : kept_mantissa_.data() + place * K;
-    forward_.rows().save(r, mantissa, kept_exponent_.data() + place * K, &kept_flag_[place], false);
+                               : kept_mantissa_.data() + place;
+    forward_.rows().save(r, mantissa, kept_exponent_.data() + place);
   }
-  // Keeps the message before segment s.
+  // Where the message before segment s is kept.
+  std::int64_t point(std::int64_t r, std::int64_t s) const {
+    return (r * ((model_->frames + segment_ - 1) / segment_) + s - 1) * model_->states;
+  }
   void checkpoint(std::int64_t r, std::int64_t s) {
-    const std::int64_t place = r * ((model_->frames + segment_ - 1) / segment_) + s - 1;
     if (s * segment_ >= model_->frames) return;
-    forward_.rows().save(r, point_mantissa_.data() + place * model_->states,
-                         point_exponent_.data() + place * model_->states, &point_flag_[place], false);
+    forward_.rows().save(r, point_mantissa_.data() + point(r, s), point_exponent_.data() + point(r, s));
   }
   void take_back(std::int64_t r, std::int64_t s) {
-    const std::int64_t place = r * ((model_->frames + segment_ - 1) / segment_) + s - 1;
-    forward_.rows().restore(r, point_mantissa_.data() + place * model_->states,
-                            point_exponent_.data() + place * model_->states, point_flag_[place]);
+    forward_.rows().restore(r, point_mantissa_.data() + point(r, s), point_exponent_.data() + point(r, s));
   }
 
   void finish(std::int64_t r, double log_likelihood) {
@@ -267,8 +256,9 @@ class Smoother {
   }
 
   void posterior(std::int64_t r, std::int64_t t, const Table<Real>* table, Real scale, Real* out) {
-    const Kept alpha = kept(r, t);
+    const Numbers<Real> alpha = kept(r, t);
     fetch_ahead(alpha.mantissa, model_->states, -1);
+    if (out != alpha.mantissa && out != gamma_.data()) fetch_ahead(out, model_->states, -1);
     Real* pair = nullptr;
     std::int64_t accumulator = 0;
     if (wanted_->counts && table != nullptr && model_->weight_step == 0) {
@@ -276,7 +266,7 @@ class Smoother {
       if (chunk_size_[accumulator] == kChunk) flush(accumulator);
       pair = chunk_a_.data() + (accumulator * kChunk + chunk_size_[accumulator]) * pitch_;
     }
-    if (!alpha.wide && !rows_.own_exponents(r)) {
+    if (alpha.exponent == nullptr && !rows_.own_exponents(r)) {
       bool enough;
       switch (width_ / kLane) {
         case 1:
@@ -353,39 +343,35 @@ class Smoother {
   }
 
   // The same in extended numbers, where a message is wide or the two hardly meet.
-  void posterior_exactly(std::int64_t r, std::int64_t t, Kept alpha, const Table<Real>* table, Real scale,
-                         Real* out, Real* pair, std::int64_t accumulator) {
+  void posterior_exactly(std::int64_t r, std::int64_t t, Numbers<Real> alpha, const Table<Real>* table,
+                         Real scale, Real* out, Real* pair, std::int64_t accumulator) {
     const std::int64_t K = model_->states;
-    const Numbers<Real> before = alpha.numbers(K);
     Real* gamma = product();
     Real n;
-    const Int exponent = exact_products(before, rows_.sum_numbers(r, table), gamma, &n);
+    const Int exponent = exact_products(alpha, rows_.sum_numbers(r, table), gamma, &n);
     const Real factor = scale / n;
     if (wanted_->counts && table != nullptr) {
       // The exponent of the sum relative to the largest numbers of alpha, of v and of the table.
-      const Int offset = alpha.wide ? Rows<Real>::kWideOffset : 0;
-      const Int sum_place = exponent + offset - table->largest_exponent();
+      const Int sum_place = exponent - table->largest_exponent();
       if (pair != nullptr && sum_place >= -kMostPairExponent) {
         const V correction = power_of_two<Real>(splat_int<Real>(-sum_place));
         for (std::int64_t j = 0; j < K; j += kLane) {
-          const Extended<Real> a = before.at(j);
-          const V near = relative_to<Real>({a.m, a.e + offset}, I{});
-          store(pair + j, near * correction * factor);
+          store(pair + j, relative_to<Real>(alpha.at(j), I{}) * correction * factor);
         }
         push(accumulator, r);
       } else {
-        count_exactly(r, t, before, exponent, factor);
+        count_exactly(r, t, alpha, exponent, factor);
       }
     }
     for (std::int64_t j = 0; j < K; j += kLane)
       store_first(out + j, load<V>(gamma + j) * factor, lanes_from<Real>(j, K));
   }
 
-  void count_exactly_after(std::int64_t r, std::int64_t t, Kept alpha, const Table<Real>* table, Real scale) {
-    const Numbers<Real> before = alpha.numbers(model_->states);
+  void count_exactly_after(std::int64_t r, std::int64_t t, Numbers<Real> alpha, const Table<Real>* table,
+                           Real scale) {
     Real n;
-    const Int exponent = exact_products(before, rows_.sum_numbers(r, table), product(), &n);
-    count_exactly(r, t, before, exponent, scale / n);
+    const Int exponent = exact_products(alpha, rows_.sum_numbers(r, table), product(), &n);
+    count_exactly(r, t, alpha, exponent, scale / n);
   }
 
   // Adds alpha(i) a(i, j) v(j) 2^-exponent * factor to the counts, arc by arc.
@@ -412,8 +398,7 @@ class Smoother {
     constexpr Real kNothing = -std::numeric_limits<Real>::infinity();
     for (std::int64_t i = 0; i < K; ++i) {
       if (alpha.mantissa[i] == 0) continue;
-      const Int e = alpha.exponent == nullptr ? 0 : alpha.exponent[i];
-      const Extended<Real> source = extend<Real>(splat<V>(alpha.mantissa[i]), splat_int<Real>(e));
+      const Extended<Real> source = alpha.each(i);
       for (std::int64_t j = 0; j < K; j += kLane) {
         const std::int64_t n = lanes_from<Real>(j, K);
         const Extended<Real> arc = exp_extended(load_first<V>(log_weight + i * K + j, n, kNothing));
@@ -506,7 +491,7 @@ class Smoother {
   std::int64_t first_frame_ = 0;
   bool in_place_ = false;
   Buffer<Real> kept_mantissa_, point_mantissa_;
-  Buffer<Int> kept_exponent_, kept_flag_, point_exponent_, point_flag_;
+  Buffer<Int> kept_exponent_, point_exponent_;
 
   Sums<Real>* sums_ = nullptr;
   Array<Sums<Real>> own_;

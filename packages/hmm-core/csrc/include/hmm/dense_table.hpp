@@ -18,7 +18,6 @@ template <>
 struct Limits<float> {
   // A frame or a table whose numbers all lie above this, relative to the largest, loses nothing in a product.
   static constexpr int kWide = -60;
-  static constexpr float kWideBound = 8.6736174e-19f;  // 2^kWide
   // In a frame or a table that is wider, a sum below this may have lost something.
   static constexpr float kLost = 1e-25f;
   // Least sum of forward times backward messages, each relative to its largest, that has lost nothing.
@@ -28,7 +27,6 @@ struct Limits<float> {
 template <>
 struct Limits<double> {
   static constexpr int kWide = -480;
-  static constexpr double kWideBound = 3.2033e-145;  // 2^kWide
   static constexpr double kLost = 1e-275;
   static constexpr double kLeastSum = 3.8725919148493183e-121;  // 2^-400
 };

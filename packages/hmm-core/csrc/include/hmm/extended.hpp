@@ -33,6 +33,8 @@ struct Format<float> {
   static constexpr float kLn2High = 0.693359375f;  // 10 bits, exact products with small integers
   static constexpr float kLn2Low = -2.12194440054690583e-4f;
   static constexpr float kExpLimit = 1e8f;  // exp() clamps its argument here
+  // Adding it rounds smaller numbers to integers, and leaves these in the low bits.
+  static constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23
   // What is left of an argument without a multiple of ln 2: half of it, but for the rounding of large
   // arguments.
   static constexpr float kLongestRest = 0.35f;
@@ -50,6 +52,7 @@ struct Format<double> {
   static constexpr double kLn2High = 6.93147180369123816490e-01;
   static constexpr double kLn2Low = 1.90821492927058770002e-10;
   static constexpr double kExpLimit = 1e15;
+  static constexpr double kMagic = 6755399441055744.0;  // 1.5 * 2^52
   static constexpr double kLongestRest = 0.35;
 };
 
@@ -115,41 +118,31 @@ HMM_INLINE Extended<Real> operator+(Extended<Real> a, Extended<Real> b) {
   return extend<Real>(relative_to<Real>(a, e) + relative_to<Real>(b, e), e);
 }
 
-// exp(x) of any x; mantissa in [0.7, 1.42), or, for -inf, 0 with any exponent. Within 2 ulp (1 ulp up to |x|
-// = 2) while |x| <= 2000; beyond, exp of a number that is less than 2 ulp away from x.
-HMM_INLINE Extended<float> exp_loose(Vec<float> x) {
-  using F = Format<float>;
+// Powers of two below this leave a rest of half of ln 2 and a little.
+template <typename Real>
+constexpr typename Simd<Real>::Int kUsual = typename Simd<Real>::Int{1} << (Format<Real>::kMantissaBits - 7);
+
+// x - n * ln 2.
+template <typename Real>
+HMM_INLINE Vec<Real> without_ln2(Vec<Real> x, Vec<Real> n) {
+  using F = Format<Real>;
+  return madd(n, splat<Vec<Real>>(-F::kLn2Low), madd(n, splat<Vec<Real>>(-F::kLn2High), x));
+}
+
+// exp(r) of |r| <= kLongestRest.
+HMM_INLINE Vec<float> exp_rest(Vec<float> r) {
   using V = Vec<float>;
-  using I = IntVec<float>;
-  const V bounded = min(max(x, splat<V>(-F::kExpLimit)), splat<V>(F::kExpLimit));
-  const I n = nearest(bounded * F::kLog2E);
-  const V nf = __builtin_convertvector(n, V);
-  V r = madd(nf, splat<V>(-F::kLn2High), bounded);
-  r = madd(nf, splat<V>(-F::kLn2Low), r);
-  r = min(max(r, splat<V>(-F::kLongestRest)), splat<V>(F::kLongestRest));
   V p = splat<V>(1.9875691500e-4f);
   p = madd(p, r, splat<V>(1.3981999507e-3f));
   p = madd(p, r, splat<V>(8.3334519073e-3f));
   p = madd(p, r, splat<V>(4.1665795894e-2f));
   p = madd(p, r, splat<V>(1.6666665459e-1f));
   p = madd(p, r, splat<V>(5.0000001201e-1f));
-  p = madd(p * r, r, r) + 1.0f;
-  return {x == -std::numeric_limits<float>::infinity() ? V{} : p, n};
+  return madd(p * r, r, r) + 1.0f;
 }
 
-HMM_INLINE Extended<double> exp_loose(Vec<double> x) {
-  using F = Format<double>;
+HMM_INLINE Vec<double> exp_rest(Vec<double> r) {
   using V = Vec<double>;
-  using I = IntVec<double>;
-  const V bounded = min(max(x, splat<V>(-F::kExpLimit)), splat<V>(F::kExpLimit));
-  // Adding 1.5 * 2^52 rounds to an integer and leaves it in the low bits.
-  constexpr double kMagic = 6755399441055744.0;
-  const V rounded = bounded * F::kLog2E + kMagic;
-  const I n = bits<I>(rounded) - bits<std::int64_t>(kMagic);
-  const V nf = rounded - kMagic;
-  V r = madd(nf, splat<V>(-F::kLn2High), bounded);
-  r = madd(nf, splat<V>(-F::kLn2Low), r);
-  r = min(max(r, splat<V>(-F::kLongestRest)), splat<V>(F::kLongestRest));
   V p = splat<V>(1.0 / 6227020800.0);
   p = madd(p, r, splat<V>(1.0 / 479001600.0));
   p = madd(p, r, splat<V>(1.0 / 39916800.0));
@@ -162,8 +155,48 @@ HMM_INLINE Extended<double> exp_loose(Vec<double> x) {
   p = madd(p, r, splat<V>(1.0 / 24.0));
   p = madd(p, r, splat<V>(1.0 / 6.0));
   p = madd(p, r, splat<V>(0.5));
-  p = madd(p * r, r, r) + 1.0;
-  return {x == -std::numeric_limits<double>::infinity() ? V{} : p, n};
+  return madd(p * r, r, r) + 1.0;
+}
+
+// exp(x) of most x, the same bits as exp_loose(x): not of infinities, and not of |x| > 45000 (2e13), of which
+// `unusual` keeps a trace for any_unusual().
+template <typename V>
+HMM_INLINE auto exp_usual(V x, decltype(x > x)* unusual) {
+  using Real = std::decay_t<decltype(x[0])>;
+  using F = Format<Real>;
+  using Int = typename Simd<Real>::Int;
+  const V rounded = x * F::kLog2E + F::kMagic;
+  const IntVec<Real> n = bits<IntVec<Real>>(rounded) - bits<Int>(F::kMagic);
+  *unusual |= n + kUsual<Real>;
+  return Extended<Real>{exp_rest(without_ln2<Real>(x, rounded - F::kMagic)), n};
+}
+
+template <typename Real>
+HMM_INLINE bool any_unusual(IntVec<Real> unusual) {
+  return any(unusual & ~(2 * kUsual<Real> - 1));
+}
+
+// exp(x) of any x; mantissa in [0.7, 1.42), or, for -inf, 0 with any exponent. Within 2 ulp (1 ulp up to |x|
+// = 2) while |x| <= 2000; beyond, exp of a number that is less than 2 ulp away from x.
+HMM_INLINE Extended<float> exp_loose(Vec<float> x) {
+  using F = Format<float>;
+  using V = Vec<float>;
+  const V bounded = min(max(x, splat<V>(-F::kExpLimit)), splat<V>(F::kExpLimit));
+  const IntVec<float> n = nearest(bounded * F::kLog2E);
+  V r = without_ln2<float>(bounded, __builtin_convertvector(n, V));
+  r = min(max(r, splat<V>(-F::kLongestRest)), splat<V>(F::kLongestRest));
+  return {x == -std::numeric_limits<float>::infinity() ? V{} : exp_rest(r), n};
+}
+
+HMM_INLINE Extended<double> exp_loose(Vec<double> x) {
+  using F = Format<double>;
+  using V = Vec<double>;
+  const V bounded = min(max(x, splat<V>(-F::kExpLimit)), splat<V>(F::kExpLimit));
+  const V rounded = bounded * F::kLog2E + F::kMagic;
+  V r = without_ln2<double>(bounded, rounded - F::kMagic);
+  r = min(max(r, splat<V>(-F::kLongestRest)), splat<V>(F::kLongestRest));
+  return {x == -std::numeric_limits<double>::infinity() ? V{} : exp_rest(r),
+          bits<IntVec<double>>(rounded) - bits<std::int64_t>(F::kMagic)};
 }
 
 // The same, and the exponent of 0 where it is 0.
@@ -215,7 +248,7 @@ HMM_INLINE Vec<double> log(Vec<double> x) {
   const I e = (raw - 0x3fe6a09e667f3bcdLL) >> 52;
   const V f = bits<V>(raw - (e << 52)) - 1.0;
   // |e| < 2^51: through the bits of 1.5 * 2^52.
-  constexpr double kMagic = 6755399441055744.0;
+  constexpr double kMagic = Format<double>::kMagic;
   const V ef = bits<V>(e + bits<std::int64_t>(kMagic)) - kMagic;
   const V s = f / (f + 2.0);
   const V z = s * s;

@@ -63,9 +63,10 @@ def entropy(
 
     Notes
     -----
-    One forward recursion: O(B T A) time for A arcs; the C++ kernel holds two messages, O(K), a thread. The
-    entropies of a frame are relative to the least of them, and these shifts add up in float64. The derivative
-    runs the torch definition again and records it, O(B T A) memory; it is 0 at ``-inf``.
+    One forward recursion: O(B T A) time for A arcs; the C++ kernel holds two messages, O(K), a thread, and
+    two float64 tables, O(K^2), if one dense table serves all steps. The entropies of a frame are relative to
+    the least of them, and these shifts add up in float64. The derivative runs the torch definition again and
+    records it, O(B T A) memory; it is 0 at ``-inf``.
 
     References
     ----------
