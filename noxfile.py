@@ -134,7 +134,8 @@ def docs(session: nox.Session) -> None:
     """Build the documentation with every warning an error, and run its examples."""
     install_everything(session, *groups("docs", "test"))
     session.run("sphinx-build", "-W", "-n", "-q", "--keep-going", "docs", "docs/_build/html")
-    speech = os.environ.get("HMM_SPEECH_DATA", str(ROOT.parent / "shared" / "data"))  # as the tests look for it
+    # Where the packages' tests look for speech, too.
+    speech = os.environ.get("HMM_SPEECH_DATA", str(ROOT.parent / "shared" / "data"))
     session.run("python", "-I", "-m", "pytest", "docs", "README.md", env={"HMM_SPEECH_DATA": speech})
 
 
