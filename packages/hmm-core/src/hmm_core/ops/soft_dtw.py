@@ -1,7 +1,6 @@
 """Soft dynamic time warping, and the divergence made of it."""
 
 import math
-import sys
 from typing import cast
 
 import torch
@@ -95,10 +94,8 @@ def soft_dtw(
     keep = torch.is_grad_enabled() and cost.requires_grad
     if needs_reference():
         value = _reference(*pairs, gamma)
-    elif torch.compiler.is_compiling() or keep:
-        value = cast(tuple[Tensor, Tensor], _soft_dtw_op(*pairs, gamma, keep, chosen))[0]
     else:
-        value = _compute(*pairs, gamma, keep, chosen)[0]
+        value = cast(tuple[Tensor, Tensor], _soft_dtw_op(*pairs, gamma, keep, chosen, recorded=keep))[0]
     refuse_wrong_costs(pairs, value, gamma)
     return value
 
@@ -185,21 +182,8 @@ def _check_gamma(gamma: float) -> float:
 
 def _reference(*arguments: object) -> Tensor:
     """Values by the definition."""
-    function = implementation("soft_dtw", "reference")
+    function = implementation("soft_dtw.soft_dtw", "reference")
     return cast(tuple[Tensor, Tensor], function(*arguments, keep=False))[0]
-
-
-def _compute(*arguments: object) -> tuple[Tensor, Tensor]:
-    """Run the chosen backend."""
-    *rest, backend = arguments
-    return cast(tuple[Tensor, Tensor], implementation("soft_dtw", cast(str, backend))(*rest))
-
-
-def _compute_backward(*arguments: object) -> Tensor:
-    """Run the chosen backend."""
-    *rest, backend = arguments
-    module = sys.modules[implementation("soft_dtw", cast(str, backend)).__module__]
-    return cast(Tensor, module.soft_dtw_backward(*rest))
 
 
 def _save(ctx: Context, inputs: tuple[object, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -214,7 +198,8 @@ def _differentiate(ctx: Context, gradient: Tensor | None, _: None) -> tuple[Tens
     """Differentiate by the cost."""
     result = None
     if gradient is not None:
-        result = cast(Tensor, _derivative_op(gradient, *ctx.saved_tensors, *ctx.options))
+        recorded = torch.is_grad_enabled()
+        result = cast(Tensor, _derivative_op(gradient, *ctx.saved_tensors, *ctx.options, recorded=recorded))
     return (result, *[None] * 7)
 
 
@@ -265,15 +250,14 @@ def _fake(
 _derivative_op = register(
     "soft_dtw_backward",
     f"(Tensor gradient, Tensor message, {PAIRS_SCHEMA}, float gamma, str backend) -> Tensor",
-    _compute_backward,
     lambda _gradient, _message, cost, *_: cost.new_empty(cost.shape),
+    source="soft_dtw.soft_dtw_backward",
     save=_save_backward,
     differentiate=_differentiate_backward,
 )
 _soft_dtw_op = register(
     "soft_dtw",
     f"({PAIRS_SCHEMA}, float gamma, bool keep, str backend) -> (Tensor, Tensor)",
-    _compute,
     _fake,
     save=_save,
     differentiate=_differentiate,

@@ -111,22 +111,14 @@ def log_likelihood(
     )
     if chosen == "reference" and needs_reference():
         return reference_log_likelihood(*problem)
-    if problem.requires_grad() or torch.compiler.is_compiling():
-        return cast(Tensor, _log_likelihood_op(*problem, chosen))
-    return cast(Tensor, _compute(*problem, chosen))
-
-
-def _compute(*arguments: object) -> object:
-    """Run the chosen backend."""
-    *problem, backend = arguments
-    return implementation("semi_markov.log_likelihood", cast(str, backend))(*problem)
+    return cast(Tensor, _log_likelihood_op(*problem, chosen, recorded=problem.requires_grad()))
 
 
 def _compute_backward(*arguments: object) -> tuple[Tensor, ...]:
     """Differentiate ``gradient @ log_likelihood``: the expected counts of the chosen backend, added up."""
     *tensors, backend = arguments
     gradient, *problem = cast(list[Tensor], tensors)
-    counts = implementation("semi_markov.posterior", cast(str, backend))(*problem)
+    counts = implementation("semi_markov.posterior.posterior", cast(str, backend))(*problem)
     _, state, initial, transition, duration, final = cast(tuple[Tensor, ...], counts)
     state = state * gradient[:, None, None]
     log_emission, emission_index = problem[4], problem[7]
@@ -157,7 +149,9 @@ def _differentiate(ctx: Context, gradient: Tensor | None) -> tuple[Tensor | None
     """Differentiate by the canonical arguments."""
     results: list[Tensor | None] = [None] * 9
     if gradient is not None:
-        gradients = cast(tuple[Tensor, ...], _derivative_op(gradient, *ctx.saved_tensors, *ctx.options))
+        recorded = torch.is_grad_enabled()
+        derivatives = _derivative_op(gradient, *ctx.saved_tensors, *ctx.options, recorded=recorded)
+        gradients = cast(tuple[Tensor, ...], derivatives)
         for position, value in zip(DIFFERENTIABLE, gradients, strict=True):
             if ctx.needs_input_grad[position]:
                 results[position] = value
@@ -209,16 +203,16 @@ def _fake_backward(*arguments: Tensor) -> tuple[Tensor, ...]:
 _derivative_op = register(
     "semi_markov_log_likelihood_backward",
     f"(Tensor gradient, {PROBLEM_SCHEMA}, str backend) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
-    _compute_backward,
     _fake_backward,
+    compute=_compute_backward,
     save=_save,
     differentiate=_differentiate_backward,
 )
 _log_likelihood_op = register(
     "semi_markov_log_likelihood",
     f"({PROBLEM_SCHEMA}, str backend) -> Tensor",
-    _compute,
     _fake,
+    source="semi_markov.log_likelihood.log_likelihood",
     save=_save,
     differentiate=_differentiate,
 )
