@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hmm_core import Sparse, left_to_right, log_likelihood, posterior, semi_markov, viterbi
-from hmm_core.backends.cpu import _cpu
+from hmm_core import Sparse, backends, left_to_right, log_likelihood, posterior, semi_markov, viterbi
 from hmm_core.testing import Arguments, enumerate_segments, random_hmm
 
 INF = torch.inf
@@ -396,15 +395,12 @@ def test_padding_is_not_read(op: Any, backend: Any, segment_form: dict[str, Any]
         assert torch.equal(clean, dirty)
 
 
-def test_variants_of_the_kernels_agree(native: None) -> None:
-    del native
-    best = _cpu.target()
+def test_variants_of_the_kernels_agree(variants: tuple[str, ...]) -> None:
     problem = random_segments(3, 40, 11, 9, seed=2, impossible=0.1)
     exact = problem.apply(semi_markov.posterior, backend="reference", censoring="both")
     path = problem.apply(semi_markov.viterbi, backend="reference", censoring="both")
-    try:
-        for target in _cpu.targets():
-            assert _cpu.use_target(target)
+    for variant in variants:
+        with backends.use_kernel_variant(variant):
             for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-5)):
                 moved = problem.to(dtype)
                 for actual, expected in zip(
@@ -415,8 +411,6 @@ def test_variants_of_the_kernels_agree(native: None) -> None:
                 _close(total, exact.log_likelihood, tolerance, tolerance)
             found = problem.apply(semi_markov.viterbi, backend="cpu", censoring="both")
             assert torch.equal(found.durations, path.durations)
-    finally:
-        _cpu.use_target(best)
 
 
 @settings(max_examples=40, deadline=None)

@@ -1,6 +1,6 @@
 """Registration of operations that torch.compile and torch.export keep whole; what all operations share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib import import_module
 from types import ModuleType
@@ -179,6 +179,31 @@ def register_recorded(name: str, outputs: str, fake: Callable[..., object]) -> O
     return register(name, schema, fake, save=save, differentiate=differentiate)
 
 
+def _leaves(tensors: Iterable[Tensor]) -> list[Tensor]:
+    """Return views at which derivatives stop; their own graph, if any, leads to the caller's tensors."""
+    views = [tensor.view_as(tensor) for tensor in tensors]
+    return [view if view.requires_grad else view.requires_grad_() for view in views]
+
+
+def _differentiate(
+    outputs: Iterable[Tensor],
+    leaves: list[Tensor],
+    gradients: Iterable[Tensor | None],
+    *,
+    recording: bool,
+) -> list[Tensor | None]:
+    """Vector-Jacobian product over the outputs that have a gradient."""
+    pairs = [
+        (output, gradient)
+        for output, gradient in zip(outputs, gradients, strict=True)
+        if gradient is not None and output.requires_grad
+    ]
+    if not pairs:
+        return [None] * len(leaves)
+    outputs, gradients = zip(*pairs, strict=True)
+    return list(torch.autograd.grad(outputs, leaves, gradients, create_graph=recording, allow_unused=True))
+
+
 def differentiate_recorded(
     reference: Callable[..., object], arguments: tuple[Tensor, ...], gradients: tuple[Tensor | None, ...]
 ) -> list[Tensor | None]:
@@ -187,30 +212,40 @@ def differentiate_recorded(
     recording = torch.is_grad_enabled()
     results: list[Tensor | None] = [None] * len(problem)
     with torch.enable_grad():
-        leaves = []
-        for position in DIFFERENTIABLE:
-            # A view: the derivative stops here, and its own graph, if any, continues to the caller's tensor.
-            view = problem[position].view_as(problem[position])
-            problem[position] = view if view.requires_grad else view.requires_grad_()
-            leaves.append(problem[position])
+        leaves = _leaves(problem[position] for position in DIFFERENTIABLE)
+        for position, leaf in zip(DIFFERENTIABLE, leaves, strict=True):
+            problem[position] = leaf
         outputs = reference(*Problem(*problem).canonical())
         outputs = (outputs,) if isinstance(outputs, Tensor) else cast(tuple[Tensor, ...], outputs)
-        pairs = [
-            (output, gradient)
-            for output, gradient in zip(outputs, gradients, strict=True)
-            if gradient is not None and output.requires_grad
-        ]
-        if pairs:
-            found = torch.autograd.grad(
-                [output for output, _ in pairs],
-                leaves,
-                [gradient for _, gradient in pairs],
-                create_graph=recording,
-                allow_unused=True,
-            )
-            for position, value in zip(DIFFERENTIABLE, found, strict=True):
-                results[position] = value
+        found = _differentiate(outputs, leaves, gradients, recording=recording)
+    for position, value in zip(DIFFERENTIABLE, found, strict=True):
+        results[position] = value
     return results
+
+
+def differentiate_twice(
+    reference: Callable[[list[Tensor]], Tensor],
+    gradient: Tensor,
+    arguments: Sequence[Tensor],
+    positions: Sequence[int],
+    outer: Sequence[Tensor | None],
+) -> tuple[Tensor | None, list[Tensor | None]]:
+    """Differentiate again the derivatives of ``gradient @ reference(arguments)`` by those at the positions.
+
+    Return the products by the gradient and, in their places, by the arguments; the reference is recorded.
+    """
+    arguments = list(arguments)
+    recording = torch.is_grad_enabled()
+    results: list[Tensor | None] = [None] * len(arguments)
+    with torch.enable_grad():
+        leaves = _leaves([gradient, *(arguments[position] for position in positions)])
+        for position, leaf in zip(positions, leaves[1:], strict=True):
+            arguments[position] = leaf
+        inner = torch.autograd.grad(reference(arguments), leaves[1:], leaves[0], create_graph=True)
+        found = _differentiate(inner, leaves, outer, recording=recording)
+    for position, value in zip(positions, found[1:], strict=True):
+        results[position] = value
+    return found[0], results
 
 
 def needs_reference() -> bool:

@@ -1,5 +1,6 @@
 """Log-likelihood with a cheap gradient."""
 
+from collections.abc import Iterable
 from typing import cast
 
 import torch
@@ -12,6 +13,7 @@ from hmm_core.ops._library import (
     DIFFERENTIABLE,
     PROBLEM_SCHEMA,
     Context,
+    differentiate_twice,
     needs_reference,
     prepare,
     register,
@@ -105,7 +107,7 @@ def log_likelihood(
         emission_index,
     )
     if chosen == "reference" and needs_reference():
-        return reference_log_likelihood(*problem, keep=False)[0]
+        return _reference(problem)
     recorded = problem.requires_grad()
     keep = recorded and not checkpoint
     return cast("tuple[Tensor, ...]", _log_likelihood_op(*problem, keep, chosen, recorded=recorded))[0]
@@ -140,40 +142,18 @@ def _save_backward(ctx: Context, inputs: tuple[object, ...], output: tuple[Tenso
     ctx.set_materialize_grads(False)
 
 
+def _reference(problem: Iterable[Tensor | None]) -> Tensor:
+    """Values by the definition."""
+    return reference_log_likelihood(*Problem(*problem).canonical(), keep=False)[0]  # type: ignore[arg-type]  # each None stays in its place
+
+
 def _differentiate_backward(ctx: Context, *outer: Tensor | None) -> tuple[Tensor | None, ...]:
     """Second derivatives, through the recorded reference recursion."""
     gradient, *problem = ctx.saved_tensors
-    recording = torch.is_grad_enabled()
-    with torch.enable_grad():
-        # Views: the derivatives stop here, and their own graph, if any, continues to the caller's tensors.
-        gradient = gradient.view_as(gradient)
-        inputs = []
-        for position in DIFFERENTIABLE:
-            problem[position] = problem[position].view_as(problem[position])
-            inputs.append(problem[position])
-        leaves = [
-            tensor if tensor.requires_grad else tensor.requires_grad_() for tensor in (gradient, *inputs)
-        ]
-        total = reference_log_likelihood(*Problem(*problem).canonical(), keep=False)[0]
-        inner = torch.autograd.grad(total, inputs, gradient, create_graph=True)
-        (count,) = ctx.options
-        pairs = [
-            (value, factor)
-            for position, value, factor in zip(DIFFERENTIABLE, inner, outer, strict=True)
-            if factor is not None and (count or position != 2)
-        ]
-        results: list[Tensor | None] = [None] * 11
-        second = torch.autograd.grad(
-            [value for value, _ in pairs],
-            leaves,
-            [factor for _, factor in pairs],
-            create_graph=recording,
-            allow_unused=True,
-        )
-    results[0] = second[0]
-    for position, value in zip(DIFFERENTIABLE, second[1:], strict=True):
-        results[position + 2] = value
-    return tuple(results)
+    if not ctx.options[0]:  # the derivative by the weights was not computed
+        outer = (outer[0], None, *outer[2:])
+    by_gradient, results = differentiate_twice(_reference, gradient, problem, DIFFERENTIABLE, outer)
+    return by_gradient, None, *results, None, None
 
 
 def _fake(*arguments: object) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hmm_core._dispatch import Backend
 from hmm_core._windows import Window
-from hmm_core.ops._library import Context, implementation, needs_reference, register
+from hmm_core.ops._library import Context, differentiate_twice, implementation, needs_reference, register
 from hmm_core.ops._warping import PAIRS_SCHEMA, prepare_pairs, refuse_wrong_costs
 from hmm_core.ops.pairwise_cost import Metric, pairwise_cost
 
@@ -214,21 +214,12 @@ def _save_backward(ctx: Context, inputs: tuple[object, ...], output: Tensor) -> 
 
 def _differentiate_backward(ctx: Context, outer: Tensor | None) -> tuple[Tensor | None, ...]:
     """Second derivatives, through the recorded reference."""
-    results: list[Tensor | None] = [None] * 9
-    if outer is not None:
-        gradient, cost, *rest = ctx.saved_tensors
-        recording = torch.is_grad_enabled()
-        with torch.enable_grad():
-            # Views: the derivatives stop here, and their own graph, if any, continues to the caller's
-            # tensors.
-            leaves = [tensor.view_as(tensor) for tensor in (gradient, cost)]
-            leaves = [leaf if leaf.requires_grad else leaf.requires_grad_() for leaf in leaves]
-            value = _reference(leaves[1], *rest, ctx.options[0])
-            (inner,) = torch.autograd.grad(value, leaves[1], leaves[0], create_graph=True)
-            results[0], results[2] = torch.autograd.grad(
-                inner, leaves, outer, create_graph=recording, allow_unused=True
-            )
-    return tuple(results)
+    gradient, *pairs = ctx.saved_tensors
+    (gamma,) = ctx.options
+    by_gradient, results = differentiate_twice(
+        lambda arguments: _reference(*arguments, gamma), gradient, pairs, (0,), (outer,)
+    )
+    return by_gradient, None, *results, None, None
 
 
 def _fake(

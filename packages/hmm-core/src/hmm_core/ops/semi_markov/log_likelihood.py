@@ -7,7 +7,7 @@ from torch import Tensor
 
 from hmm_core._dispatch import Backend
 from hmm_core.backends.reference.semi_markov.log_likelihood import log_likelihood as reference_log_likelihood
-from hmm_core.ops._library import Context, implementation, needs_reference, register
+from hmm_core.ops._library import Context, differentiate_twice, implementation, needs_reference, register
 from hmm_core.ops.semi_markov._problem import DIFFERENTIABLE, PROBLEM_SCHEMA, Censoring, prepare
 from hmm_core.transitions import Sparse
 
@@ -161,32 +161,10 @@ def _differentiate(ctx: Context, gradient: Tensor | None) -> tuple[Tensor | None
 def _differentiate_backward(ctx: Context, *outer: Tensor | None) -> tuple[Tensor | None, ...]:
     """Second derivatives, through the recorded reference recursion."""
     gradient, *problem = ctx.saved_tensors
-    recording = torch.is_grad_enabled()
-    with torch.enable_grad():
-        # Views: the derivatives stop here, and their own graph, if any, continues to the caller's tensors.
-        gradient = gradient.view_as(gradient)
-        inputs = []
-        for position in DIFFERENTIABLE:
-            problem[position] = problem[position].view_as(problem[position])
-            inputs.append(problem[position])
-        leaves = [
-            tensor if tensor.requires_grad else tensor.requires_grad_() for tensor in (gradient, *inputs)
-        ]
-        total = reference_log_likelihood(*problem)
-        inner = torch.autograd.grad(total, inputs, gradient, create_graph=True)
-        pairs = [(value, factor) for value, factor in zip(inner, outer, strict=True) if factor is not None]
-        second = torch.autograd.grad(
-            [value for value, _ in pairs],
-            leaves,
-            [factor for _, factor in pairs],
-            create_graph=recording,
-            allow_unused=True,
-        )
-    results: list[Tensor | None] = [None] * 10
-    results[0] = second[0]
-    for position, value in zip(DIFFERENTIABLE, second[1:], strict=True):
-        results[position + 1] = value
-    return tuple(results)
+    by_gradient, results = differentiate_twice(
+        lambda arguments: reference_log_likelihood(*arguments), gradient, problem, DIFFERENTIABLE, outer
+    )
+    return by_gradient, *results, None
 
 
 def _fake(*arguments: Tensor) -> Tensor:
