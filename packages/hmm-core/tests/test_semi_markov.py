@@ -224,6 +224,15 @@ def test_kernels_give_what_the_reference_gives(dtype: torch.dtype, states: int, 
 
 @pytest.mark.usefixtures("native")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("states", "longest"), [(100, 3), (3, 100), (33, 65), (65, 33), (100, 99)])
+def test_kernels_take_sizes_that_fill_no_vector(dtype: torch.dtype, states: int, longest: int) -> None:
+    for censoring, sparse in (("none", False), ("both", True)):
+        problem = random_segments(2, 40, states, longest, sparse=sparse, dtype=dtype, seed=longest)
+        _compare(problem, censoring, single=dtype == torch.float32)
+
+
+@pytest.mark.usefixtures("native")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("frames", [0, 1, 2, 63])
 @pytest.mark.parametrize("longest", [1, 2, 62, 63, 64, 200])
 def test_kernels_take_any_number_of_frames(dtype: torch.dtype, frames: int, longest: int) -> None:
