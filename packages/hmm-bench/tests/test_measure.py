@@ -50,7 +50,19 @@ def test_short_computations_are_repeated_within_a_round() -> None:
 
     timing = measure(run, clock)
     assert timing.median == pytest.approx(0.001)
-    assert len(calls) == 1 + 1 + 5 * 5  # 5 ms are five calls
+    assert len(calls) == 1 + 1 + 5 + 5 * 5  # 5 ms are five calls, in a trial and in each round
+
+
+def test_calls_that_grow_faster_with_practice_fill_the_round_all_the_same() -> None:
+    clock, calls = Clock(), []
+    tick = clock.taking([0.004, 0.004, 0.001, 0.001, 0.0001])
+
+    def run() -> None:
+        calls.append(1)
+        tick()
+
+    assert measure(run, clock).median == pytest.approx(0.0001)
+    assert len(calls) > 5 * 45  # the second call alone would have asked for two a round
 
 
 def test_computations_take_turns() -> None:

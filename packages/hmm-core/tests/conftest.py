@@ -34,6 +34,13 @@ def variant(request: pytest.FixtureRequest, native: None) -> Iterator[str]:
         yield request.param
 
 
+@pytest.fixture
+def variants(native: None) -> tuple[str, ...]:
+    """All of them at once, for tests whose reference is dear."""
+    assert native is None
+    return hmm_core.backends.kernel_variants()
+
+
 @pytest.fixture(params=["reference", "cpu"])
 def any_backend(request: pytest.FixtureRequest) -> Any:
     """Every backend."""

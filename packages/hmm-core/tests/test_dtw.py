@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from hmm_core import BackendUnavailableError, Itakura, SakoeChiba, dtw, pairwise_cost
+from hmm_core import BackendUnavailableError, Itakura, SakoeChiba, backends, dtw, pairwise_cost
 from hmm_core._windows import band
 
 PATTERNS = ["symmetric1", "symmetric2", "asymmetric"]
@@ -395,19 +395,13 @@ def test_a_cost_that_is_not_contiguous_is_taken(backend: Any) -> None:
     assert torch.equal(dtw(cost.mT, backend=backend).distance, expected)
 
 
-@pytest.mark.usefixtures("native")
-def test_every_variant_of_the_kernels_gives_the_same() -> None:
-    _cpu = importlib.import_module("hmm_core.backends.cpu._cpu")
+def test_every_variant_of_the_kernels_gives_the_same(variants: tuple[str, ...]) -> None:
     cost = random_costs(3, 50, 70, dtype=torch.float32) * 0.1
     inputs = [(pattern, window) for pattern in PATTERNS for window in (None, SakoeChiba(5))]
-    kept = _cpu.target()
-    try:
-        found = []
-        for target in _cpu.targets():
-            assert _cpu.use_target(target)
+    found = []
+    for variant in variants:
+        with backends.use_kernel_variant(variant):
             found.append([dtw(cost, step_pattern=p, window=w, backend="cpu") for p, w in inputs])  # type: ignore[arg-type]  # one of them
-    finally:
-        _cpu.use_target(kept)
     for other in found[1:]:
         for a, b in zip(other, found[0], strict=True):
             assert torch.equal(a.distance, b.distance)

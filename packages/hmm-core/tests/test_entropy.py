@@ -2,27 +2,15 @@
 
 import itertools
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from hmm_core import Sparse, entropy, expected_transitions, left_to_right, log_likelihood, posterior
+from hmm_core import Sparse, backends, entropy, expected_transitions, left_to_right, log_likelihood, posterior
 from hmm_core._validate import canonical
 from hmm_core.testing import Arguments, random_hmm
-
-
-@pytest.fixture
-def variants(native: None) -> Iterator[list[str]]:
-    """Every variant of the kernels that this machine can run; the one in use comes back."""
-    assert native is None
-    from hmm_core.backends.cpu import _cpu  # noqa: PLC0415  (only there when built)
-
-    used = _cpu.target()
-    yield _cpu.targets()
-    _cpu.use_target(used)
 
 
 def enumerated(hmm: Arguments) -> Tensor:
@@ -91,16 +79,15 @@ def test_it_is_the_log_likelihood_minus_the_mean_score(form: dict[str, Any], any
 @pytest.mark.parametrize("states", [1, 2, 3, 5, 8, 17, 33, 64, 100])
 @pytest.mark.parametrize("impossible", [0.0, 0.5, 0.95])
 def test_the_kernels_give_the_reference(
-    states: int, impossible: float, form: dict[str, Any], variants: list[str]
+    states: int, impossible: float, form: dict[str, Any], variants: tuple[str, ...]
 ) -> None:
-    from hmm_core.backends.cpu import _cpu  # noqa: PLC0415  (only there when built)
-
     hmm = random_hmm(2, 6, states, impossible=impossible, seed=states, **form)
     expected = hmm.apply(entropy, backend="reference")
-    for target in variants:
-        assert _cpu.use_target(target)
+    for variant in variants:
+        with backends.use_kernel_variant(variant):
+            found = hmm.apply(entropy, backend="cpu")
         # Rounding of sums over a hundred states.
-        torch.testing.assert_close(hmm.apply(entropy, backend="cpu"), expected, rtol=1e-11, atol=1e-11)
+        torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.usefixtures("native")

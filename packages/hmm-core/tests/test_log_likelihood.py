@@ -195,14 +195,14 @@ def test_the_registered_operations_pass_opcheck(any_backend: str) -> None:
         log_emission=problem.log_emission.clone().requires_grad_(),
         log_final=problem.log_final.clone().requires_grad_(),
     )
-    arguments = (*problem, any_backend, True)
+    arguments = (*problem, True, any_backend)
     operation = torch.ops.hmm_core.log_likelihood.default
-    torch.library.opcheck(operation, (*problem, any_backend, False))
+    torch.library.opcheck(operation, (*problem, False, any_backend))
     torch.library.opcheck(operation, arguments, test_utils=shapes_only)
-    kept = [x.detach() for x in operation(*arguments)[1:]]
+    message = operation(*arguments)[1].detach()
     gradient = torch.ones(2, dtype=torch.float64, requires_grad=True)
     torch.library.opcheck(
-        torch.ops.hmm_core.log_likelihood_backward.default, (gradient, *kept, *problem, any_backend, True)
+        torch.ops.hmm_core.log_likelihood_backward.default, (gradient, message, *problem, True, any_backend)
     )
 
 

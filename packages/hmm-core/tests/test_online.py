@@ -1,7 +1,6 @@
 """Streams: equal to the offline recursions for every cut into chunks, in all backends; memory and errors."""
 
 import threading
-from collections.abc import Iterator
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import hmm_core
-from hmm_core import BackendUnavailableError, Sparse, ergodic, forward, left_to_right, viterbi
+from hmm_core import BackendUnavailableError, Sparse, backends, ergodic, forward, left_to_right, viterbi
 from hmm_core.online import FilterState, ViterbiState, filter_step, viterbi_step
 from hmm_core.testing import Arguments, random_hmm
 
@@ -24,17 +23,6 @@ TOLERANCE: dict[torch.dtype, dict[str, Any]] = {
     torch.float32: {"rtol": 1e-5, "atol": 1e-4},
     torch.float64: {"rtol": 1e-11, "atol": 1e-11},
 }
-
-
-@pytest.fixture
-def variants(native: None) -> Iterator[list[str]]:
-    """Every variant of the kernels that this machine can run; the one in use comes back."""
-    assert native is None
-    from hmm_core.backends.cpu import _cpu  # noqa: PLC0415  (only there when built)
-
-    used = _cpu.target()
-    yield _cpu.targets()
-    _cpu.use_target(used)
 
 
 def stream(seed: int, frames: int, states: int, **options: Any) -> Arguments:
@@ -84,17 +72,15 @@ def test_a_filter_gives_the_forward_recursion(
     densities: int | None,
     sparse: bool,
     dtype: torch.dtype,
-    variants: list[str],
+    variants: tuple[str, ...],
 ) -> None:
-    from hmm_core.backends.cpu import _cpu  # noqa: PLC0415  (only there when built)
-
     hmm = stream(
         states, 12, states, sparse=sparse, densities=densities, impossible=impossible, dtype=dtype, scale=3.0
     )
     expected, total = offline(hmm)
     for backend, target in [("reference", variants[0]), *(("cpu", name) for name in variants)]:
-        assert _cpu.use_target(target)
-        log_filter, log_likelihood = filtered(hmm, backend, [hmm.log_emission[0]])
+        with backends.use_kernel_variant(target):
+            log_filter, log_likelihood = filtered(hmm, backend, [hmm.log_emission[0]])
         torch.testing.assert_close(log_filter, expected, **TOLERANCE[dtype])
         torch.testing.assert_close(log_likelihood.to(dtype), total, **TOLERANCE[dtype])
 
@@ -151,30 +137,33 @@ def test_single_frames_are_chunks_of_one(any_backend: Any) -> None:
         assert best == now[t]
 
 
+def assert_decoded(hmm: Arguments, backend: Any, dtype: torch.dtype) -> None:
+    """Frames that come in pieces give the path of :func:`viterbi`."""
+    expected = hmm.apply(viterbi, backend="reference")
+    state = ViterbiState(hmm.log_initial, hmm.log_transition, hmm.emission_index, backend=backend)
+    path = []
+    for chunk in torch.split(hmm.log_emission[0], 100):
+        viterbi_step(state, chunk)
+        path += state.take().tolist()
+        assert state.num_committed == len(path)
+    rest = state.flush(hmm.log_final)
+    if expected.log_score > -torch.inf:
+        assert path + rest.states.tolist() == expected.states[0].tolist()
+    torch.testing.assert_close(rest.log_score.to(dtype), expected.log_score[0], **TOLERANCE[dtype])
+    assert state.num_forced == state.num_frames == 0
+
+
 @pytest.mark.parametrize("frames", [1, 2, 63, 1000])
 @pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_decoder_gives_the_viterbi_path(
-    frames: int, sparse: bool, dtype: torch.dtype, any_backend: Any, variants: list[str]
+    frames: int, sparse: bool, dtype: torch.dtype, any_backend: Any, variants: tuple[str, ...]
 ) -> None:
-    from hmm_core.backends.cpu import _cpu  # noqa: PLC0415  (only there when built)
-
-    for target in variants if any_backend == "cpu" else variants[:1]:
-        assert _cpu.use_target(target)
-        for states in (2, 17) if frames == 1000 else (1, 2, 3, 5, 8, 17, 33, 64, 100):
-            hmm = stream(states, frames, states, sparse=sparse, dtype=dtype, densities=4)
-            expected = hmm.apply(viterbi, backend="reference")
-            state = ViterbiState(hmm.log_initial, hmm.log_transition, hmm.emission_index, backend=any_backend)
-            path = []
-            for chunk in torch.split(hmm.log_emission[0], 100):
-                viterbi_step(state, chunk)
-                path += state.take().tolist()
-                assert state.num_committed == len(path)
-            rest = state.flush(hmm.log_final)
-            if expected.log_score > -torch.inf:
-                assert path + rest.states.tolist() == expected.states[0].tolist()
-            torch.testing.assert_close(rest.log_score.to(dtype), expected.log_score[0], **TOLERANCE[dtype])
-            assert state.num_forced == state.num_frames == 0
+    for states in (2, 17) if frames == 1000 else (1, 2, 3, 5, 8, 17, 33, 64, 100):
+        hmm = stream(states, frames, states, sparse=sparse, dtype=dtype, densities=4)
+        for variant in variants if any_backend == "cpu" else variants[:1]:
+            with backends.use_kernel_variant(variant):
+                assert_decoded(hmm, any_backend, dtype)
 
 
 @pytest.mark.parametrize("sparse", [False, True])
@@ -500,17 +489,15 @@ def test_the_state_of_another_model_is_an_error() -> None:
 
 
 @pytest.mark.usefixtures("native")
-def test_a_stream_keeps_its_variant_and_large_steps_release_the_lock(variants: list[str]) -> None:
-    from hmm_core.backends.cpu import _cpu  # noqa: PLC0415  (only there when built)
-
-    assert _cpu.use_target(variants[-1])
+def test_a_stream_keeps_its_variant_and_large_steps_release_the_lock(variants: tuple[str, ...]) -> None:
     hmm = stream(9, 50, 300)
-    state = FilterState(hmm.log_initial, hmm.log_transition)
-    expected = filter_step(state, hmm.log_emission[0])
+    with backends.use_kernel_variant(variants[-1]):
+        state = FilterState(hmm.log_initial, hmm.log_transition)
+        expected = filter_step(state, hmm.log_emission[0])
     state.reset()
-    assert _cpu.use_target(variants[0])
     results = []
-    worker = threading.Thread(target=lambda: results.append(filter_step(state, hmm.log_emission[0])))
-    worker.start()
-    worker.join()
+    with backends.use_kernel_variant(variants[0]):
+        worker = threading.Thread(target=lambda: results.append(filter_step(state, hmm.log_emission[0])))
+        worker.start()
+        worker.join()
     assert torch.equal(results[0], expected)

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hmm_core import Sparse, left_to_right, log_likelihood, posterior, semi_markov, viterbi
-from hmm_core.backends.cpu import _cpu
+from hmm_core import Sparse, backends, left_to_right, log_likelihood, posterior, semi_markov, viterbi
 from hmm_core.testing import Arguments, enumerate_segments, random_hmm
 
 INF = torch.inf
@@ -225,6 +224,15 @@ def test_kernels_give_what_the_reference_gives(dtype: torch.dtype, states: int, 
 
 @pytest.mark.usefixtures("native")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("states", "longest"), [(100, 3), (3, 100), (33, 65), (65, 33), (100, 99)])
+def test_kernels_take_sizes_that_fill_no_vector(dtype: torch.dtype, states: int, longest: int) -> None:
+    for censoring, sparse in (("none", False), ("both", True)):
+        problem = random_segments(2, 40, states, longest, sparse=sparse, dtype=dtype, seed=longest)
+        _compare(problem, censoring, single=dtype == torch.float32)
+
+
+@pytest.mark.usefixtures("native")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("frames", [0, 1, 2, 63])
 @pytest.mark.parametrize("longest", [1, 2, 62, 63, 64, 200])
 def test_kernels_take_any_number_of_frames(dtype: torch.dtype, frames: int, longest: int) -> None:
@@ -396,15 +404,12 @@ def test_padding_is_not_read(op: Any, backend: Any, segment_form: dict[str, Any]
         assert torch.equal(clean, dirty)
 
 
-def test_variants_of_the_kernels_agree(native: None) -> None:
-    del native
-    best = _cpu.target()
+def test_variants_of_the_kernels_agree(variants: tuple[str, ...]) -> None:
     problem = random_segments(3, 40, 11, 9, seed=2, impossible=0.1)
     exact = problem.apply(semi_markov.posterior, backend="reference", censoring="both")
     path = problem.apply(semi_markov.viterbi, backend="reference", censoring="both")
-    try:
-        for target in _cpu.targets():
-            assert _cpu.use_target(target)
+    for variant in variants:
+        with backends.use_kernel_variant(variant):
             for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-5)):
                 moved = problem.to(dtype)
                 for actual, expected in zip(
@@ -415,8 +420,6 @@ def test_variants_of_the_kernels_agree(native: None) -> None:
                 _close(total, exact.log_likelihood, tolerance, tolerance)
             found = problem.apply(semi_markov.viterbi, backend="cpu", censoring="both")
             assert torch.equal(found.durations, path.durations)
-    finally:
-        _cpu.use_target(best)
 
 
 @settings(max_examples=40, deadline=None)

@@ -1,6 +1,5 @@
 """Soft-DTW, its divergence and the costs of frames, against every path and identities."""
 
-import importlib
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from hmm_core import (
     BackendUnavailableError,
     Itakura,
     SakoeChiba,
+    backends,
     dtw,
     pairwise_cost,
     soft_dtw,
@@ -230,21 +230,15 @@ def test_the_registered_operations_pass_opcheck() -> None:
     )
 
 
-@pytest.mark.usefixtures("native")
-def test_every_variant_of_the_kernels_agrees() -> None:
-    _cpu = importlib.import_module("hmm_core.backends.cpu._cpu")
+def test_every_variant_of_the_kernels_agrees(variants: tuple[str, ...]) -> None:
     x, y = torch.randn(2, 50, 9), torch.randn(2, 70, 9)
-    kept = _cpu.target()
-    try:
-        found = []
-        for target in _cpu.targets():
-            assert _cpu.use_target(target)
+    found = []
+    for variant in variants:
+        with backends.use_kernel_variant(variant):
             leaf = x.clone().requires_grad_()
             cost = pairwise_cost(leaf, y, backend="cpu")
             value = soft_dtw(cost, backend="cpu")
             found.append((cost, value, torch.autograd.grad(value.sum(), leaf)[0]))
-    finally:
-        _cpu.use_target(kept)
     for other in found[1:]:
         # Sums of 9 squares and probabilities, in another order.
         torch.testing.assert_close(other, found[0], rtol=1e-5, atol=1e-5)

@@ -275,12 +275,12 @@ def _canonical(hmm: Arguments) -> dict[str, Any]:
 def test_messages_formed_again_give_the_same_derivatives_as_kept_ones(frames: int) -> None:
     # 700 frames of 601 states are several blocks.
     problem = _canonical(_ctc(300, 50, frames) if frames == 700 else _ctc(20, 50, frames))
-    total, mantissa, exponent = cpu.log_likelihood(**problem, keep=True)
-    same, nothing, no_exponent = cpu.log_likelihood(**problem, keep=False)
+    total, message = cpu.log_likelihood(**problem, keep=True)
+    same, nothing = cpu.log_likelihood(**problem, keep=False)
     assert torch.equal(total, same)
     upstream = torch.tensor([1.0, -2.0], dtype=torch.float64)
-    kept = cpu.log_likelihood_backward(upstream, mantissa, exponent, **problem, count=True)
-    again = cpu.log_likelihood_backward(upstream, nothing, no_exponent, **problem, count=True)
+    kept = cpu.log_likelihood_backward(upstream, message, **problem, count=True)
+    again = cpu.log_likelihood_backward(upstream, nothing, **problem, count=True)
     for one, other in zip(kept, again, strict=True):
         # Blocks begin elsewhere, and the likelihood is measured where they end.
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
@@ -291,12 +291,12 @@ def test_without_a_path_all_derivatives_are_zero(dead: int) -> None:
     hmm = _ctc(300, 50, 700)
     hmm.log_emission[0, dead] = -INF
     problem = _canonical(hmm)
-    total, mantissa, exponent = cpu.log_likelihood(**problem, keep=True)
+    total, message = cpu.log_likelihood(**problem, keep=True)
     assert total[0] == -INF
     upstream = torch.tensor([1.0, 0.0], dtype=torch.float64)
     # Whatever stood in the memory.
-    for kept in ((mantissa, exponent), (mantissa[:, :0], exponent[:, :0])):
-        for value in cpu.log_likelihood_backward(upstream, *kept, **problem, count=True):
+    for kept in (message, message[:0]):
+        for value in cpu.log_likelihood_backward(upstream, kept, **problem, count=True):
             assert (value == 0).all()
 
 

@@ -44,9 +44,10 @@ def measure_all(runs: Mapping[str, Timed], *, rounds: int = 7, warmup: int = 1) 
     runs : mapping of str to Timed
         The computations, such as :class:`LocalComputation`; each does its own timing, wherever it runs.
     rounds : int, default 7
-        At least 5. Each round times every computation once, or more often if it takes less than 5 ms.
+        At least 5. Each round times every computation once, or as often as 5 ms hold.
     warmup : int, default 1
-        Calls of each computation that are not counted, at least 1.
+        Calls of each computation that are not counted, at least 1; where a round is many calls, so is a
+        trial round.
 
     Returns
     -------
@@ -71,7 +72,7 @@ def measure_all(runs: Mapping[str, Timed], *, rounds: int = 7, warmup: int = 1) 
     for name, run in runs.items():
         for _ in range(warmup):
             once = run.seconds(1)
-        numbers[name] = max(1, math.ceil(_SHORTEST_ROUND / max(once, 1e-9)))
+        numbers[name] = _calls(run, once)
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     collecting = gc.isenabled()
     gc.collect()
@@ -84,6 +85,15 @@ def measure_all(runs: Mapping[str, Timed], *, rounds: int = 7, warmup: int = 1) 
         if collecting:
             gc.enable()
     return {name: _summary(values) for name, values in seconds.items()}
+
+
+def _calls(run: Timed, once: float) -> int:
+    """How many calls fill a round, by trial: a call that finds everything cold says little about the next."""
+    number = 1
+    while number * once < _SHORTEST_ROUND:
+        number = max(2 * number, math.ceil(_SHORTEST_ROUND / max(once, 1e-9)))
+        once = run.seconds(number)
+    return number
 
 
 def _summary(seconds: list[float]) -> Timing:

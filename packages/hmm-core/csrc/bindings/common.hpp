@@ -65,8 +65,7 @@ Real real_of(const hmm::Model<Real>&);
 template <typename M>
 using RealOf = decltype(real_of(std::declval<M>()));
 
-void bind_dense(nb::module_& module);
-void bind_sparse(nb::module_& module);
+void bind_recursions(nb::module_& module);
 void bind_viterbi(nb::module_& module);
 void bind_sampling(nb::module_& module);
 void bind_semi_markov(nb::module_& module);

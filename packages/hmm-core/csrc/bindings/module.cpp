@@ -9,31 +9,39 @@ namespace {
 
 using Integer = std::int64_t;
 
+// An array that holds one table for all sequences, or one for each.
+struct Table {
+  Address address = 0;
+  Integer size = 0;
+
+  // Distance between the tables of two sequences, which have so many entries.
+  Integer stride(Integer entries) const { return size > entries ? entries : 0; }
+};
+
 template <typename Real>
-hmm::Model<Real> make_model(Integer B, Integer T, Integer K, Integer R, Integer P, Address log_initial,
-                            Address predecessors, Address log_weight, Address log_emission, Address lengths,
-                            Address log_final, Address emission_index, Integer initial_stride,
-                            Integer predecessor_stride, Integer weight_stride, Integer weight_step,
-                            Integer final_stride, Integer index_stride) {
+hmm::Model<Real> make_model(Integer B, Integer T, Integer K, Integer R, Integer P, Integer steps,
+                            const Table& log_initial, const Table& predecessors, const Table& log_weight,
+                            Address log_emission, Address lengths, const Table& log_final,
+                            const Table& emission_index) {
   hmm::Model<Real> model;
   model.batch = B;
   model.frames = T;
   model.states = K;
   model.slots = R;
   model.densities = P;
-  model.log_initial = pointer<const Real>(log_initial);
-  model.predecessors = pointer<const Integer>(predecessors);
-  model.log_weight = pointer<const Real>(log_weight);
+  model.log_initial = pointer<const Real>(log_initial.address);
+  model.predecessors = pointer<const Integer>(predecessors.address);
+  model.log_weight = pointer<const Real>(log_weight.address);
   model.log_emission = pointer<const Real>(log_emission);
   model.lengths = pointer<const Integer>(lengths);
-  model.log_final = pointer<const Real>(log_final);
-  model.emission_index = pointer<const Integer>(emission_index);
-  model.initial_stride = initial_stride;
-  model.predecessor_stride = predecessor_stride;
-  model.weight_stride = weight_stride;
-  model.weight_step = weight_step;
-  model.final_stride = final_stride;
-  model.index_stride = index_stride;
+  model.log_final = pointer<const Real>(log_final.address);
+  model.emission_index = pointer<const Integer>(emission_index.address);
+  model.initial_stride = log_initial.stride(K);
+  model.predecessor_stride = predecessors.stride(K * R);
+  model.weight_stride = log_weight.stride(steps * model.weights());
+  model.weight_step = steps > 1 ? model.weights() : 0;
+  model.final_stride = log_final.stride(K);
+  model.index_stride = emission_index.stride(K);
   return model;
 }
 
@@ -62,18 +70,18 @@ NB_MODULE(_cpu, module) {
   nb::class_<AnyModel>(module, "Model")
       .def("__init__",
            [](AnyModel* self, bool is_double, Integer B, Integer T, Integer K, Integer R, Integer P,
-              Address log_initial, Address predecessors, Address log_weight, Address log_emission,
-              Address lengths, Address log_final, Address emission_index, Integer initial_stride,
-              Integer predecessor_stride, Integer weight_stride, Integer weight_step, Integer final_stride,
-              Integer index_stride) {
+              Integer steps, Integer initial_size, Integer predecessors_size, Integer weight_size,
+              Integer final_size, Integer index_size, Address log_initial, Address predecessors,
+              Address log_weight, Address log_emission, Address lengths, Address log_final,
+              Address emission_index) {
              new (self) AnyModel{};
              self->is_double = is_double;
              const auto fill = [&](auto& model) {
                using Real = RealOf<decltype(model)>;
-               model =
-                   make_model<Real>(B, T, K, R, P, log_initial, predecessors, log_weight, log_emission,
-                                    lengths, log_final, emission_index, initial_stride, predecessor_stride,
-                                    weight_stride, weight_step, final_stride, index_stride);
+               model = make_model<Real>(B, T, K, R, P, steps, {log_initial, initial_size},
+                                        {predecessors, predecessors_size}, {log_weight, weight_size},
+                                        log_emission, lengths, {log_final, final_size},
+                                        {emission_index, index_size});
              };
              is_double ? fill(self->twice) : fill(self->single);
            })
@@ -101,8 +109,7 @@ NB_MODULE(_cpu, module) {
     return false;
   });
 
-  bind_dense(module);
-  bind_sparse(module);
+  bind_recursions(module);
   bind_viterbi(module);
   bind_sampling(module);
   bind_semi_markov(module);

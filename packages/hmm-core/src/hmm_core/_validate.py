@@ -11,8 +11,9 @@ from hmm_core.transitions import Sparse
 
 
 class Problem(NamedTuple):
-    """The arguments of an operation in canonical form; an axis that does not vary has size 1.
+    """The arguments of an operation. In canonical form, an axis that does not vary has size 1.
 
+    The C++ kernels, which only need addresses and sizes, take tensors without these axes as well.
     ``predecessors`` is None for dense transitions, whose ``log_weight`` is indexed [from, to].
     """
 
@@ -23,6 +24,19 @@ class Problem(NamedTuple):
     lengths: Tensor  # (B,)
     log_final: Tensor  # (B|1, K)
     emission_index: Tensor | None  # (B|1, K)
+
+    def canonical(self) -> "Problem":
+        """Return views that have all axes."""
+        log_initial, predecessors, weight, log_emission, lengths, log_final, emission_index = self
+        return Problem(
+            log_initial if log_initial.ndim == 2 else log_initial[None],
+            predecessors if predecessors is None or predecessors.ndim == 3 else predecessors[None],
+            weight if weight.ndim == 4 else (weight[None, None] if weight.ndim == 2 else weight[:, None]),
+            log_emission,
+            lengths,
+            log_final if log_final.ndim == 2 else log_final[None],
+            emission_index if emission_index is None or emission_index.ndim == 2 else emission_index[None],
+        )
 
     def detach(self) -> "Problem":
         """Return the same values without their history."""
@@ -121,13 +135,15 @@ def _transition(
     return predecessors, weight
 
 
-def _fits(tensor: object, like: Tensor, shape: tuple[int, ...], batched: tuple[int, ...]) -> bool:
-    """Whether an argument needs no conversion and has one of two shapes."""
+def _fits(
+    tensor: object, dtype: torch.dtype, device: torch.device, shapes: tuple[tuple[int, ...], ...]
+) -> bool:
+    """Whether an argument needs no conversion and has one of the shapes."""
     return (
         isinstance(tensor, Tensor)
-        and tensor.dtype is like.dtype
-        and (tensor.shape == shape or tensor.shape == batched)  # noqa: PLR1714  (symbolic sizes have no hash)
-        and tensor.device == like.device
+        and tensor.dtype is dtype
+        and tensor.device == device
+        and tensor.shape in shapes
     )
 
 
@@ -140,26 +156,31 @@ def _is_plain(
     emission_index: object,
 ) -> bool:
     """Whether the common arguments are right as they are, by a few comparisons."""
-    if not isinstance(log_emission, Tensor) or log_emission.dtype not in {torch.float32, torch.float64}:
-        return False
-    if log_emission.ndim != 3:
+    if not isinstance(log_emission, Tensor) or log_emission.ndim != 3:
         return False
     B, T, K = log_emission.shape
-    if emission_index is not None or K == 0 or T == 0:
+    dtype, device = log_emission.dtype, log_emission.device
+    if (dtype is not torch.float32 and dtype is not torch.float64) or K == 0 or T == 0:
         return False
+    if emission_index is not None:
+        if not isinstance(emission_index, Tensor) or emission_index.ndim == 0:
+            return False
+        K = emission_index.shape[-1]
+        if not _fits(emission_index, torch.int64, device, ((K,), (B, K))):
+            return False
+    vector = ((K,), (B, K))
+    matrix = ((K, K), (B, K, K))
+    weight = log_transition
+    if isinstance(log_transition, Sparse):
+        weight, R = log_transition.log_weight, log_transition.num_slots
+        matrix = ((K, R), (B, K, R))
+        if not _fits(log_transition.predecessors, torch.int64, device, matrix):
+            return False
     return (
-        _fits(log_initial, log_emission, (K,), (B, K))
-        and _fits(log_transition, log_emission, (K, K), (B, K, K))
-        and (log_final is None or _fits(log_final, log_emission, (K,), (B, K)))
-        and (
-            lengths is None
-            or (
-                isinstance(lengths, Tensor)
-                and lengths.dtype is torch.int64
-                and lengths.shape == (B,)
-                and lengths.device == log_emission.device
-            )
-        )
+        _fits(log_initial, dtype, device, vector)
+        and _fits(weight, dtype, device, matrix)
+        and (log_final is None or _fits(log_final, dtype, device, vector))
+        and (lengths is None or _fits(lengths, torch.int64, device, ((B,),)))
     )
 
 
@@ -187,7 +208,7 @@ def _shared_lengths(B: int, T: int, device: torch.device) -> Tensor:
         return _full_lengths(B, T, device)
 
 
-def canonical(
+def checked(
     log_initial: Tensor,
     log_transition: Tensor | Sparse,
     log_emission: Tensor,
@@ -195,9 +216,12 @@ def canonical(
     log_final: Tensor | None,
     emission_index: Tensor | None,
 ) -> Problem:
-    """Check types and shapes of the arguments and bring them into canonical form without copying."""
+    """Check types and shapes of the arguments and fill in those left out; axes stay as they came."""
     predecessors, weight = None, log_transition
-    if not _is_plain(log_initial, log_transition, log_emission, lengths, log_final, emission_index):
+    if _is_plain(log_initial, log_transition, log_emission, lengths, log_final, emission_index):
+        if isinstance(log_transition, Sparse):
+            predecessors, weight = log_transition.predecessors, log_transition.log_weight
+    else:
         log_emission = floating("log_emission", log_emission, None)
         if log_emission.ndim != 3 or log_emission.shape[2] == 0:
             raise ValueError(
@@ -231,12 +255,17 @@ def canonical(
     if lengths is None:
         B, T, _ = log_emission.shape
         lengths = (_shared_lengths if shared else _full_lengths)(B, T, log_emission.device)
-    return Problem(
-        log_initial if log_initial.ndim == 2 else log_initial[None],
-        predecessors if predecessors is None or predecessors.ndim == 3 else predecessors[None],
-        weight if weight.ndim == 4 else (weight[None, None] if weight.ndim == 2 else weight[:, None]),
-        log_emission,
-        lengths,
-        log_final if log_final.ndim == 2 else log_final[None],
-        emission_index if emission_index is None or emission_index.ndim == 2 else emission_index[None],
-    )
+    return Problem(log_initial, predecessors, weight, log_emission, lengths, log_final, emission_index)
+
+
+def canonical(
+    log_initial: Tensor,
+    log_transition: Tensor | Sparse,
+    log_emission: Tensor,
+    lengths: Tensor | None,
+    log_final: Tensor | None,
+    emission_index: Tensor | None,
+) -> Problem:
+    """Check types and shapes of the arguments and bring them into canonical form without copying."""
+    problem = checked(log_initial, log_transition, log_emission, lengths, log_final, emission_index)
+    return problem.canonical()

@@ -31,7 +31,7 @@ struct Model {
   std::int64_t final_stride = 0;
   std::int64_t index_stride = 0;
 
-  __attribute__((always_inline)) bool dense() const { return predecessors == nullptr; }
+  __attribute__((always_inline)) bool dense() const { return slots == 0; }
   // Numbers in one table of weights.
   __attribute__((always_inline)) std::int64_t weights() const { return states * (dense() ? states : slots); }
 };

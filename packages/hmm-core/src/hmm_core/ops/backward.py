@@ -84,13 +84,13 @@ def backward(
     )
     if chosen == "reference":
         return reference_backward(*problem)
-    return cast(Tensor, _backward_op(*problem, chosen))
+    return cast(Tensor, _backward_op(*problem, chosen, recorded=problem.requires_grad()))
 
 
 def _fake(*arguments: Tensor) -> Tensor:
     """Shape of the messages."""
     B, T, _ = arguments[3].shape
-    return arguments[3].new_empty((B, T, arguments[0].shape[1]))
+    return arguments[3].new_empty((B, T, arguments[0].shape[-1]))
 
 
 _backward_op = register_recorded("backward", "Tensor", _fake)

@@ -9,7 +9,7 @@ from hmm_core._dispatch import Backend
 from hmm_core._results import DTWResult
 from hmm_core._windows import Window
 from hmm_core.backends.reference.dtw import dtw as reference_dtw
-from hmm_core.ops._library import Context, implementation, needs_reference, register
+from hmm_core.ops._library import Context, needs_reference, register
 from hmm_core.ops._warping import PAIRS_SCHEMA, prepare_pairs, refuse_wrong_costs
 
 StepPattern = Literal["symmetric1", "symmetric2", "asymmetric"]
@@ -105,26 +105,20 @@ def dtw(
         )
     pairs, chosen = prepare_pairs(cost, lengths_x, lengths_y, window, backend)
     cost = pairs.cost
-    keep = return_path or (torch.is_grad_enabled() and cost.requires_grad)
+    recorded = torch.is_grad_enabled() and cost.requires_grad
+    keep = return_path or recorded
     if needs_reference():
         # The kernel's derivative is unknown here: the sum along the path has one.
         distance, path, length = reference_dtw(cost.detach(), *pairs[1:], step_pattern, keep_path=True)
         along = _sum_along(cost, path, step_pattern)
         distance = distance + (along - along.detach())
-    elif torch.compiler.is_compiling() or (cost.requires_grad and torch.is_grad_enabled()):
-        distance, path, length = cast(
-            tuple[Tensor, Tensor, Tensor], _dtw_op(*pairs, step_pattern, keep, chosen)
-        )
     else:
-        distance, path, length = _compute(*pairs, step_pattern, keep, chosen)
+        distance, path, length = cast(
+            tuple[Tensor, Tensor, Tensor],
+            _dtw_op(*pairs, step_pattern, keep, chosen, recorded=recorded),
+        )
     refuse_wrong_costs(pairs, distance)
     return DTWResult(distance, path, length) if return_path else DTWResult(distance, None, None)
-
-
-def _compute(*arguments: object) -> tuple[Tensor, Tensor, Tensor]:
-    """Run the chosen backend."""
-    *rest, backend = arguments
-    return cast(tuple[Tensor, Tensor, Tensor], implementation("dtw", cast(str, backend))(*rest))
 
 
 def _cells(path: Tensor, columns: int, step_pattern: str) -> tuple[Tensor, Tensor]:
@@ -186,7 +180,6 @@ def _fake(
 _dtw_op = register(
     "dtw",
     f"({PAIRS_SCHEMA}, str step_pattern, bool keep_path, str backend) -> (Tensor, Tensor, Tensor)",
-    _compute,
     _fake,
     save=_save,
     differentiate=_differentiate,

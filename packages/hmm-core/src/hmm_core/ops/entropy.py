@@ -88,7 +88,7 @@ def entropy(
     )
     if chosen == "reference":
         return reference_entropy(*problem)
-    return cast(Tensor, _entropy_op(*problem, chosen))
+    return cast(Tensor, _entropy_op(*problem, chosen, recorded=problem.requires_grad()))
 
 
 def _fake(*arguments: Tensor) -> Tensor:

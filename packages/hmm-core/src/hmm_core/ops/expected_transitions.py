@@ -95,7 +95,8 @@ def expected_transitions(
     if chosen == "reference":
         counts = reference_expected_transitions(*problem)
     else:
-        counts = cast(Tensor, _expected_transitions_op(*problem, chosen))
+        problem = problem.canonical()  # the counts have all axes
+        counts = cast(Tensor, _expected_transitions_op(*problem, chosen, recorded=problem.requires_grad()))
     weight = log_transition.log_weight if isinstance(log_transition, Sparse) else log_transition
     return counts if weight.ndim == 4 else counts.squeeze(1)
 

@@ -91,13 +91,15 @@ def forward(
     )
     if chosen == "reference":
         return ForwardResult(*reference_forward(*problem))
-    return ForwardResult(*cast(tuple[Tensor, Tensor], _forward_op(*problem, chosen)))
+    return ForwardResult(
+        *cast("tuple[Tensor, Tensor]", _forward_op(*problem, chosen, recorded=problem.requires_grad()))
+    )
 
 
 def _fake(*arguments: Tensor) -> tuple[Tensor, Tensor]:
     """Shapes of the messages and the log-likelihood."""
     B, T, _ = arguments[3].shape
-    return arguments[3].new_empty((B, T, arguments[0].shape[1])), arguments[3].new_empty(B)
+    return arguments[3].new_empty((B, T, arguments[0].shape[-1])), arguments[3].new_empty(B)
 
 
 _forward_op = register_recorded("forward", "(Tensor log_alpha, Tensor log_likelihood)", _fake)

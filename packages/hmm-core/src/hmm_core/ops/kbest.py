@@ -9,8 +9,7 @@ from hmm_core._dispatch import Backend
 from hmm_core._results import KBestPaths
 from hmm_core.backends.reference.kbest import kbest as reference_kbest
 from hmm_core.backends.reference.viterbi import path_score
-from hmm_core.ops._library import PROBLEM_SCHEMA, implementation, needs_reference, prepare, register
-from hmm_core.ops.viterbi import is_recorded
+from hmm_core.ops._library import PROBLEM_SCHEMA, needs_reference, prepare, register
 from hmm_core.transitions import Sparse
 
 
@@ -102,20 +101,16 @@ def kbest(
     problem, chosen = prepare(
         backend, log_initial, log_transition, log_emission, lengths, log_final, emission_index
     )
+    constant = problem.detach()
     if needs_reference():
-        states, log_score = reference_kbest(*problem.detach(), num_paths)
+        states, log_score = reference_kbest(*constant, num_paths)
     else:
-        states, log_score = cast(tuple[Tensor, Tensor], _kbest_op(*problem.detach(), num_paths, chosen))
-    if needs_reference() or is_recorded(problem):
+        states, log_score = cast(tuple[Tensor, Tensor], _kbest_op(*constant, num_paths, chosen))
+    if needs_reference() or problem.requires_grad():
+        problem = problem.canonical()
         scores = torch.stack([path_score(*problem, path) for path in states.unbind()])
         log_score = torch.where(log_score > -torch.inf, scores, log_score)
     return KBestPaths(states, log_score)
-
-
-def _compute(*arguments: object) -> object:
-    """Run the chosen backend."""
-    *problem, backend = arguments
-    return implementation("kbest", cast(str, backend))(*problem)
 
 
 def _fake(
@@ -135,6 +130,4 @@ def _fake(
     return lengths.new_empty((num_paths, B, T)), log_emission.new_empty((num_paths, B))
 
 
-_kbest_op = register(
-    "kbest", f"({PROBLEM_SCHEMA}, int num_paths, str backend) -> (Tensor, Tensor)", _compute, _fake
-)
+_kbest_op = register("kbest", f"({PROBLEM_SCHEMA}, int num_paths, str backend) -> (Tensor, Tensor)", _fake)

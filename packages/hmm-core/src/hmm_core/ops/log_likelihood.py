@@ -1,6 +1,6 @@
 """Log-likelihood with a cheap gradient."""
 
-import sys
+from collections.abc import Iterable
 from typing import cast
 
 import torch
@@ -8,13 +8,12 @@ from torch import Tensor
 
 from hmm_core._dispatch import Backend
 from hmm_core._validate import Problem
-from hmm_core.backends.reference.log_likelihood import exponent_dtype
 from hmm_core.backends.reference.log_likelihood import log_likelihood as reference_log_likelihood
 from hmm_core.ops._library import (
     DIFFERENTIABLE,
     PROBLEM_SCHEMA,
     Context,
-    implementation,
+    differentiate_twice,
     needs_reference,
     prepare,
     register,
@@ -108,136 +107,67 @@ def log_likelihood(
         emission_index,
     )
     if chosen == "reference" and needs_reference():
-        return reference_log_likelihood(*problem, keep=False)[0]
-    differentiable = problem.requires_grad()
-    keep = differentiable and not checkpoint
-    if torch.compiler.is_compiling():
-        total = cast(tuple[Tensor, ...], _log_likelihood_op(*problem, chosen, keep))[0]
-    elif differentiable:
-        total = cast(Tensor, _LogLikelihood.apply(*problem, chosen, keep))
-    else:
-        total = cast(tuple[Tensor, ...], _compute(*problem, chosen, keep=False))[0]
-    return total
+        return _reference(problem)
+    recorded = problem.requires_grad()
+    keep = recorded and not checkpoint
+    return cast("tuple[Tensor, ...]", _log_likelihood_op(*problem, keep, chosen, recorded=recorded))[0]
 
 
-def _compute(*arguments: object, keep: bool) -> object:
-    """Run the chosen backend."""
-    *problem, backend = arguments
-    return implementation("log_likelihood", cast(str, backend))(*problem, keep)
-
-
-def _compute_backward(*arguments: object) -> object:
-    """Run the chosen backend."""
-    *rest, backend, count = arguments
-    module = implementation("log_likelihood", cast(str, backend)).__module__
-    return sys.modules[module].log_likelihood_backward(*rest, count)
-
-
-def _differentiate(
-    ctx: Context, gradient: Tensor | None, *_: None, plain: bool = False
-) -> tuple[Tensor | None, ...]:
-    """Differentiate by the canonical arguments; ``plain`` is cheaper, and cannot be recorded or traced."""
-    results: list[Tensor | None] = [None] * 9
-    if gradient is not None:
-        (backend,) = ctx.options
-        count = ctx.needs_input_grad[2]
-        derivative = _compute_backward if plain else _derivative_op
-        gradients = cast(tuple[Tensor, ...], derivative(gradient, *ctx.saved_tensors, backend, count))
-        for position, value in zip(DIFFERENTIABLE, gradients, strict=True):
-            if ctx.needs_input_grad[position]:
-                results[position] = value
-    return tuple(results)
-
-
-class _LogLikelihood(torch.autograd.Function):
-    """The operation outside of compiled graphs, where the registered one costs three times the overhead."""
-
-    @staticmethod
-    def forward(ctx: Context, *arguments: object) -> Tensor:
-        """Compute, and keep the arguments and the messages."""
-        *problem, backend, keep = arguments
-        total, mantissa, exponent = cast(
-            tuple[Tensor, Tensor, Tensor], _compute(*problem, backend, keep=cast(bool, keep))
-        )
-        ctx.save_for_backward(mantissa, exponent, *cast(list[Tensor | None], problem))
-        ctx.options = (backend,)
-        ctx.set_materialize_grads(False)
-        return total
-
-    @staticmethod
-    def backward(ctx: Context, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        """Differentiate by the canonical arguments."""
-        return _differentiate(ctx, gradients[0], plain=not torch.is_grad_enabled())
-
-
-def _save(ctx: Context, inputs: tuple[object, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+def _save(ctx: Context, inputs: tuple[object, ...], output: tuple[Tensor, Tensor]) -> None:
     """Keep the arguments and the messages for the derivative."""
-    *problem, backend, _ = inputs
-    ctx.save_for_backward(*output[1:], *cast(list[Tensor | None], problem))
-    ctx.options = (backend,)
-    ctx.mark_non_differentiable(*output[1:])
+    ctx.save_for_backward(output[1], *cast("tuple[Tensor | None, ...]", inputs[:7]))
+    ctx.options = inputs[8:]
+    ctx.mark_non_differentiable(output[1])
     ctx.set_materialize_grads(False)
+
+
+def _differentiate(ctx: Context, gradient: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+    """Differentiate by the arguments."""
+    if gradient is None:
+        return (None,) * 9
+    count = ctx.needs_input_grad[2]
+    initial, weight, emission, final = cast(
+        "tuple[Tensor, ...]",
+        _derivative_op(gradient, *ctx.saved_tensors, count, *ctx.options, recorded=torch.is_grad_enabled()),
+    )
+    return initial, None, weight if count else None, emission, None, final, None, None, None
 
 
 def _save_backward(ctx: Context, inputs: tuple[object, ...], output: tuple[Tensor, ...]) -> None:
     """Keep everything but the messages, which the second derivative computes again."""
     del output
-    gradient, _, _, *problem = cast(tuple[Tensor | None, ...], inputs[:-2])
+    gradient, _, *problem = cast("tuple[Tensor | None, ...]", inputs[:-2])
     ctx.save_for_backward(gradient, *problem)
-    ctx.options = (inputs[-1],)
+    ctx.options = (inputs[-2],)
     ctx.set_materialize_grads(False)
+
+
+def _reference(problem: Iterable[Tensor | None]) -> Tensor:
+    """Values by the definition."""
+    return reference_log_likelihood(*Problem(*problem).canonical(), keep=False)[0]  # type: ignore[arg-type]  # each None stays in its place
 
 
 def _differentiate_backward(ctx: Context, *outer: Tensor | None) -> tuple[Tensor | None, ...]:
     """Second derivatives, through the recorded reference recursion."""
     gradient, *problem = ctx.saved_tensors
-    recording = torch.is_grad_enabled()
-    with torch.enable_grad():
-        # Views: the derivatives stop here, and their own graph, if any, continues to the caller's tensors.
-        gradient = gradient.view_as(gradient)
-        inputs = []
-        for position in DIFFERENTIABLE:
-            problem[position] = problem[position].view_as(problem[position])
-            inputs.append(problem[position])
-        leaves = [
-            tensor if tensor.requires_grad else tensor.requires_grad_() for tensor in (gradient, *inputs)
-        ]
-        total = reference_log_likelihood(*Problem(*problem), keep=False)[0]
-        inner = torch.autograd.grad(total, inputs, gradient, create_graph=True)
-        (count,) = ctx.options
-        pairs = [
-            (value, factor)
-            for position, value, factor in zip(DIFFERENTIABLE, inner, outer, strict=True)
-            if factor is not None and (count or position != 2)
-        ]
-        results: list[Tensor | None] = [None] * 12
-        second = torch.autograd.grad(
-            [value for value, _ in pairs],
-            leaves,
-            [factor for _, factor in pairs],
-            create_graph=recording,
-            allow_unused=True,
-        )
-    results[0] = second[0]
-    for position, value in zip(DIFFERENTIABLE, second[1:], strict=True):
-        results[position + 3] = value
-    return tuple(results)
+    if not ctx.options[0]:  # the derivative by the weights was not computed
+        outer = (outer[0], None, *outer[2:])
+    by_gradient, results = differentiate_twice(_reference, gradient, problem, DIFFERENTIABLE, outer)
+    return by_gradient, None, *results, None, None
 
 
-def _fake(*arguments: object) -> tuple[Tensor, Tensor, Tensor]:
+def _fake(*arguments: object) -> tuple[Tensor, Tensor]:
     """Shapes of the log-likelihood and of what is kept."""
     log_initial, log_emission = cast(Tensor, arguments[0]), cast(Tensor, arguments[3])
-    backend, keep = arguments[7:]
+    keep, backend = arguments[7:]
     B, T, _ = log_emission.shape
-    K = log_initial.shape[1]
-    mantissa = log_emission.new_empty((B, T if keep else 0, K))
-    shape = (B, T if keep and backend != "reference" else 0, K)
-    return log_emission.new_empty(B), mantissa, log_emission.new_empty(shape, dtype=exponent_dtype(mantissa))
+    parts = (1 if backend == "reference" else 2) if keep else 0
+    return log_emission.new_empty(B), log_emission.new_empty((parts, B, T, log_initial.shape[-1]))
 
 
 def _fake_backward(*arguments: object) -> tuple[Tensor, ...]:
     """Shapes of the derivatives."""
-    problem, count = cast(tuple[Tensor, ...], arguments[3:10]), arguments[-1]
+    problem, count = cast(tuple[Tensor, ...], arguments[2:9]), arguments[-2]
     return tuple(
         problem[position].new_empty(problem[position].shape if count or position != 2 else (0,))
         for position in DIFFERENTIABLE
@@ -246,18 +176,16 @@ def _fake_backward(*arguments: object) -> tuple[Tensor, ...]:
 
 _derivative_op = register(
     "log_likelihood_backward",
-    f"(Tensor gradient, Tensor mantissa, Tensor exponent, {PROBLEM_SCHEMA}, str backend, bool count) "
+    f"(Tensor gradient, Tensor message, {PROBLEM_SCHEMA}, bool count, str backend) "
     "-> (Tensor, Tensor, Tensor, Tensor)",
-    _compute_backward,
     _fake_backward,
+    source="log_likelihood.log_likelihood_backward",
     save=_save_backward,
     differentiate=_differentiate_backward,
 )
 _log_likelihood_op = register(
     "log_likelihood",
-    f"({PROBLEM_SCHEMA}, str backend, bool keep) "
-    "-> (Tensor log_likelihood, Tensor mantissa, Tensor exponent)",
-    lambda *arguments: _compute(*arguments[:-1], keep=cast(bool, arguments[-1])),
+    f"({PROBLEM_SCHEMA}, bool keep, str backend) -> (Tensor log_likelihood, Tensor message)",
     _fake,
     save=_save,
     differentiate=_differentiate,

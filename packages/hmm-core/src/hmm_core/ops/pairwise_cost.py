@@ -10,7 +10,7 @@ from hmm_core._tracing import values_are_readable
 from hmm_core._validate import floating
 from hmm_core._values import check_range
 from hmm_core.backends.reference.pairwise_cost import pairwise_cost as reference_pairwise_cost
-from hmm_core.ops._library import Context, implementation, needs_reference, register
+from hmm_core.ops._library import Context, needs_reference, register
 from hmm_core.ops._warping import canonical_lengths
 
 Metric = Literal["euclidean", "sqeuclidean", "cosine"]
@@ -100,7 +100,8 @@ def pairwise_cost(
     if needs_reference():
         cost = reference_pairwise_cost(x, y, lengths_x, lengths_y, root)
     else:
-        cost = cast(Tensor, _pairwise_cost_op(x, y, lengths_x, lengths_y, root, chosen))
+        recorded = torch.is_grad_enabled() and (x.requires_grad or y.requires_grad)
+        cost = cast(Tensor, _pairwise_cost_op(x, y, lengths_x, lengths_y, root, chosen, recorded=recorded))
     if metric == "cosine":
         cost = torch.where((zero_x[:, :, None] | zero_y[:, None]) & (cost < torch.inf), 1.0, 0.5 * cost)
     return cost
@@ -115,12 +116,6 @@ def _frames(frames: Tensor, lengths: Tensor, metric: str) -> tuple[Tensor, Tenso
     square = frames.square().sum(2)
     zero = square == 0
     return frames / torch.where(zero, 1.0, square).sqrt()[..., None], zero
-
-
-def _compute(*arguments: object) -> Tensor:
-    """Run the chosen backend."""
-    *rest, backend = arguments
-    return cast(Tensor, implementation("pairwise_cost", cast(str, backend))(*rest))
 
 
 def _save(ctx: Context, inputs: tuple[object, ...], output: Tensor) -> None:
@@ -151,7 +146,6 @@ def _differentiate(ctx: Context, gradient: Tensor | None) -> tuple[Tensor | None
 _pairwise_cost_op = register(
     "pairwise_cost",
     "(Tensor x, Tensor y, Tensor lengths_x, Tensor lengths_y, bool root, str backend) -> Tensor",
-    _compute,
     lambda x, y, *_: x.new_empty((x.shape[0], x.shape[1], y.shape[1])),
     save=_save,
     differentiate=_differentiate,

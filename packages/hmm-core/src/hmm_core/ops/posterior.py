@@ -85,13 +85,15 @@ def posterior(
     )
     if chosen == "reference":
         return Posterior(*reference_posterior(*problem))
-    return Posterior(*cast(tuple[Tensor, Tensor], _posterior_op(*problem, chosen)))
+    return Posterior(
+        *cast("tuple[Tensor, Tensor]", _posterior_op(*problem, chosen, recorded=problem.requires_grad()))
+    )
 
 
 def _fake(*arguments: Tensor) -> tuple[Tensor, Tensor]:
     """Shapes of the probabilities and the log-likelihood."""
     B, T, _ = arguments[3].shape
-    return arguments[3].new_empty((B, T, arguments[0].shape[1])), arguments[3].new_empty(B)
+    return arguments[3].new_empty((B, T, arguments[0].shape[-1])), arguments[3].new_empty(B)
 
 
 _posterior_op = register_recorded("posterior", "(Tensor state, Tensor log_likelihood)", _fake)

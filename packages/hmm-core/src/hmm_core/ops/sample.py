@@ -7,7 +7,7 @@ from torch import Tensor
 
 from hmm_core._dispatch import Backend
 from hmm_core.backends.reference.sample import sample as reference_sample
-from hmm_core.ops._library import PROBLEM_SCHEMA, implementation, prepare, register
+from hmm_core.ops._library import PROBLEM_SCHEMA, prepare, register
 from hmm_core.transitions import Sparse
 
 
@@ -106,15 +106,9 @@ def sample(
     return states[0] if num_samples is None else states
 
 
-def _compute(*arguments: object) -> object:
-    """Run the chosen backend."""
-    *values, backend = arguments
-    return implementation("sample", cast(str, backend))(*values)
-
-
 def _fake(*arguments: Tensor) -> Tensor:
     """Shape of the paths."""
     return arguments[4].new_empty(arguments[7].shape)
 
 
-_sample_op = register("sample", f"({PROBLEM_SCHEMA}, Tensor uniform, str backend) -> Tensor", _compute, _fake)
+_sample_op = register("sample", f"({PROBLEM_SCHEMA}, Tensor uniform, str backend) -> Tensor", _fake)

@@ -1,7 +1,6 @@
 """Soft dynamic time warping, and the divergence made of it."""
 
 import math
-import sys
 from typing import cast
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor
 
 from hmm_core._dispatch import Backend
 from hmm_core._windows import Window
-from hmm_core.ops._library import Context, implementation, needs_reference, register
+from hmm_core.ops._library import Context, differentiate_twice, implementation, needs_reference, register
 from hmm_core.ops._warping import PAIRS_SCHEMA, prepare_pairs, refuse_wrong_costs
 from hmm_core.ops.pairwise_cost import Metric, pairwise_cost
 
@@ -95,10 +94,8 @@ def soft_dtw(
     keep = torch.is_grad_enabled() and cost.requires_grad
     if needs_reference():
         value = _reference(*pairs, gamma)
-    elif torch.compiler.is_compiling() or keep:
-        value = cast(tuple[Tensor, Tensor], _soft_dtw_op(*pairs, gamma, keep, chosen))[0]
     else:
-        value = _compute(*pairs, gamma, keep, chosen)[0]
+        value = cast(tuple[Tensor, Tensor], _soft_dtw_op(*pairs, gamma, keep, chosen, recorded=keep))[0]
     refuse_wrong_costs(pairs, value, gamma)
     return value
 
@@ -185,21 +182,8 @@ def _check_gamma(gamma: float) -> float:
 
 def _reference(*arguments: object) -> Tensor:
     """Values by the definition."""
-    function = implementation("soft_dtw", "reference")
+    function = implementation("soft_dtw.soft_dtw", "reference")
     return cast(tuple[Tensor, Tensor], function(*arguments, keep=False))[0]
-
-
-def _compute(*arguments: object) -> tuple[Tensor, Tensor]:
-    """Run the chosen backend."""
-    *rest, backend = arguments
-    return cast(tuple[Tensor, Tensor], implementation("soft_dtw", cast(str, backend))(*rest))
-
-
-def _compute_backward(*arguments: object) -> Tensor:
-    """Run the chosen backend."""
-    *rest, backend = arguments
-    module = sys.modules[implementation("soft_dtw", cast(str, backend)).__module__]
-    return cast(Tensor, module.soft_dtw_backward(*rest))
 
 
 def _save(ctx: Context, inputs: tuple[object, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -214,7 +198,8 @@ def _differentiate(ctx: Context, gradient: Tensor | None, _: None) -> tuple[Tens
     """Differentiate by the cost."""
     result = None
     if gradient is not None:
-        result = cast(Tensor, _derivative_op(gradient, *ctx.saved_tensors, *ctx.options))
+        recorded = torch.is_grad_enabled()
+        result = cast(Tensor, _derivative_op(gradient, *ctx.saved_tensors, *ctx.options, recorded=recorded))
     return (result, *[None] * 7)
 
 
@@ -229,21 +214,12 @@ def _save_backward(ctx: Context, inputs: tuple[object, ...], output: Tensor) -> 
 
 def _differentiate_backward(ctx: Context, outer: Tensor | None) -> tuple[Tensor | None, ...]:
     """Second derivatives, through the recorded reference."""
-    results: list[Tensor | None] = [None] * 9
-    if outer is not None:
-        gradient, cost, *rest = ctx.saved_tensors
-        recording = torch.is_grad_enabled()
-        with torch.enable_grad():
-            # Views: the derivatives stop here, and their own graph, if any, continues to the caller's
-            # tensors.
-            leaves = [tensor.view_as(tensor) for tensor in (gradient, cost)]
-            leaves = [leaf if leaf.requires_grad else leaf.requires_grad_() for leaf in leaves]
-            value = _reference(leaves[1], *rest, ctx.options[0])
-            (inner,) = torch.autograd.grad(value, leaves[1], leaves[0], create_graph=True)
-            results[0], results[2] = torch.autograd.grad(
-                inner, leaves, outer, create_graph=recording, allow_unused=True
-            )
-    return tuple(results)
+    gradient, *pairs = ctx.saved_tensors
+    (gamma,) = ctx.options
+    by_gradient, results = differentiate_twice(
+        lambda arguments: _reference(*arguments, gamma), gradient, pairs, (0,), (outer,)
+    )
+    return by_gradient, None, *results, None, None
 
 
 def _fake(
@@ -265,15 +241,14 @@ def _fake(
 _derivative_op = register(
     "soft_dtw_backward",
     f"(Tensor gradient, Tensor message, {PAIRS_SCHEMA}, float gamma, str backend) -> Tensor",
-    _compute_backward,
     lambda _gradient, _message, cost, *_: cost.new_empty(cost.shape),
+    source="soft_dtw.soft_dtw_backward",
     save=_save_backward,
     differentiate=_differentiate_backward,
 )
 _soft_dtw_op = register(
     "soft_dtw",
     f"({PAIRS_SCHEMA}, float gamma, bool keep, str backend) -> (Tensor, Tensor)",
-    _compute,
     _fake,
     save=_save,
     differentiate=_differentiate,

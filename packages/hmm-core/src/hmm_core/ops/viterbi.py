@@ -2,22 +2,13 @@
 
 from typing import Literal, cast
 
-import torch
 from torch import Tensor
 
 from hmm_core._dispatch import Backend
 from hmm_core._results import ViterbiPath
-from hmm_core._validate import Problem
 from hmm_core.backends.reference.viterbi import path_score
 from hmm_core.backends.reference.viterbi import viterbi as reference_viterbi
-from hmm_core.ops._library import (
-    DIFFERENTIABLE,
-    PROBLEM_SCHEMA,
-    implementation,
-    needs_reference,
-    prepare,
-    register,
-)
+from hmm_core.ops._library import PROBLEM_SCHEMA, needs_reference, prepare, register
 from hmm_core.transitions import Sparse
 
 
@@ -108,24 +99,10 @@ def viterbi(
     if needs_reference():
         states, _ = reference_viterbi(*problem.detach(), memory)
         return ViterbiPath(states, path_score(*problem, states))
-    if is_recorded(problem):
-        states, _ = cast(tuple[Tensor, Tensor], _viterbi_op(*problem.detach(), memory, chosen))
-        return ViterbiPath(states, path_score(*problem, states))
-    return ViterbiPath(*cast(tuple[Tensor, Tensor], _viterbi_op(*problem, memory, chosen)))
-
-
-def is_recorded(problem: Problem) -> bool:
-    """Whether the score is to be differentiated."""
-    return torch.is_grad_enabled() and any(
-        problem[position].requires_grad  # type: ignore[union-attr]  # these four are always given
-        for position in DIFFERENTIABLE
-    )
-
-
-def _compute(*arguments: object) -> object:
-    """Run the chosen backend."""
-    *problem, backend = arguments
-    return implementation("viterbi", cast(str, backend))(*problem)
+    recorded = problem.requires_grad()
+    constant = problem.detach() if recorded else problem
+    states, log_score = cast("tuple[Tensor, Tensor]", _viterbi_op(*constant, memory, chosen))
+    return ViterbiPath(states, path_score(*problem.canonical(), states) if recorded else log_score)
 
 
 def _fake(
@@ -141,6 +118,4 @@ def _fake(
     return lengths.new_empty(log_emission.shape[:2]), log_emission.new_empty(log_emission.shape[:1])
 
 
-_viterbi_op = register(
-    "viterbi", f"({PROBLEM_SCHEMA}, str memory, str backend) -> (Tensor, Tensor)", _compute, _fake
-)
+_viterbi_op = register("viterbi", f"({PROBLEM_SCHEMA}, str memory, str backend) -> (Tensor, Tensor)", _fake)

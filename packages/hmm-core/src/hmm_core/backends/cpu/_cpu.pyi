@@ -8,6 +8,14 @@ class Model:
         K: int,
         R: int,
         P: int,
+        steps: int,
+        # Numbers of entries.
+        initial_size: int,
+        predecessors_size: int,
+        weight_size: int,
+        final_size: int,
+        index_size: int,
+        # Addresses.
         log_initial: int,
         predecessors: int,
         log_weight: int,
@@ -15,12 +23,6 @@ class Model:
         lengths: int,
         log_final: int,
         emission_index: int,
-        initial_stride: int,
-        predecessor_stride: int,
-        weight_stride: int,
-        weight_step: int,
-        final_stride: int,
-        index_stride: int,
         /,
     ) -> None: ...
     def fault(self, threads: int, /) -> int: ...
@@ -33,47 +35,23 @@ def use_target(name: str, /) -> bool: ...
 def viterbi(model: Model, threads: int, memory: int, states: int, log_score: int, /) -> None: ...
 def kbest(model: Model, threads: int, num_paths: int, states: int, log_score: int, /) -> None: ...
 
-# dense
-def dense_forward(model: Model, threads: int, log_alpha: int, log_likelihood: int, /) -> None: ...
-def dense_backward(model: Model, threads: int, log_beta: int, /) -> None: ...
-def dense_log_likelihood(
-    model: Model, threads: int, log_likelihood: int, mantissa: int, exponent: int, /
-) -> None: ...
-def dense_posterior(model: Model, threads: int, state: int, log_likelihood: int, /) -> None: ...
-def dense_gradient(
+# recursions
+def forward(model: Model, threads: int, log_alpha: int, log_likelihood: int, /) -> None: ...
+def backward(model: Model, threads: int, log_beta: int, /) -> None: ...
+def log_likelihood(model: Model, threads: int, log_likelihood: int, message: int, /) -> None: ...
+def posterior(model: Model, threads: int, state: int, log_likelihood: int, /) -> None: ...
+def gradient(
     model: Model,
     threads: int,
     upstream: int,
-    mantissa: int,
-    exponent: int,
+    message: int,
     d_initial: int,
     d_weight: int,
     d_emission: int,
     d_final: int,
     /,
 ) -> None: ...
-def dense_expected_transitions(model: Model, threads: int, counts: int, /) -> None: ...
-
-# sparse
-def sparse_forward(model: Model, threads: int, log_alpha: int, log_likelihood: int, /) -> None: ...
-def sparse_backward(model: Model, threads: int, log_beta: int, /) -> None: ...
-def sparse_log_likelihood(
-    model: Model, threads: int, log_likelihood: int, mantissa: int, exponent: int, /
-) -> None: ...
-def sparse_posterior(model: Model, threads: int, state: int, log_likelihood: int, /) -> None: ...
-def sparse_gradient(
-    model: Model,
-    threads: int,
-    upstream: int,
-    mantissa: int,
-    exponent: int,
-    d_initial: int,
-    d_weight: int,
-    d_emission: int,
-    d_final: int,
-    /,
-) -> None: ...
-def sparse_expected_transitions(model: Model, threads: int, counts: int, /) -> None: ...
+def expected_transitions(model: Model, threads: int, counts: int, /) -> None: ...
 
 # sampling
 def sample(model: Model, threads: int, samples: int, uniform: int, states: int, /) -> None: ...

@@ -1,8 +1,9 @@
-"""The canonical arguments as the C++ kernels take them."""
+"""The arguments of an operation as the C++ kernels take them."""
 
 import torch
 from torch import Tensor
 
+from hmm_core._validate import Problem
 from hmm_core._values import check_values
 from hmm_core.backends.cpu import _cpu
 
@@ -15,44 +16,41 @@ def describe(
     lengths: Tensor,
     log_final: Tensor,
     emission_index: Tensor | None,
+    *,
+    check: bool = True,
 ) -> tuple[_cpu.Model, tuple[Tensor | None, ...]]:
-    """Check the values; return addresses and sizes, and the tensors behind them, to be kept in use."""
+    """Return addresses and sizes, and the tensors behind them, to be kept in use.
+
+    The values are checked, unless they have been before. Axes of size 1 may be missing.
+    """
     B, T, P = log_emission.shape
-    K = log_initial.shape[1]
-    if log_weight.shape[1] == 0:  # one frame or none: there is no step, but the kernels expect a table
-        log_weight = log_weight.new_zeros((1, 1, *log_weight.shape[2:]))
-    log_initial, log_weight = log_initial.contiguous(), log_weight.contiguous()
-    log_emission, log_final = log_emission.contiguous(), log_final.contiguous()
-    lengths = lengths.contiguous()
-    R = 0
-    if predecessors is not None:
-        predecessors = predecessors.contiguous()
-        R = predecessors.shape[2]
-    if emission_index is not None:
-        emission_index = emission_index.contiguous()
-    weights = K * (K if predecessors is None else R)
-    steps = log_weight.shape[1]
+    steps = log_weight.shape[1] if log_weight.ndim == 4 else 1
+    if steps == 0:  # one frame or none: there is no step, but the kernels expect a table
+        log_weight, steps = log_weight.new_zeros((1, 1, *log_weight.shape[2:])), 1
+    tensors = (
+        log_initial.contiguous(),
+        None if predecessors is None else predecessors.contiguous(),
+        log_weight.contiguous(),
+        log_emission.contiguous(),
+        lengths.contiguous(),
+        log_final.contiguous(),
+        None if emission_index is None else emission_index.contiguous(),
+    )
     model = _cpu.Model(
         log_emission.dtype == torch.float64,
         B,
         T,
-        K,
-        R,
+        log_initial.shape[-1],
+        0 if predecessors is None else predecessors.shape[-1],
         P,
-        log_initial.data_ptr(),
-        0 if predecessors is None else predecessors.data_ptr(),
-        log_weight.data_ptr(),
-        log_emission.data_ptr(),
-        lengths.data_ptr(),
-        log_final.data_ptr(),
-        0 if emission_index is None else emission_index.data_ptr(),
-        K if log_initial.shape[0] > 1 else 0,
-        K * R if predecessors is not None and predecessors.shape[0] > 1 else 0,
-        weights * steps if log_weight.shape[0] > 1 else 0,
-        weights if steps > 1 else 0,
-        K if log_final.shape[0] > 1 else 0,
-        K if emission_index is not None and emission_index.shape[0] > 1 else 0,
+        steps,
+        log_initial.numel(),
+        0 if predecessors is None else predecessors.numel(),
+        log_weight.numel(),
+        log_final.numel(),
+        0 if emission_index is None else emission_index.numel(),
+        *[0 if tensor is None else tensor.data_ptr() for tensor in tensors],
     )
-    if model.fault(torch.get_num_threads()):
-        check_values(log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index)
-    return model, (log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index)
+    if check and model.fault(torch.get_num_threads()):
+        check_values(*Problem(*tensors).canonical())
+    return model, tensors

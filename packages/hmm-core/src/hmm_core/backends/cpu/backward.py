@@ -1,4 +1,4 @@
-"""Backward messages in C++: allocates them and calls the dense or the sparse kernels."""
+"""Backward messages in C++: allocates them and calls the kernels for the transitions."""
 
 import torch
 from torch import Tensor
@@ -21,7 +21,6 @@ def backward(
         log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index
     )
     B, T, _ = log_emission.shape
-    log_beta = log_emission.new_empty((B, T, log_initial.shape[1]))
-    kernel = _cpu.dense_backward if predecessors is None else _cpu.sparse_backward
-    kernel(model, torch.get_num_threads(), log_beta.data_ptr())
+    log_beta = log_emission.new_empty(B, T, log_initial.shape[-1])
+    _cpu.backward(model, torch.get_num_threads(), log_beta.data_ptr())
     return log_beta

@@ -26,8 +26,8 @@ def dtw(
     pairs, _keep = describe(cost, lengths_x, lengths_y, begin, end)
     B, N, M = cost.shape
     distance = cost.new_empty(B)
-    path = torch.empty((B, max(N + M - 1, 0) if keep_path else 0, 2), dtype=torch.int64)
-    length = torch.zeros(B, dtype=torch.int64)
+    path = lengths_x.new_empty(B, max(N + M - 1, 0) if keep_path else 0, 2)
+    length = lengths_x.new_zeros(B)
     # Without room for a step there is none to write; the address must not be null all the same.
     address = path.data_ptr() or length.data_ptr()
     _cpu.dtw(

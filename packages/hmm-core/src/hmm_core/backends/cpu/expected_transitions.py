@@ -1,4 +1,4 @@
-"""Expected counts in C++: allocates the output and calls the dense or the sparse kernels."""
+"""Expected counts in C++: allocates the output and calls the kernels for the transitions."""
 
 import torch
 from torch import Tensor
@@ -23,7 +23,6 @@ def expected_transitions(
     model, _keep = describe(
         log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index
     )
-    counts = log_emission.new_empty((B, *log_weight.shape[1:]))
-    kernel = _cpu.dense_expected_transitions if predecessors is None else _cpu.sparse_expected_transitions
-    kernel(model, torch.get_num_threads(), counts.data_ptr())
+    counts = log_emission.new_empty(B, *log_weight.shape[1:])
+    _cpu.expected_transitions(model, torch.get_num_threads(), counts.data_ptr())
     return counts

@@ -1,4 +1,4 @@
-"""Forward messages in C++: allocates them and calls the dense or the sparse kernels."""
+"""Forward messages in C++: allocates them and calls the kernels for the transitions."""
 
 import torch
 from torch import Tensor
@@ -21,8 +21,7 @@ def forward(
         log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index
     )
     B, T, _ = log_emission.shape
-    log_alpha = log_emission.new_empty((B, T, log_initial.shape[1]))
+    log_alpha = log_emission.new_empty(B, T, log_initial.shape[-1])
     total = log_emission.new_empty(B)
-    kernel = _cpu.dense_forward if predecessors is None else _cpu.sparse_forward
-    kernel(model, torch.get_num_threads(), log_alpha.data_ptr(), total.data_ptr())
+    _cpu.forward(model, torch.get_num_threads(), log_alpha.data_ptr(), total.data_ptr())
     return log_alpha, total

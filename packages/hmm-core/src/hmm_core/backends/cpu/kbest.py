@@ -22,7 +22,7 @@ def kbest(
         log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index
     )
     B, T, _ = log_emission.shape
-    states = torch.empty((num_paths, B, T), dtype=torch.int64)
-    log_score = log_emission.new_empty((num_paths, B))
+    states = lengths.new_empty(num_paths, B, T)
+    log_score = log_emission.new_empty(num_paths, B)
     _cpu.kbest(model, torch.get_num_threads(), num_paths, states.data_ptr(), log_score.data_ptr())
     return states, log_score

@@ -1,4 +1,4 @@
-"""Log-likelihood and its derivatives in C++: allocates them and calls the dense or the sparse kernels."""
+"""Log-likelihood and its derivatives in C++: allocates them and calls the kernels for the transitions."""
 
 import torch
 from torch import Tensor
@@ -16,31 +16,24 @@ def log_likelihood(
     log_final: Tensor,
     emission_index: Tensor | None,
     keep: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Log-likelihood (B,), and if ``keep`` the forward messages (B, T, K) as mantissa and exponent."""
+) -> tuple[Tensor, Tensor]:
+    """Log-likelihood (B,), and if ``keep`` the forward messages (2, B, T, K).
+
+    They are mantissas, and exponents: the bits of integers of the same size.
+    """
     model, _keep = describe(
         log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index
     )
     B, T, _ = log_emission.shape
-    shape = (B, T if keep else 0, log_initial.shape[1])
     total = log_emission.new_empty(B)
-    mantissa = log_emission.new_empty(shape)
-    exponent = torch.empty(shape, dtype=torch.int64 if log_emission.dtype == torch.float64 else torch.int32)
-    kernel = _cpu.dense_log_likelihood if predecessors is None else _cpu.sparse_log_likelihood
-    kernel(
-        model,
-        torch.get_num_threads(),
-        total.data_ptr(),
-        mantissa.data_ptr() if keep else 0,
-        exponent.data_ptr() if keep else 0,
-    )
-    return total, mantissa, exponent
+    message = log_emission.new_empty(2 if keep else 0, B, T, log_initial.shape[-1])
+    _cpu.log_likelihood(model, torch.get_num_threads(), total.data_ptr(), message.data_ptr())
+    return total, message
 
 
 def log_likelihood_backward(
     gradient: Tensor,
-    mantissa: Tensor,
-    exponent: Tensor,
+    message: Tensor,
     log_initial: Tensor,
     predecessors: Tensor | None,
     log_weight: Tensor,
@@ -53,27 +46,26 @@ def log_likelihood_backward(
     """Differentiate ``gradient @ log_likelihood`` by log_initial, log_weight, log_emission and log_final.
 
     By log_weight only if ``count``; its derivative is empty otherwise.
-    ``mantissa`` and ``exponent`` are what log_likelihood kept; where empty, the messages are computed again.
+    ``message`` is what log_likelihood kept; where it is empty, it is computed again. The values of the
+    arguments were checked by log_likelihood.
     """
     model, _keep = describe(
-        log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index
+        log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index, check=False
     )
-    gradient = gradient.contiguous()
-    kept = mantissa.shape[1] == log_emission.shape[1]
+    gradient, message = gradient.contiguous(), message.contiguous()
     d_initial = torch.empty_like(log_initial, memory_format=torch.contiguous_format)
-    d_weight = log_weight.new_empty(log_weight.shape if count else (0,))
-    count = count and log_weight.numel() > 0
-    d_emission = log_emission.new_empty(log_emission.shape)
+    d_weight = log_weight.new_empty(0)
+    if count:
+        d_weight = torch.empty_like(log_weight, memory_format=torch.contiguous_format)
+    d_emission = torch.empty_like(log_emission, memory_format=torch.contiguous_format)
     d_final = torch.empty_like(log_final, memory_format=torch.contiguous_format)
-    kernel = _cpu.dense_gradient if predecessors is None else _cpu.sparse_gradient
-    kernel(
+    _cpu.gradient(
         model,
         torch.get_num_threads(),
         gradient.data_ptr(),
-        mantissa.data_ptr() if kept else 0,
-        exponent.data_ptr() if kept else 0,
+        message.data_ptr(),
         d_initial.data_ptr(),
-        d_weight.data_ptr() if count else 0,
+        d_weight.data_ptr(),
         d_emission.data_ptr(),
         d_final.data_ptr(),
     )

@@ -19,9 +19,9 @@ def _describe(
         log_initial[None],
         None if predecessors is None else predecessors[None],
         log_weight[None, None],
-        log_initial.new_empty((0, 0, num_densities)),
+        log_initial.new_empty(0, 0, num_densities),
         torch.empty(0, dtype=torch.int64),
-        log_initial.new_empty((0, len(log_initial))),
+        log_initial.new_empty(0, len(log_initial)),
         None if emission_index is None else emission_index[None],
     )
 

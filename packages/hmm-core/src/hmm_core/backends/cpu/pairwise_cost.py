@@ -19,7 +19,7 @@ def pairwise_cost(x: Tensor, y: Tensor, lengths_x: Tensor, lengths_y: Tensor, ro
         lengths_x.contiguous(),
         lengths_y.contiguous(),
     )
-    cost = x.new_empty((B, N, M))
+    cost = x.new_empty(B, N, M)
     _cpu.frame_cost(
         x.dtype == torch.float64,
         B,

@@ -1,4 +1,4 @@
-"""Posteriors in C++: allocates them and calls the dense or the sparse kernels."""
+"""Posteriors in C++: allocates them and calls the kernels for the transitions."""
 
 import torch
 from torch import Tensor
@@ -21,8 +21,7 @@ def posterior(
         log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index
     )
     B, T, _ = log_emission.shape
-    state = log_emission.new_empty((B, T, log_initial.shape[1]))
+    state = log_emission.new_empty(B, T, log_initial.shape[-1])
     total = log_emission.new_empty(B)
-    kernel = _cpu.dense_posterior if predecessors is None else _cpu.sparse_posterior
-    kernel(model, torch.get_num_threads(), state.data_ptr(), total.data_ptr())
+    _cpu.posterior(model, torch.get_num_threads(), state.data_ptr(), total.data_ptr())
     return state, total

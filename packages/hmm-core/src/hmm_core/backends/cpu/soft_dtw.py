@@ -21,7 +21,7 @@ def soft_dtw(
     B, N, M = cost.shape
     value = cost.new_empty(B)
     double = cost.dtype == torch.float64
-    message = cost.new_empty((B, _cpu.soft_dtw_message_size(double, N, M) if keep else 0))
+    message = cost.new_empty(B, _cpu.soft_dtw_message_size(double, N, M) if keep else 0)
     _cpu.soft_dtw(pairs, gamma, torch.get_num_threads(), value.data_ptr(), message.data_ptr())
     return value, message
 

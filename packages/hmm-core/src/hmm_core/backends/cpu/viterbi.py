@@ -23,7 +23,8 @@ def viterbi(
     model, _keep = describe(
         log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index
     )
-    states = torch.empty(log_emission.shape[:2], dtype=torch.int64)
-    log_score = log_emission.new_empty(log_emission.shape[0])
+    B, T, _ = log_emission.shape
+    states = lengths.new_empty(B, T)
+    log_score = log_emission.new_empty(B)
     _cpu.viterbi(model, torch.get_num_threads(), _MEMORY[memory], states.data_ptr(), log_score.data_ptr())
     return states, log_score

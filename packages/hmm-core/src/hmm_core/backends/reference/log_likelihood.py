@@ -1,6 +1,5 @@
 """Log-likelihood and its derivatives, which are posteriors: one backward recursion, O(T K) memory."""
 
-import torch
 from torch import Tensor
 
 from hmm_core.backends.reference._recursion import normalized_exp
@@ -18,27 +17,20 @@ def log_likelihood(
     log_final: Tensor,
     emission_index: Tensor | None,
     keep: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Log-likelihood (B,), and what a backend keeps of the forward pass for the derivative if ``keep``.
+) -> tuple[Tensor, Tensor]:
+    """Log-likelihood (B,), and what a backend keeps of the forward pass for the derivative, if ``keep``.
 
-    The reference keeps the relative messages (B, T, K); its last output is empty.
+    The reference keeps the relative messages, (1, B, T, K); without ``keep`` the first axis is empty.
     """
     message, _, total = relative_forward(
         log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index
     )
-    nothing = message.new_empty((message.shape[0], 0, message.shape[2]))
-    return total, message if keep else nothing, nothing.to(exponent_dtype(message))
-
-
-def exponent_dtype(like: Tensor) -> torch.dtype:
-    """Integers of the size of the numbers."""
-    return torch.int64 if like.dtype == torch.float64 else torch.int32
+    return total, message[None] if keep else message.new_empty((0, *message.shape))
 
 
 def log_likelihood_backward(
     gradient: Tensor,
-    mantissa: Tensor,
-    exponent: Tensor,
+    message: Tensor,
     log_initial: Tensor,
     predecessors: Tensor | None,
     log_weight: Tensor,
@@ -51,12 +43,11 @@ def log_likelihood_backward(
     """Differentiate ``gradient @ log_likelihood`` by log_initial, log_weight, log_emission and log_final.
 
     By log_weight only if ``count``; its derivative is empty otherwise.
-    ``mantissa`` and ``exponent`` are what log_likelihood kept, or empty.
+    ``message`` is what log_likelihood kept, or empty.
     """
-    del exponent  # only the kernels keep it
     problem = (log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index)
     B, T, _ = log_emission.shape
-    log_alpha = mantissa if mantissa.shape[1] == T else relative_forward(*problem)[0]
+    log_alpha = message[0] if len(message) else relative_forward(*problem)[0]
     log_beta = relative_backward(*problem)[0]
     state = normalized_exp(log_alpha + log_beta, 2) * gradient[:, None, None]
     if T == 0:

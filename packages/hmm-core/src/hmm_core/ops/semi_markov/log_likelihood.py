@@ -7,7 +7,7 @@ from torch import Tensor
 
 from hmm_core._dispatch import Backend
 from hmm_core.backends.reference.semi_markov.log_likelihood import log_likelihood as reference_log_likelihood
-from hmm_core.ops._library import Context, implementation, needs_reference, register
+from hmm_core.ops._library import Context, differentiate_twice, implementation, needs_reference, register
 from hmm_core.ops.semi_markov._problem import DIFFERENTIABLE, PROBLEM_SCHEMA, Censoring, prepare
 from hmm_core.transitions import Sparse
 
@@ -111,22 +111,14 @@ def log_likelihood(
     )
     if chosen == "reference" and needs_reference():
         return reference_log_likelihood(*problem)
-    if problem.requires_grad() or torch.compiler.is_compiling():
-        return cast(Tensor, _log_likelihood_op(*problem, chosen))
-    return cast(Tensor, _compute(*problem, chosen))
-
-
-def _compute(*arguments: object) -> object:
-    """Run the chosen backend."""
-    *problem, backend = arguments
-    return implementation("semi_markov.log_likelihood", cast(str, backend))(*problem)
+    return cast(Tensor, _log_likelihood_op(*problem, chosen, recorded=problem.requires_grad()))
 
 
 def _compute_backward(*arguments: object) -> tuple[Tensor, ...]:
     """Differentiate ``gradient @ log_likelihood``: the expected counts of the chosen backend, added up."""
     *tensors, backend = arguments
     gradient, *problem = cast(list[Tensor], tensors)
-    counts = implementation("semi_markov.posterior", cast(str, backend))(*problem)
+    counts = implementation("semi_markov.posterior.posterior", cast(str, backend))(*problem)
     _, state, initial, transition, duration, final = cast(tuple[Tensor, ...], counts)
     state = state * gradient[:, None, None]
     log_emission, emission_index = problem[4], problem[7]
@@ -157,7 +149,9 @@ def _differentiate(ctx: Context, gradient: Tensor | None) -> tuple[Tensor | None
     """Differentiate by the canonical arguments."""
     results: list[Tensor | None] = [None] * 9
     if gradient is not None:
-        gradients = cast(tuple[Tensor, ...], _derivative_op(gradient, *ctx.saved_tensors, *ctx.options))
+        recorded = torch.is_grad_enabled()
+        derivatives = _derivative_op(gradient, *ctx.saved_tensors, *ctx.options, recorded=recorded)
+        gradients = cast(tuple[Tensor, ...], derivatives)
         for position, value in zip(DIFFERENTIABLE, gradients, strict=True):
             if ctx.needs_input_grad[position]:
                 results[position] = value
@@ -167,32 +161,10 @@ def _differentiate(ctx: Context, gradient: Tensor | None) -> tuple[Tensor | None
 def _differentiate_backward(ctx: Context, *outer: Tensor | None) -> tuple[Tensor | None, ...]:
     """Second derivatives, through the recorded reference recursion."""
     gradient, *problem = ctx.saved_tensors
-    recording = torch.is_grad_enabled()
-    with torch.enable_grad():
-        # Views: the derivatives stop here, and their own graph, if any, continues to the caller's tensors.
-        gradient = gradient.view_as(gradient)
-        inputs = []
-        for position in DIFFERENTIABLE:
-            problem[position] = problem[position].view_as(problem[position])
-            inputs.append(problem[position])
-        leaves = [
-            tensor if tensor.requires_grad else tensor.requires_grad_() for tensor in (gradient, *inputs)
-        ]
-        total = reference_log_likelihood(*problem)
-        inner = torch.autograd.grad(total, inputs, gradient, create_graph=True)
-        pairs = [(value, factor) for value, factor in zip(inner, outer, strict=True) if factor is not None]
-        second = torch.autograd.grad(
-            [value for value, _ in pairs],
-            leaves,
-            [factor for _, factor in pairs],
-            create_graph=recording,
-            allow_unused=True,
-        )
-    results: list[Tensor | None] = [None] * 10
-    results[0] = second[0]
-    for position, value in zip(DIFFERENTIABLE, second[1:], strict=True):
-        results[position + 1] = value
-    return tuple(results)
+    by_gradient, results = differentiate_twice(
+        lambda arguments: reference_log_likelihood(*arguments), gradient, problem, DIFFERENTIABLE, outer
+    )
+    return by_gradient, *results, None
 
 
 def _fake(*arguments: Tensor) -> Tensor:
@@ -209,16 +181,16 @@ def _fake_backward(*arguments: Tensor) -> tuple[Tensor, ...]:
 _derivative_op = register(
     "semi_markov_log_likelihood_backward",
     f"(Tensor gradient, {PROBLEM_SCHEMA}, str backend) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
-    _compute_backward,
     _fake_backward,
+    compute=_compute_backward,
     save=_save,
     differentiate=_differentiate_backward,
 )
 _log_likelihood_op = register(
     "semi_markov_log_likelihood",
     f"({PROBLEM_SCHEMA}, str backend) -> Tensor",
-    _compute,
     _fake,
+    source="semi_markov.log_likelihood.log_likelihood",
     save=_save,
     differentiate=_differentiate,
 )

@@ -7,7 +7,7 @@ from torch import Tensor
 from hmm_core._dispatch import Backend
 from hmm_core._results import SemiMarkovPosterior
 from hmm_core.backends.reference.semi_markov.posterior import posterior as reference_posterior
-from hmm_core.ops._library import implementation, register
+from hmm_core.ops._library import register
 from hmm_core.ops.semi_markov._problem import PROBLEM_SCHEMA, Censoring, prepare, true_durations
 from hmm_core.transitions import Sparse
 
@@ -121,12 +121,6 @@ def posterior(
     return SemiMarkovPosterior(state, total, initial, transition, duration, final)
 
 
-def _compute(*arguments: object) -> object:
-    """Run the chosen backend."""
-    *problem, backend = arguments
-    return implementation("semi_markov.posterior", cast(str, backend))(*problem)
-
-
 def _fake(*arguments: Tensor) -> tuple[Tensor, ...]:
     """Shapes of the log-likelihood, the probabilities and the counts."""
     log_initial, _, log_weight, log_duration, log_emission = arguments[:5]
@@ -139,6 +133,6 @@ def _fake(*arguments: Tensor) -> tuple[Tensor, ...]:
 _posterior_op = register(
     "semi_markov_posterior",
     f"({PROBLEM_SCHEMA}, str backend) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
-    _compute,
     _fake,
+    source="semi_markov.posterior.posterior",
 )

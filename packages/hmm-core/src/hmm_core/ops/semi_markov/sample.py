@@ -119,7 +119,7 @@ def sample(
             device=problem.log_emission.device,
             generator=generator,
         )
-        drawn = implementation("semi_markov.sample", chosen)(*problem, uniform)
+        drawn = implementation("semi_markov.sample.sample", chosen)(*problem, uniform)
     states, durations = cast(tuple[Tensor, Tensor], drawn)
     if num_samples is None:
         states, durations = states[0], durations[0]

@@ -8,7 +8,7 @@ from torch import Tensor
 from hmm_core._dispatch import Backend
 from hmm_core._results import SemiMarkovPath
 from hmm_core.backends.reference.semi_markov.viterbi import viterbi as reference_viterbi
-from hmm_core.ops._library import implementation, needs_reference, register
+from hmm_core.ops._library import needs_reference, register
 from hmm_core.ops.semi_markov._problem import PROBLEM_SCHEMA, Censoring, SemiMarkovProblem, prepare
 from hmm_core.transitions import Sparse
 
@@ -175,12 +175,6 @@ def _in_order(values: Tensor) -> Tensor:
     return values.cumsum(1, dtype=torch.float64)[:, -1]
 
 
-def _compute(*arguments: object) -> object:
-    """Run the chosen backend."""
-    *problem, backend = arguments
-    return implementation("semi_markov.viterbi", cast(str, backend))(*problem)
-
-
 def _fake(*arguments: Tensor) -> tuple[Tensor, Tensor]:
     """Shapes of the states and the durations."""
     log_emission, lengths = arguments[4:6]
@@ -190,6 +184,6 @@ def _fake(*arguments: Tensor) -> tuple[Tensor, Tensor]:
 _viterbi_op = register(
     "semi_markov_viterbi",
     f"({PROBLEM_SCHEMA}, str backend) -> (Tensor states, Tensor durations)",
-    _compute,
     _fake,
+    source="semi_markov.viterbi.viterbi",
 )

@@ -25,11 +25,11 @@ def posterior(
     B, T, _ = log_emission.shape
     K = log_initial.shape[1]
     total = log_emission.new_empty(B)
-    state = log_emission.new_empty((B, T, K))
-    initial = log_emission.new_empty((B, K))
-    transition = log_emission.new_empty((B, *log_weight.shape[2:]))
-    duration = log_emission.new_empty((B, *log_duration.shape[1:]))
-    final = log_emission.new_empty((B, K))
+    state = log_emission.new_empty(B, T, K)
+    initial = log_emission.new_empty(B, K)
+    transition = log_emission.new_empty(B, *log_weight.shape[2:])
+    duration = log_emission.new_empty(B, *log_duration.shape[1:])
+    final = log_emission.new_empty(B, K)
     counts = (total, state, initial, transition, duration, final)
     _cpu.semi_markov_posterior(
         *described,

@@ -1,4 +1,5 @@
-// The instances of the engine's recursions over sparse transitions that the Python module binds.
+// The instances of the sum-product recursions, with dense and with sparse transitions, that the Python module
+// binds.
 #pragma once
 
 #include <cstdint>
@@ -11,8 +12,9 @@
 namespace hmm {
 
 template <typename Real>
-struct SparseFunctions {
+struct RecursionFunctions {
   using Int = std::conditional_t<sizeof(Real) == 4, std::int32_t, std::int64_t>;
+
   void (*forward)(const Model<Real>&, const Executor&, Real* log_alpha, Real* log_likelihood);
   void (*backward)(const Model<Real>&, const Executor&, Real* log_beta);
   void (*log_likelihood)(const Model<Real>&, const Executor&, Real* log_likelihood, Real* mantissa,
@@ -23,14 +25,15 @@ struct SparseFunctions {
   void (*expected_transitions)(const Model<Real>&, const Executor&, Real* counts);
 };
 
-struct SparseKernels {
-  SparseFunctions<float> single;
-  SparseFunctions<double> twice;
+struct RecursionKernels {
+  RecursionFunctions<float> single;
+  RecursionFunctions<double> twice;
 
-  const SparseFunctions<float>& of(float) const { return single; }
-  const SparseFunctions<double>& of(double) const { return twice; }
+  const RecursionFunctions<float>& of(float) const { return single; }
+  const RecursionFunctions<double>& of(double) const { return twice; }
 };
 
-HMM_DECLARE_KERNELS(SparseKernels, sparse_kernels)
+HMM_DECLARE_KERNELS(RecursionKernels, dense_kernels)
+HMM_DECLARE_KERNELS(RecursionKernels, sparse_kernels)
 
 }  // namespace hmm
