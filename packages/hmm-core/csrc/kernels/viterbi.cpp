@@ -8,9 +8,9 @@ inline namespace HMM_TARGET {
 namespace {
 
 template <typename Real>
-void decode(const Model<Real>& model, const Executor& executor, int memory, std::int64_t* states,
-            Real* log_score) {
-  viterbi(model, executor, static_cast<ViterbiMemory>(memory), states, log_score);
+Fault decode(const Model<Real>& model, const Executor& executor, int memory, std::int64_t* states,
+             Real* log_score) {
+  return viterbi(model, executor, static_cast<ViterbiMemory>(memory), states, log_score);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 
 #include "hmm/simd.hpp"
 
@@ -48,6 +49,33 @@ HMM_INLINE std::uint32_t greater_bits(Vec<double> a, Vec<double> b) {
   return set;
 #endif
 }
+
+// Whether NaN or +inf was among some vectors.
+template <typename Real>
+class Strays {
+ public:
+#if HMM_HAS_AVX512
+  HMM_INLINE void see(Vec<Real> x) {
+    constexpr int kNanOrInfinity = 0x89;  // quiet or signalling NaN, +inf
+    if constexpr (sizeof(Real) == 4) {
+      seen_ = _kor_mask16(seen_, _mm512_fpclass_ps_mask(bits<__m512>(x), kNanOrInfinity));
+    } else {
+      seen_ = _kor_mask16(seen_, _mm512_fpclass_pd_mask(bits<__m512d>(x), kNanOrInfinity));
+    }
+  }
+  HMM_INLINE bool any() const { return seen_ != 0; }
+
+ private:
+  __mmask16 seen_ = 0;
+#else
+  // A comparison with NaN is false.
+  HMM_INLINE void see(Vec<Real> x) { right_ &= x <= splat<Vec<Real>>(std::numeric_limits<Real>::max()); }
+  HMM_INLINE bool any() const { return hmm::any(~right_); }
+
+ private:
+  IntVec<Real> right_ = IntVec<Real>{} - 1;
+#endif
+};
 
 // Bit l is set where lane l of an integer vector is not zero.
 template <typename Real>

@@ -15,8 +15,13 @@ def describe(
     lengths: Tensor,
     log_final: Tensor,
     emission_index: Tensor | None,
+    *,
+    check_emission: bool = True,
 ) -> tuple[_cpu.Model, tuple[Tensor | None, ...]]:
-    """Check the values; return addresses and sizes, and the tensors behind them, to be kept in use."""
+    """Check the values; return addresses and sizes, and the tensors behind them, to be kept in use.
+
+    Without ``check_emission`` the kernel must do that itself, and the caller look at what it says.
+    """
     B, T, P = log_emission.shape
     K = log_initial.shape[1]
     if log_weight.shape[1] == 0:  # one frame or none: there is no step, but the kernels expect a table
@@ -53,6 +58,6 @@ def describe(
         K if log_final.shape[0] > 1 else 0,
         K if emission_index is not None and emission_index.shape[0] > 1 else 0,
     )
-    if model.fault(torch.get_num_threads()):
+    if model.fault(torch.get_num_threads(), check_emission):
         check_values(log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index)
     return model, (log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index)

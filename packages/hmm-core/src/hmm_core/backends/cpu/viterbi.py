@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from hmm_core._values import check_values
 from hmm_core.backends.cpu import _cpu
 from hmm_core.backends.cpu._model import describe
 
@@ -20,10 +21,10 @@ def viterbi(
     memory: str,
 ) -> tuple[Tensor, Tensor]:
     """Best states (B, T), -1 in padding and where no path exists, and their scores (B,)."""
-    model, _keep = describe(
-        log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index
-    )
+    problem = (log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index)
+    model, _keep = describe(*problem, check_emission=False)
     states = torch.empty(log_emission.shape[:2], dtype=torch.int64)
     log_score = log_emission.new_empty(log_emission.shape[0])
-    _cpu.viterbi(model, torch.get_num_threads(), _MEMORY[memory], states.data_ptr(), log_score.data_ptr())
+    if _cpu.viterbi(model, torch.get_num_threads(), _MEMORY[memory], states.data_ptr(), log_score.data_ptr()):
+        check_values(*problem)
     return states, log_score
