@@ -248,6 +248,29 @@ def test_every_variant_and_memory_gives_the_paths_of_the_reference(
             _all_memories(hmm._replace(log_emission=torch.zeros_like(hmm.log_emission)))
 
 
+@pytest.mark.usefixtures("native")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("sparse", "states", "frames", "impossible", "scale"),
+    [
+        (False, 257, 63, 0.5, 1.0),
+        (False, 1000, 12, 0.0, 1e4),
+        (False, 17, 1000, 0.95, 1e-3),
+        (True, 257, 63, 0.0, 1e4),
+        (True, 1000, 63, 0.95, 1.0),
+        (True, 100, 1000, 0.95, 1e-3),
+        (True, 5, 10_000, 0.5, 1.0),
+    ],
+)
+def test_many_states_and_many_frames_give_the_paths_of_the_reference(
+    dtype: torch.dtype, sparse: bool, states: int, frames: int, impossible: float, scale: float
+) -> None:
+    hmm = random_hmm(2, frames, states, sparse=sparse, dtype=dtype, impossible=impossible, scale=scale)
+    _all_memories(hmm)
+    if frames < 1000:  # many ties
+        _all_memories(hmm._replace(log_emission=(hmm.log_emission / scale).round()))
+
+
 @pytest.mark.usefixtures("variant")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 // What the vector extension of the compiler cannot say in one instruction: comparisons as bits, loads of a
-// part of a vector, gathers, and a window over two vectors. Plain loops where the machine has nothing.
+// part of a vector, and a window over two vectors. Plain loops where the machine has nothing.
 #pragma once
 
 #include <cstdint>
@@ -124,30 +124,6 @@ HMM_INLINE Vec<double> load_part(const double* from, std::int64_t n, double rest
   return bits<Vec<double>>(_mm512_mask_loadu_pd(_mm512_set1_pd(rest), mask, from));
 #else
   return load_first<Vec<double>>(from, n, rest);
-#endif
-}
-
-// table[index[l]] in lane l.
-HMM_INLINE Vec<float> gather(const float* table, const std::int32_t* index) {
-#if HMM_HAS_AVX512
-  // The plain form leaves a register undefined, and GCC warns of it.
-  return bits<Vec<float>>(
-      _mm512_mask_i32gather_ps(_mm512_setzero_ps(), 0xffff, _mm512_loadu_si512(index), table, 4));
-#else
-  Vec<float> v{};
-  for (int l = 0; l < kLanes<float>; ++l) v[l] = table[index[l]];
-  return v;
-#endif
-}
-
-HMM_INLINE Vec<double> gather(const double* table, const std::int32_t* index) {
-#if HMM_HAS_AVX512
-  const __m256i where = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(index));
-  return bits<Vec<double>>(_mm512_mask_i32gather_pd(_mm512_setzero_pd(), 0xff, where, table, 8));
-#else
-  Vec<double> v{};
-  for (int l = 0; l < kLanes<double>; ++l) v[l] = table[index[l]];
-  return v;
 #endif
 }
 

@@ -79,12 +79,24 @@ inline void sort_by_length(const std::int64_t* lengths, std::int64_t batch, std:
 enum class ViterbiMemory : int { kAuto = 0, kFull = 1, kLinear = 2 };
 constexpr double kFullMemory = 1024.0 * 1024.0 * 1024.0;
 
+// What a search with a beam is told and tells: states more than `width` below the best of their frame are
+// dropped; how far below it each path ran at most (B,), and whether the path is certainly the best (B,).
+template <typename Real>
+struct Beam {
+  Real width = 0;
+  Real* depth = nullptr;
+  bool* exact = nullptr;
+};
+
 // Best path (B, T) of each sequence, -1 after its end and where no path exists, and its score (B,), -inf
 // where no path exists. Checks the emissions, but nothing else (find_table_fault does): where each state
 // reads its own, while it decodes, so that much memory is read once. After a fault there are no results.
+//
+// With a beam, for sparse transitions only, the best path of those that it leaves; a sequence of which it
+// leaves none is decoded again without.
 template <typename Real>
 Fault viterbi(const Model<Real>& m, const Executor& executor, ViterbiMemory memory, std::int64_t* states,
-              Real* log_score) {
+              Real* log_score, const Beam<Real>* beam = nullptr) {
   if (m.batch == 0) return {};
   if (m.dense() || m.emission_index != nullptr) {
     const Fault fault = find_emission_fault(m, executor);
@@ -106,6 +118,7 @@ Fault viterbi(const Model<Real>& m, const Executor& executor, ViterbiMemory memo
   std::int64_t group = (m.batch + threads - 1) / threads;
   const std::int64_t most = m.dense() ? detail::kDenseGroup : detail::kSparseGroup;
   if (group > most) group = most;
+  if (beam != nullptr) group = 1;
   std::int64_t segment = steps;
   const double full = row * static_cast<double>(T) * static_cast<double>(group * threads);
   if (memory == ViterbiMemory::kLinear || (memory == ViterbiMemory::kAuto && full > kFullMemory)) {
@@ -137,9 +150,23 @@ Fault viterbi(const Model<Real>& m, const Executor& executor, ViterbiMemory memo
   parallel_for(executor, groups, threads, [&](std::int64_t item, int worker) {
     const std::int64_t begin = item * group;
     const std::int64_t end = begin + group < m.batch ? begin + group : m.batch;
-    workers[worker].decode(m, one ? &shared : nullptr, order.data() + begin, static_cast<int>(end - begin),
-                           segment, states);
-    if (workers[worker].stray()) stray[worker] = 1;
+    detail::SparseGroup<Real>& sequences = workers[worker];
+    const auto decode = [&](const Real* width) {
+      sequences.decode(m, one ? &shared : nullptr, order.data() + begin, static_cast<int>(end - begin),
+                       segment, states, width);
+    };
+    decode(beam == nullptr ? nullptr : &beam->width);
+    if (sequences.stray()) stray[worker] = 1;
+    if (beam != nullptr && !sequences.stray()) {
+      bool exact = !sequences.dropped();
+      if (!exact && !sequences.found()) {
+        const Real everything = std::numeric_limits<Real>::infinity();
+        decode(&everything);
+        exact = true;
+      }
+      beam->exact[order[begin]] = exact;
+      beam->depth[order[begin]] = sequences.found() ? sequences.depth() : Real{0};
+    }
     for (std::int64_t i = begin; i < end; ++i) score(order[i]);
   });
   for (int worker = 0; worker < threads; ++worker) {

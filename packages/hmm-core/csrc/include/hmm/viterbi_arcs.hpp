@@ -143,6 +143,15 @@ class ArcTable {
   const std::int32_t* sources() const { return source_.data(); }
   std::int64_t odd_count() const { return odd_count_; }
   std::int64_t odd(std::int64_t i) const { return odd_[i]; }
+  // How many of them are below state j.
+  std::int64_t odd_before(std::int64_t j) const {
+    std::int64_t low = 0;
+    for (std::int64_t high = odd_count_; low < high;) {
+      const std::int64_t middle = (low + high) / 2;
+      (odd_[middle] < j ? low : high) = odd_[middle] < j ? middle + 1 : middle;
+    }
+    return low;
+  }
   std::int64_t slots() const { return slots_; }
   const std::int64_t* predecessors() const { return predecessors_; }
   const Real* current() const { return current_; }

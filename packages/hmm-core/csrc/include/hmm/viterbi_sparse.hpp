@@ -38,9 +38,15 @@ class SparseGroup {
   // Decodes the `count` sequences in `order`, the longest first. Their arcs are `shared`, or null if each has
   // its own. Back-pointers of `segment` frames are kept at a time; where that is not all of them, the scores
   // at the beginning of each segment are kept, and a segment is computed again before the path goes through.
+  // With a `beam`, of one sequence only, states whose score lies more than that below the best of their frame
+  // are dropped, and nothing is computed outside of the range of the others.
   void decode(const Model<Real>& m, const ArcTable<Real>* shared, const std::int64_t* order, int count,
-              std::int64_t segment, std::int64_t* states) {
+              std::int64_t segment, std::int64_t* states, const Real* beam = nullptr) {
     model_ = &m;
+    beam_ = beam;
+    dropped_ = false;
+    sequence_[0].found = false;
+    if (beam != nullptr) peaks_.reserve(m.frames);
     const std::int64_t T = m.frames;
     for (int s = 0; s < count; ++s) {
       for (std::int64_t t = 0; t < T; ++t) states[order[s] * T + t] = -1;
@@ -69,6 +75,34 @@ class SparseGroup {
   // Whether NaN or +inf was met among the emissions; looked for only where each state reads its own. Then
   // no path was written.
   bool stray() const { return stray_; }
+
+  // Of the sequence decoded with a beam: whether a state was dropped, and whether there is a path.
+  bool dropped() const { return dropped_; }
+  bool found() const { return sequence_[0].found; }
+
+  // How far the path of the sequence decoded with a beam ever lay below the best state of its frame.
+  Real depth() const {
+    const Sequence& x = sequence_[0];
+    const std::int64_t R = x.arcs->slots();
+    Real deepest = 0;
+    Real score = 0;  // the very numbers of the recursion
+    for (std::int64_t t = 0; t < x.length; ++t) {
+      const std::int64_t j = x.states[t];
+      if (t == 0) {
+        score = x.log_initial[j];
+      } else {
+        const std::int64_t* source = x.arcs->predecessors() + j * R;
+        std::int64_t r = 0;
+        while (source[r] != x.states[t - 1]) ++r;
+        score = score + x.log_weight[(t - 1) * model_->weight_step + j * R + r];
+      }
+      score = score +
+              x.log_emission[t * model_->densities + (x.emission_index == nullptr ? j : x.emission_index[j])];
+      score = score - peaks_[t];
+      deepest = -score > deepest ? -score : deepest;
+    }
+    return deepest;
+  }
 
  private:
   // Neighbouring states that are always computed together, paired or not.
@@ -173,19 +207,24 @@ class SparseGroup {
       if (!x.possible) x.shift = 0;
       x.finished = x.found = false;
     }
-    for (int s = 0; s < count_; ++s) {
-      if (sequence_[s].length == 1) finish(sequence_[s]);
-    }
     if (end_ == 0) {
       begin_ = 0;
       end_ = 1;
+    }
+    if (beam_ != nullptr) {
+      written_[0] = {begin_, end_};
+      written_[1] = {begin_, begin_};
+      prune(sequence_[0], 0);
+    }
+    for (int s = 0; s < count_; ++s) {
+      if (sequence_[s].length == 1) finish(sequence_[s]);
     }
   }
 
   // Frames start+1..stop, after frame `start`.
   void sweep(std::int64_t start, std::int64_t stop, bool record) {
     const Model<Real>& m = *model_;
-    bool plain = m.weight_step == 0;
+    bool plain = m.weight_step == 0 && beam_ == nullptr;
     for (int s = 0; s < count_; ++s) {
       plain = plain && sequence_[s].arcs->odd_count() == 0 && sequence_[s].arcs->banded();
     }
@@ -204,6 +243,7 @@ class SparseGroup {
         for (int s = 0; s < running; ++s) step(s, 1, t, frames, start, record);
       }
       if (frames % 2 != 0) present_ = 1 - present_;
+      if (beam_ != nullptr) prune(sequence_[0], t);
       t += frames;
       for (int s = 0; s < running; ++s) {
         if (t == sequence_[s].length && !sequence_[s].finished) finish(sequence_[s]);
@@ -257,6 +297,12 @@ class SparseGroup {
     a.states = m.states;
     a.density_count = m.densities;
     a.stray = false;
+    if (beam_ != nullptr) {
+      // What the room held two frames ago and the step does not write must not be found there.
+      Range& old = written_[1 - present_];
+      each_place(sequence_[0], old.begin, old.end, [&](std::int64_t i) { a.score[0][i] = kNever<Real>; });
+      old = {begin_, end_};
+    }
     step_[record ? 1 : 0][first](a);
     stray_ = stray_ || a.stray;
     for (int s = 0; s < count; ++s) {
@@ -271,6 +317,45 @@ class SparseGroup {
       }
       x.possible = x.possible && best > kNever<Real>;
     }
+  }
+
+  // Drops the states of frame t that are too far below the best, and narrows the range to the others.
+  void prune(Sequence& x, std::int64_t t) {
+    using V = Vec<Real>;
+    constexpr std::int64_t L = kLanes<Real>;
+    peaks_[t] = x.shift;
+    const V peak = splat<V>(x.shift);
+    const V never = splat<V>(kNever<Real>);
+    const V worst = splat<V>(-*beam_);
+    std::int64_t first = end_;
+    std::int64_t last = begin_;
+    std::uint32_t lost = 0;
+    // The states from + stride i for the places i that hold them.
+    const auto look = [&](Real* score, std::int64_t from, std::int64_t stride) {
+      const std::int64_t end = (end_ - from + stride - 1) / stride;
+      for (std::int64_t i = (begin_ - from) / stride / L * L; i < end; i += L) {
+        const V here = load<V>(score + i);
+        const V kept = here - peak < worst ? never : here;
+        store(score + i, kept);
+        const std::uint32_t live = greater_bits(kept, never);
+        lost |= greater_bits(here, kept);
+        if (live == 0) continue;
+        const std::int64_t lowest = from + stride * (i + __builtin_ctz(live));
+        const std::int64_t highest = from + stride * (i + 31 - __builtin_clz(live));
+        first = lowest < first ? lowest : first;
+        last = highest + 1 > last ? highest + 1 : last;
+      }
+    };
+    if (x.arcs->paired()) {
+      look(x.rooms[present_], 0, 2);
+      look(x.rooms[present_] + x.arcs->half(), 1, 2);
+    } else {
+      look(x.rooms[present_], 0, 1);
+    }
+    dropped_ = dropped_ || lost != 0;
+    if (first >= last) return;  // no path has come here
+    begin_ = first;
+    end_ = last;
   }
 
   // Looks at the emissions of the states that no path has reached.
@@ -316,6 +401,8 @@ class SparseGroup {
       x.shift = mark.shift;
       begin_ = mark.begin;
       end_ = mark.end;
+      written_[present_] = {begin_, end_};
+      written_[1 - present_] = {begin_, begin_};
     }
   }
 
@@ -324,7 +411,7 @@ class SparseGroup {
     x.finished = true;
     const Real* score = x.rooms[present_];
     Real best = kNever<Real>;
-    for (std::int64_t j = 0; j < model_->states; ++j) {
+    for (std::int64_t j = begin_; j < end_; ++j) {
       const Real total = (score[x.arcs->place(j)] - x.shift) + x.log_final[j];
       if (total > best) {
         best = total;
@@ -397,9 +484,8 @@ class SparseGroup {
     const Real* previous = x.rooms[present_];
     Real* score = x.rooms[1 - present_];
     const Real* densities = x.log_emission + t * model_->densities;
-    for (std::int64_t i = 0; i < x.arcs->odd_count(); ++i) {
+    for (std::int64_t i = x.arcs->odd_before(begin_); i < x.arcs->odd_count() && x.arcs->odd(i) < end_; ++i) {
       const std::int64_t j = x.arcs->odd(i);
-      if (j < begin_ || j >= end_) continue;
       const std::int64_t* source = x.arcs->predecessors() + j * R;
       const Real* weight = x.arcs->current() + j * R;
       Real most = (previous[source[0]] - shift) + weight[0];
@@ -423,6 +509,9 @@ class SparseGroup {
     return best;
   }
 
+  struct Range {
+    std::int64_t begin, end;  // states
+  };
   struct Mark {
     Real shift;
     std::int64_t begin, end;
@@ -436,12 +525,15 @@ class SparseGroup {
   Step<Real> step_[2][kSparseGroup] = {};          // without and with back-pointers
   bool together_ = false;                          // whether the arcs of all have one layout
   bool stray_ = false;
+  const Real* beam_ = nullptr;  // null: everything is kept
+  bool dropped_ = false;
+  Range written_[2] = {};             // with a beam: what the rooms may hold
   int present_ = 0;                   // which of the rooms holds the present frame
   std::int64_t begin_ = 0, end_ = 0;  // the states that a path can have reached
   std::int64_t margin_ = 0;
   std::int64_t pitch_ = 0;
   std::int64_t units_ = 0;  // of back-pointers in a frame
-  Buffer<Real> rooms_, marks_;
+  Buffer<Real> rooms_, marks_, peaks_;
   Buffer<Mark> mark_;
   Buffer<std::int32_t> index_;
   Buffer<Unit<Real>> back_;

@@ -58,7 +58,7 @@ struct SharedEmission {
   }
   template <bool>
   HMM_INLINE Vec<Real> at(std::int64_t j) const {
-    return gather(frame, index + j);
+    return gather<Vec<Real>>(frame, index + j);
   }
   HMM_INLINE void fetch(std::int64_t) const {}
   HMM_INLINE bool any_stray() const { return false; }
@@ -323,11 +323,11 @@ void step_gathered(StepArguments<Real>& a) {
       [[maybe_unused]] IntVec<Real> chosen[kVectors];
       for (int k = 0; k < kVectors; ++k) {
         const std::int64_t j = chunk + k * L;
-        V best = (gather(previous, source + j) - shift) + load<V>(weight + j);
+        V best = (gather<V>(previous, source + j) - shift) + load<V>(weight + j);
         IntVec<Real> choice{};
         for (int r = 1; r < width; ++r) {
           const std::int64_t at = r * pitch + j;
-          const V other = (gather(previous, source + at) - shift) + load<V>(weight + at);
+          const V other = (gather<V>(previous, source + at) - shift) + load<V>(weight + at);
           if constexpr (kRecord) choice = other > best ? splat<IntVec<Real>>(static_cast<Int>(r)) : choice;
           best = max(other, best);
         }

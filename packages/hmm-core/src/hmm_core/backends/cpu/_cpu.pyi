@@ -31,6 +31,17 @@ def use_target(name: str, /) -> bool: ...
 
 # viterbi
 def viterbi(model: Model, threads: int, memory: int, states: int, log_score: int, /) -> int: ...
+def beam_viterbi(
+    model: Model,
+    threads: int,
+    memory: int,
+    width: float,
+    states: int,
+    log_score: int,
+    depth: int,
+    exact: int,
+    /,
+) -> int: ...
 def kbest(model: Model, threads: int, num_paths: int, states: int, log_score: int, /) -> None: ...
 
 # dense

@@ -7,7 +7,8 @@ from hmm_core._values import check_values
 from hmm_core.backends.cpu import _cpu
 from hmm_core.backends.cpu._model import describe
 
-_MEMORY = {"auto": 0, "full": 1, "linear": 2}
+# Numbers of hmm::ViterbiMemory.
+MEMORY = {"auto": 0, "full": 1, "linear": 2}
 
 
 def viterbi(
@@ -25,6 +26,6 @@ def viterbi(
     model, _keep = describe(*problem, check_emission=False)
     states = torch.empty(log_emission.shape[:2], dtype=torch.int64)
     log_score = log_emission.new_empty(log_emission.shape[0])
-    if _cpu.viterbi(model, torch.get_num_threads(), _MEMORY[memory], states.data_ptr(), log_score.data_ptr()):
+    if _cpu.viterbi(model, torch.get_num_threads(), MEMORY[memory], states.data_ptr(), log_score.data_ptr()):
         check_values(*problem)
     return states, log_score
