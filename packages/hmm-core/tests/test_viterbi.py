@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from hmm_core import Sparse, left_to_right, skip, viterbi
+from hmm_core import Sparse, ctc_graph, left_to_right, skip, viterbi
 from hmm_core.testing import Arguments, random_hmm
 
 INF = torch.inf
@@ -248,6 +248,29 @@ def test_every_variant_and_memory_gives_the_paths_of_the_reference(
             _all_memories(hmm._replace(log_emission=torch.zeros_like(hmm.log_emission)))
 
 
+@pytest.mark.usefixtures("native")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("sparse", "states", "frames", "impossible", "scale"),
+    [
+        (False, 257, 63, 0.5, 1.0),
+        (False, 1000, 12, 0.0, 1e4),
+        (False, 17, 1000, 0.95, 1e-3),
+        (True, 257, 63, 0.0, 1e4),
+        (True, 1000, 63, 0.95, 1.0),
+        (True, 100, 1000, 0.95, 1e-3),
+        (True, 5, 10_000, 0.5, 1.0),
+    ],
+)
+def test_many_states_and_many_frames_give_the_paths_of_the_reference(
+    dtype: torch.dtype, sparse: bool, states: int, frames: int, impossible: float, scale: float
+) -> None:
+    hmm = random_hmm(2, frames, states, sparse=sparse, dtype=dtype, impossible=impossible, scale=scale)
+    _all_memories(hmm)
+    if frames < 1000:  # many ties
+        _all_memories(hmm._replace(log_emission=(hmm.log_emission / scale).round()))
+
+
 @pytest.mark.usefixtures("variant")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(
@@ -309,6 +332,67 @@ def test_sequences_with_graphs_of_their_own_decode_together() -> None:
     emission = torch.randn(7, 90, 8, generator=generator).log_softmax(2)
     lengths = torch.tensor([90, 41, 60, 90, 0, 12, 77])
     _all_memories(Arguments(start, graph, emission, lengths, start.flip(0), index))
+
+
+@pytest.mark.usefixtures("variant")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("symbols", [3, 40, 70])
+def test_ctc_graphs_of_all_sizes(dtype: torch.dtype, symbols: int) -> None:
+    """Blanks and labels are computed apart; targets of unequal lengths leave states without arcs."""
+    for seed, targets in enumerate((0, 1, 2, 8, 15, 16, 17, 40, 70)):
+        generator = torch.Generator().manual_seed(seed)
+        labels = torch.randint(1, symbols, (6, targets), generator=generator)
+        used = torch.randint(targets + 1, (6,), generator=generator)
+        used[:2] = targets
+        graph = ctc_graph(labels, used, dtype=dtype)
+        frames = 2 * targets + 5
+        emission = torch.randn(6, frames, symbols, dtype=dtype, generator=generator).log_softmax(2)
+        if seed % 2:  # ties
+            emission = emission.round()
+        lengths = torch.tensor([frames, frames, frames - 2, targets, 0, frames])
+        start, transition, end, index = graph
+        assert isinstance(transition, Sparse)
+        _all_memories(Arguments(start, transition, emission, lengths, end, index))
+        # With weights that count, in some states or in all; the arcs stay as they are.
+        weight = torch.randn(transition.log_weight.shape, dtype=dtype, generator=generator)
+        for first in (0, targets):
+            some = torch.where(torch.arange(2 * targets + 1)[:, None] >= first, weight, 0.0)
+            weighted = Sparse(transition.predecessors, transition.log_weight + some)
+            _all_memories(Arguments(start, weighted, emission, lengths, end, index))
+
+
+@pytest.mark.usefixtures("variant")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("value", [torch.nan, -torch.nan, INF])
+@pytest.mark.parametrize("form", ["chain", "far arc", "anywhere", "dense"])
+def test_every_invalid_emission_is_refused_wherever_it_stands(
+    dtype: torch.dtype, value: float, form: str
+) -> None:
+    """The decoder looks while it decodes, and at the states that no path has reached besides."""
+    states = 70
+    transition: torch.Tensor | Sparse = left_to_right(states, dtype=dtype)
+    matrix = torch.randn(states, states, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    if form == "far arc":
+        transition = left_to_right(states, dtype=dtype).to_dense()
+        transition[3, 60] = 0.5
+        transition = Sparse.from_dense(transition)
+    elif form != "chain":
+        transition = Sparse.from_dense(matrix) if form == "anywhere" else matrix
+    start = torch.full((states,), -INF, dtype=dtype)
+    start[20] = 0.0
+    lengths = torch.tensor([90, 90, 7, 0, 1, 90])
+    emission = torch.zeros(6, 90, states, dtype=dtype)
+    padding = torch.arange(90) >= lengths[:, None]
+    emission[padding] = value
+    path = viterbi(start, transition, emission, lengths, backend="cpu")
+    assert path.log_score.isfinite().tolist() == [True] * 6
+    for at in ((0, 0, 0), (0, 0, 69), (1, 3, 69), (1, 3, 0), (1, 3, 21), (2, 6, 24), (5, 89, 64), (4, 0, 20)):
+        wrong = emission.clone()
+        wrong[at] = value
+        message = re.escape(f"log_emission must not hold NaN or +inf; got {abs(value)} at {[*at]}")
+        for memory in ("full", "linear"):
+            with pytest.raises(ValueError, match=message):
+                viterbi(start, transition, wrong, lengths, backend="cpu", memory=memory)
 
 
 @pytest.mark.usefixtures("native")

@@ -85,11 +85,11 @@ NB_MODULE(_cpu, module) {
              };
              is_double ? fill(self->twice) : fill(self->single);
            })
-      .def("fault", [](const AnyModel& self, int threads) {
+      .def("fault", [](const AnyModel& self, int threads, bool emissions) {
         return static_cast<int>(self.visit([&](const auto& model) {
                                       using Real = RealOf<decltype(model)>;
                                       return hmm::fault_kernels().of(Real{})(
-                                          model, hmm::ThreadPool::executor(threads));
+                                          model, hmm::ThreadPool::executor(threads), emissions);
                                     })
                                     .kind);
       });

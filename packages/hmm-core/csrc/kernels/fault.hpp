@@ -8,8 +8,8 @@
 namespace hmm {
 
 struct FaultKernels {
-  Fault (*single)(const Model<float>&, const Executor&);
-  Fault (*twice)(const Model<double>&, const Executor&);
+  Fault (*single)(const Model<float>&, const Executor&, bool emissions);
+  Fault (*twice)(const Model<double>&, const Executor&, bool emissions);
 
   auto of(float) const { return single; }
   auto of(double) const { return twice; }

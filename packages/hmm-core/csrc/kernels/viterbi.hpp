@@ -11,7 +11,9 @@ namespace hmm {
 
 template <typename Real>
 struct ViterbiFunctions {
-  void (*viterbi)(const Model<Real>&, const Executor&, int memory, std::int64_t* states, Real* log_score);
+  Fault (*viterbi)(const Model<Real>&, const Executor&, int memory, std::int64_t* states, Real* log_score);
+  Fault (*beam_viterbi)(const Model<Real>&, const Executor&, int memory, double width, std::int64_t* states,
+                        Real* log_score, Real* depth, bool* exact);
   void (*kbest)(const Model<Real>&, const Executor&, std::int64_t num_paths, std::int64_t* states,
                 Real* log_score);
 };

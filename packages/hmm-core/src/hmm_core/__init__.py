@@ -12,6 +12,7 @@ from hmm_core import semi_markov as semi_markov
 from hmm_core._dispatch import NativeKernelsMissingWarning as NativeKernelsMissingWarning
 from hmm_core._headers import get_cmake_dir as get_cmake_dir
 from hmm_core._headers import get_include as get_include
+from hmm_core._results import BeamPath as BeamPath
 from hmm_core._results import DTWResult as DTWResult
 from hmm_core._results import ForwardResult as ForwardResult
 from hmm_core._results import KBestPaths as KBestPaths
@@ -21,6 +22,7 @@ from hmm_core._windows import Itakura as Itakura
 from hmm_core._windows import SakoeChiba as SakoeChiba
 from hmm_core.backends import BackendUnavailableError as BackendUnavailableError
 from hmm_core.ops.backward import backward as backward
+from hmm_core.ops.beam_viterbi import beam_viterbi as beam_viterbi
 from hmm_core.ops.dtw import dtw as dtw
 from hmm_core.ops.entropy import entropy as entropy
 from hmm_core.ops.expected_transitions import expected_transitions as expected_transitions
@@ -47,6 +49,7 @@ __version__ = _version("hmm-core")
 __all__ = [
     "HAVE_NATIVE",
     "BackendUnavailableError",
+    "BeamPath",
     "DTWResult",
     "ForwardResult",
     "Graph",
@@ -59,6 +62,7 @@ __all__ = [
     "ViterbiPath",
     "backends",
     "backward",
+    "beam_viterbi",
     "ctc_graph",
     "dtw",
     "entropy",

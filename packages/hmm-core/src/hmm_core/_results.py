@@ -50,6 +50,29 @@ class ViterbiPath(NamedTuple):
     log_score: Tensor
 
 
+class BeamPath(NamedTuple):
+    """The best state path that a beam leaves, its score, and what the beam may have cost.
+
+    Attributes
+    ----------
+    states : Tensor of int64, shape (B, T)
+        The path; -1 in padded frames, and in every frame of a sequence without a path.
+    log_score : Tensor, shape (B,)
+        Joint log-probability of the path and the observations; ``-inf`` without a path.
+    exact : Tensor of bool, shape (B,)
+        Whether the path is certainly the best of all: nothing was dropped, or everything that was dropped
+        has been looked at again.
+    depth : Tensor, shape (B,)
+        The farthest that the path lies below the best state that is left of a frame, in log units; 0 without
+        a path.
+    """
+
+    states: Tensor
+    log_score: Tensor
+    exact: Tensor
+    depth: Tensor
+
+
 class SemiMarkovPosterior(NamedTuple):
     r"""State probabilities and expected counts of segments given the whole sequence.
 

@@ -27,6 +27,7 @@ if _TYPE_CHECKING:
     from hmm_align import write_textgrid as write_textgrid
     from hmm_core import HAVE_NATIVE as HAVE_NATIVE
     from hmm_core import BackendUnavailableError as BackendUnavailableError
+    from hmm_core import BeamPath as BeamPath
     from hmm_core import DTWResult as DTWResult
     from hmm_core import ForwardResult as ForwardResult
     from hmm_core import Graph as Graph
@@ -39,6 +40,7 @@ if _TYPE_CHECKING:
     from hmm_core import ViterbiPath as ViterbiPath
     from hmm_core import backends as backends
     from hmm_core import backward as backward
+    from hmm_core import beam_viterbi as beam_viterbi
     from hmm_core import ctc_graph as ctc_graph
     from hmm_core import dtw as dtw
     from hmm_core import entropy as entropy
@@ -170,6 +172,7 @@ _EXPORTS = {
     "Audio": "hmm_speech",
     "AudioError": "hmm_speech",
     "BackendUnavailableError": "hmm_core",
+    "BeamPath": "hmm_core",
     "BoundaryErrors": "hmm_metrics",
     "BoundarySummary": "hmm_metrics",
     "CategoricalEmission": "hmm_models",
@@ -245,6 +248,7 @@ _EXPORTS = {
     "all_reduce_statistics": "hmm_models",
     "backends": "hmm_core",
     "backward": "hmm_core",
+    "beam_viterbi": "hmm_core",
     "boundary_errors": "hmm_metrics",
     "broadcast_model": "hmm_models",
     "calculate_alignment_accuracy": "hmm_metrics",

@@ -6,8 +6,8 @@
 
 #include "hmm/buffer.hpp"
 #include "hmm/executor.hpp"
+#include "hmm/lanes.hpp"
 #include "hmm/model.hpp"
-#include "hmm/simd.hpp"
 
 HMM_BEGIN_TARGET
 
@@ -17,28 +17,25 @@ namespace detail {
 template <typename Real>
 bool any_not_finite_above(const Real* values, std::int64_t n) {
   using V = Vec<Real>;
-  constexpr std::int64_t kWidth = kLanes<Real>;
-  const V most = splat<V>(std::numeric_limits<Real>::max());
+  constexpr std::int64_t L = kLanes<Real>;
+  constexpr std::int64_t kLook = 64;  // vectors between two looks at what was found
   std::int64_t i = 0;
-  // Four at a time, and one look at them: a comparison with NaN is false.
-  for (; i + 4 * kWidth <= n; i += 4 * kWidth) {
-    const auto right = (load<V>(values + i) <= most) & (load<V>(values + i + kWidth) <= most) &
-                       (load<V>(values + i + 2 * kWidth) <= most) &
-                       (load<V>(values + i + 3 * kWidth) <= most);
-    if (any(~right)) return true;
+  while (i + L <= n) {
+    Strays<Real> strays;
+    for (std::int64_t left = kLook; left > 0 && i + L <= n; --left, i += L) strays.see(load<V>(values + i));
+    if (strays.any()) return true;
   }
-  for (; i < n; ++i) {
-    if (!(values[i] <= std::numeric_limits<Real>::max())) return true;
-  }
-  return false;
+  Strays<Real> strays;
+  strays.see(load_part(values + i, n - i, Real{0}));
+  return strays.any();
 }
 
 }  // namespace detail
 
-// The first argument that breaks a rule: lengths in 0..T; indices in range; no NaN and no +inf in what is
-// read.
+// The first argument but the emissions that breaks a rule: lengths in 0..T; indices in range; no NaN and no
+// +inf in what is read.
 template <typename Real>
-Fault find_fault(const Model<Real>& m, const Executor& executor = Executor{}) {
+Fault find_table_fault(const Model<Real>& m) {
   for (std::int64_t b = 0; b < m.batch; ++b) {
     if (m.lengths[b] < 0 || m.lengths[b] > m.frames) return {Fault::kLength};
   }
@@ -70,7 +67,13 @@ Fault find_fault(const Model<Real>& m, const Executor& executor = Executor{}) {
     }
   }
   if (detail::any_not_finite_above(m.log_final, tables(m.final_stride) * m.states)) return {Fault::kFinal};
-  // The emissions of all sequences, in pieces of a size: short sequences share a core, a long one is shared.
+  return {};
+}
+
+// The same of the emissions, of which the other arguments tell what is read.
+template <typename Real>
+Fault find_emission_fault(const Model<Real>& m, const Executor& executor) {
+  // In pieces of a size: short sequences share a core, a long one is shared.
   constexpr std::int64_t kPiece = std::int64_t{1} << 17;
   const std::int64_t longest = m.frames * m.densities;
   const std::int64_t pieces = (longest + kPiece - 1) / kPiece;
@@ -90,6 +93,13 @@ Fault find_fault(const Model<Real>& m, const Executor& executor = Executor{}) {
     if (wrong[worker] != 0) return {Fault::kEmission};
   }
   return {};
+}
+
+// The first argument that breaks a rule.
+template <typename Real>
+Fault find_fault(const Model<Real>& m, const Executor& executor = Executor{}) {
+  const Fault fault = find_table_fault(m);
+  return fault.kind != Fault::kNone ? fault : find_emission_fault(m, executor);
 }
 
 HMM_END_TARGET

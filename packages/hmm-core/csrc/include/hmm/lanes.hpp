@@ -1,8 +1,9 @@
 // What the vector extension of the compiler cannot say in one instruction: comparisons as bits, loads of a
-// part of a vector, gathers, and a window over two vectors. Plain loops where the machine has nothing.
+// part of a vector, and a window over two vectors. Plain loops where the machine has nothing.
 #pragma once
 
 #include <cstdint>
+#include <limits>
 
 #include "hmm/simd.hpp"
 
@@ -48,6 +49,33 @@ HMM_INLINE std::uint32_t greater_bits(Vec<double> a, Vec<double> b) {
   return set;
 #endif
 }
+
+// Whether NaN or +inf was among some vectors.
+template <typename Real>
+class Strays {
+ public:
+#if HMM_HAS_AVX512
+  HMM_INLINE void see(Vec<Real> x) {
+    constexpr int kNanOrInfinity = 0x89;  // quiet or signalling NaN, +inf
+    if constexpr (sizeof(Real) == 4) {
+      seen_ = _kor_mask16(seen_, _mm512_fpclass_ps_mask(bits<__m512>(x), kNanOrInfinity));
+    } else {
+      seen_ = _kor_mask16(seen_, _mm512_fpclass_pd_mask(bits<__m512d>(x), kNanOrInfinity));
+    }
+  }
+  HMM_INLINE bool any() const { return seen_ != 0; }
+
+ private:
+  __mmask16 seen_ = 0;
+#else
+  // A comparison with NaN is false.
+  HMM_INLINE void see(Vec<Real> x) { right_ &= x <= splat<Vec<Real>>(std::numeric_limits<Real>::max()); }
+  HMM_INLINE bool any() const { return hmm::any(~right_); }
+
+ private:
+  IntVec<Real> right_ = IntVec<Real>{} - 1;
+#endif
+};
 
 // Bit l is set where lane l of an integer vector is not zero.
 template <typename Real>
@@ -96,30 +124,6 @@ HMM_INLINE Vec<double> load_part(const double* from, std::int64_t n, double rest
   return bits<Vec<double>>(_mm512_mask_loadu_pd(_mm512_set1_pd(rest), mask, from));
 #else
   return load_first<Vec<double>>(from, n, rest);
-#endif
-}
-
-// table[index[l]] in lane l.
-HMM_INLINE Vec<float> gather(const float* table, const std::int32_t* index) {
-#if HMM_HAS_AVX512
-  // The plain form leaves a register undefined, and GCC warns of it.
-  return bits<Vec<float>>(
-      _mm512_mask_i32gather_ps(_mm512_setzero_ps(), 0xffff, _mm512_loadu_si512(index), table, 4));
-#else
-  Vec<float> v{};
-  for (int l = 0; l < kLanes<float>; ++l) v[l] = table[index[l]];
-  return v;
-#endif
-}
-
-HMM_INLINE Vec<double> gather(const double* table, const std::int32_t* index) {
-#if HMM_HAS_AVX512
-  const __m256i where = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(index));
-  return bits<Vec<double>>(_mm512_mask_i32gather_pd(_mm512_setzero_pd(), 0xff, where, table, 8));
-#else
-  Vec<double> v{};
-  for (int l = 0; l < kLanes<double>; ++l) v[l] = table[index[l]];
-  return v;
 #endif
 }
 

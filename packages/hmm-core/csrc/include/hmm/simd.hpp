@@ -71,6 +71,15 @@ HMM_INLINE To bits(From from) {
   return to;
 }
 
+// from[index[l]] in lane l. Instructions that gather are no faster (Zen 4).
+template <typename V, typename Scalar>
+HMM_INLINE V gather(const Scalar* from, const std::int32_t* index) {
+  V v{};
+  constexpr int kCount = static_cast<int>(sizeof(V) / sizeof(Scalar));
+  for (int l = 0; l < kCount; ++l) v[l] = from[index[l]];
+  return v;
+}
+
 // Whether a lane is one of the first n.
 template <typename V>
 HMM_INLINE auto first_lanes(std::int64_t n) {

@@ -35,14 +35,6 @@ HMM_INLINE IntVec<Real> lanes_before(std::int64_t i, std::int64_t end) {
   return lane < splat_int<Real>(static_cast<IntOf<Real>>(end - i));
 }
 
-template <typename V, typename Scalar, typename Index>
-HMM_INLINE V gather(const Scalar* from, const Index* index) {
-  V v;
-  constexpr int kCount = static_cast<int>(sizeof(V) / sizeof(Scalar));
-  for (int l = 0; l < kCount; ++l) v[l] = from[index[l]];
-  return v;
-}
-
 // Greatest and least finite value.
 template <typename Real>
 struct Span {

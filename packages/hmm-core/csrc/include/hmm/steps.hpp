@@ -65,13 +65,6 @@ HMM_INLINE Vec<Real> load_within(const Real* values, std::int64_t i, std::int64_
   return i + kLanes<Real> <= n ? load<Vec<Real>>(values + i) : load_first<Vec<Real>>(values + i, n - i, rest);
 }
 
-template <typename V, typename Scalar>
-HMM_INLINE V gather(const Scalar* from, const std::int32_t* index) {
-  V v{};
-  for (int l = 0; l < static_cast<int>(sizeof(V) / sizeof(Scalar)); ++l) v[l] = from[index[l]];
-  return v;
-}
-
 // Whether n values hold neither NaN nor +inf.
 template <typename Real>
 inline bool all_below_infinity(const Real* values, std::int64_t n) {

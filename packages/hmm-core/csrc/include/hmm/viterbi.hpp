@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "hmm/executor.hpp"
+#include "hmm/fault.hpp"
 #include "hmm/model.hpp"
 #include "hmm/viterbi_dense.hpp"
 #include "hmm/viterbi_sparse.hpp"
@@ -27,20 +28,24 @@ double path_score(const Model<Real>& m, std::int64_t b, const std::int64_t* stat
   const std::int64_t* predecessors = m.dense() ? nullptr : m.predecessors + b * m.predecessor_stride;
   const Real* weight = m.log_weight + b * m.weight_stride;
   double emissions = 0.0;
+  for (std::int64_t t = 0; t < length; ++t)
+    emissions +=
+        static_cast<double>(emission[t * m.densities + (index == nullptr ? states[t] : index[states[t]])]);
   double arcs = 0.0;
-  for (std::int64_t t = 0; t < length; ++t) {
-    const std::int64_t state = states[t];
-    emissions += static_cast<double>(emission[t * m.densities + (index == nullptr ? state : index[state])]);
-    if (t == 0) continue;
+  for (std::int64_t t = 1; t < length; ++t) {
     const std::int64_t source = states[t - 1];
     const Real* step = weight + (t - 1) * m.weight_step;
     if (m.dense()) {
-      arcs += static_cast<double>(step[source * m.states + state]);
-    } else {
-      std::int64_t at = state * m.slots;
-      while (predecessors[at] != source) ++at;
-      arcs += static_cast<double>(step[at]);
+      arcs += static_cast<double>(step[source * m.states + states[t]]);
+      continue;
     }
+    // Predecessors ascend; without a branch, because where a path moves on cannot be foreseen.
+    const std::int64_t first = states[t] * m.slots;
+    std::int64_t slot = 0;
+    for (std::int64_t r = 0; r < m.slots; ++r) {
+      slot += static_cast<std::uint64_t>(predecessors[first + r]) < static_cast<std::uint64_t>(source);
+    }
+    arcs += static_cast<double>(step[first + slot]);
   }
   const double ends = static_cast<double>(m.log_initial[b * m.initial_stride + states[0]]) +
                       static_cast<double>(m.log_final[b * m.final_stride + states[length - 1]]);
@@ -74,12 +79,29 @@ inline void sort_by_length(const std::int64_t* lengths, std::int64_t batch, std:
 enum class ViterbiMemory : int { kAuto = 0, kFull = 1, kLinear = 2 };
 constexpr double kFullMemory = 1024.0 * 1024.0 * 1024.0;
 
-// Best path (B, T) of each sequence, -1 after its end and where no path exists, and its score (B,), -inf
-// where no path exists.
+// What a search with a beam is told and tells: states more than `width` below the best of their frame are
+// dropped; how far below it each path ran at most (B,), and whether the path is certainly the best (B,).
 template <typename Real>
-void viterbi(const Model<Real>& m, const Executor& executor, ViterbiMemory memory, std::int64_t* states,
-             Real* log_score) {
-  if (m.batch == 0) return;
+struct Beam {
+  Real width = 0;
+  Real* depth = nullptr;
+  bool* exact = nullptr;
+};
+
+// Best path (B, T) of each sequence, -1 after its end and where no path exists, and its score (B,), -inf
+// where no path exists. Checks the emissions, but nothing else (find_table_fault does): where each state
+// reads its own, while it decodes, so that much memory is read once. After a fault there are no results.
+//
+// With a beam, for sparse transitions only, the best path of those that it leaves; a sequence of which it
+// leaves none is decoded again without.
+template <typename Real>
+Fault viterbi(const Model<Real>& m, const Executor& executor, ViterbiMemory memory, std::int64_t* states,
+              Real* log_score, const Beam<Real>* beam = nullptr) {
+  if (m.batch == 0) return {};
+  if (m.dense() || m.emission_index != nullptr) {
+    const Fault fault = find_emission_fault(m, executor);
+    if (fault.kind != Fault::kNone) return fault;
+  }
   const std::int64_t T = m.frames;
   const std::int64_t steps = T > 1 ? T - 1 : 1;
   const std::int64_t arcs_in = m.dense() ? m.states : m.slots;
@@ -96,6 +118,7 @@ void viterbi(const Model<Real>& m, const Executor& executor, ViterbiMemory memor
   std::int64_t group = (m.batch + threads - 1) / threads;
   const std::int64_t most = m.dense() ? detail::kDenseGroup : detail::kSparseGroup;
   if (group > most) group = most;
+  if (beam != nullptr) group = 1;
   std::int64_t segment = steps;
   const double full = row * static_cast<double>(T) * static_cast<double>(group * threads);
   if (memory == ViterbiMemory::kLinear || (memory == ViterbiMemory::kAuto && full > kFullMemory)) {
@@ -107,25 +130,49 @@ void viterbi(const Model<Real>& m, const Executor& executor, ViterbiMemory memor
   const std::int64_t groups = (m.batch + group - 1) / group;
   if (m.dense()) {
     detail::viterbi_dense(m, executor, threads, group, segment, states, score);
-    return;
+    return {};
   }
   detail::ArcTable<Real> shared;
   const bool one = m.predecessor_stride == 0 && m.weight_stride == 0 && m.weight_step == 0;
   if (one) {
-    shared.open(m.states, m.slots, m.predecessors);
-    shared.set_weights(m.log_weight);
+    bool alike = true;
+    for (std::int64_t b = 0; alike && b < (m.index_stride == 0 ? 1 : m.batch); ++b)
+      alike = detail::even_alike(
+          m.emission_index == nullptr ? nullptr : m.emission_index + b * m.index_stride, m.states);
+    shared.open(m.states, m.slots, m.predecessors, m.log_weight, alike);
   }
   // The longest first: sequences of about the same length step together to their ends.
   Buffer<std::int64_t> order(m.batch);
   detail::sort_by_length(m.lengths, m.batch, T, order.data());
   PerWorker<detail::SparseGroup<Real>> workers(threads);
+  PerWorker<int> stray(threads);
+  for (int worker = 0; worker < threads; ++worker) stray[worker] = 0;
   parallel_for(executor, groups, threads, [&](std::int64_t item, int worker) {
     const std::int64_t begin = item * group;
     const std::int64_t end = begin + group < m.batch ? begin + group : m.batch;
-    workers[worker].decode(m, one ? &shared : nullptr, order.data() + begin, static_cast<int>(end - begin),
-                           segment, states);
+    detail::SparseGroup<Real>& sequences = workers[worker];
+    const auto decode = [&](const Real* width) {
+      sequences.decode(m, one ? &shared : nullptr, order.data() + begin, static_cast<int>(end - begin),
+                       segment, states, width);
+    };
+    decode(beam == nullptr ? nullptr : &beam->width);
+    if (sequences.stray()) stray[worker] = 1;
+    if (beam != nullptr && !sequences.stray()) {
+      bool exact = !sequences.dropped();
+      if (!exact && !sequences.found()) {
+        const Real everything = std::numeric_limits<Real>::infinity();
+        decode(&everything);
+        exact = true;
+      }
+      beam->exact[order[begin]] = exact;
+      beam->depth[order[begin]] = sequences.found() ? sequences.depth() : Real{0};
+    }
     for (std::int64_t i = begin; i < end; ++i) score(order[i]);
   });
+  for (int worker = 0; worker < threads; ++worker) {
+    if (stray[worker] != 0) return {Fault::kEmission};
+  }
+  return {};
 }
 
 HMM_END_TARGET

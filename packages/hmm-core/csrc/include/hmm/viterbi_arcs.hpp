@@ -38,18 +38,26 @@ inline int bits_for(std::int64_t count) {
 // a state has no such arc; distances ascend, and so the lowest predecessor comes first. A state with another
 // arc as well is `odd`: its weights in the band are -inf, and it is computed by itself. Where too many states
 // are odd there is no band, and every slot of every state has its source.
+//
+// Every state has a place, most often its own number. In the graph of CTC, where blanks and labels take turns
+// and only labels may skip a state, the even states are `paired` with the odd ones: the former lie side by
+// side, then the latter.
 template <typename Real>
 class ArcTable {
  public:
   static constexpr int kBandSlots = 4;
 
-  // Finds the layout. `step` is 0 if the weights never change.
-  void open(std::int64_t states, std::int64_t slots, const std::int64_t* predecessors) {
+  // Finds the layout. `log_weight` is null if the weights change from step to step; `even_alike`: all even
+  // states read the same density.
+  void open(std::int64_t states, std::int64_t slots, const std::int64_t* predecessors, const Real* log_weight,
+            bool even_alike) {
     states_ = states;
     slots_ = slots;
     predecessors_ = predecessors;
-    pitch_ = (states + kChunk<Real> - 1) / kChunk<Real> * kChunk<Real>;
     find_band();
+    paired_ = even_alike && log_weight != nullptr && is_paired(log_weight);
+    half_ = whole_chunks((states + 1) / 2) + kChunk<Real>;  // between the halves, what no path reaches
+    pitch_ = paired_ ? 2 * half_ : whole_chunks(states);
     odd_.reserve(states);
     is_odd_.reserve(states);
     odd_count_ = 0;
@@ -90,6 +98,10 @@ class ArcTable {
     std::int64_t n = width_ * pitch_;
     for (std::int64_t i = 0; i < n; ++i) weight_[i] = -std::numeric_limits<Real>::infinity();
     find_reach();
+    free_ = 0;
+    if (log_weight == nullptr) return;
+    set_weights(log_weight);
+    find_free();
   }
 
   // Takes the weights (K, R) of one step.
@@ -101,7 +113,7 @@ class ArcTable {
         const std::int64_t source = predecessors_[j * slots_ + r];
         if (source < 0) break;
         const std::int64_t row = banded_ ? position(source - j) : r;
-        weight_[row * pitch_ + j] = log_weight[j * slots_ + r];
+        weight_[row * pitch_ + place(j)] = log_weight[j * slots_ + r];
       }
     }
   }
@@ -115,6 +127,13 @@ class ArcTable {
   // Whether the highest distance is 0 and the others lie less than a vector below.
   bool near() const { return banded_ && offset_[width_ - 1] == 0 && offset_[0] > -kLanes<Real>; }
   bool banded() const { return banded_; }
+  bool paired() const { return paired_; }
+  // Where the odd states begin if they are paired.
+  std::int64_t half() const { return half_; }
+  HMM_INLINE std::int64_t place(std::int64_t j) const { return paired_ ? j / 2 + j % 2 * half_ : j; }
+  // Places before which no weight of the band counts: 0 wherever there is a state to come from. Whole chunks;
+  // of the pairs' places only those arcs that lie in both halves are meant.
+  std::int64_t free() const { return free_; }
   int width() const { return width_; }
   int planes() const { return planes_; }
   std::int64_t pitch() const { return pitch_; }
@@ -124,6 +143,15 @@ class ArcTable {
   const std::int32_t* sources() const { return source_.data(); }
   std::int64_t odd_count() const { return odd_count_; }
   std::int64_t odd(std::int64_t i) const { return odd_[i]; }
+  // How many of them are below state j.
+  std::int64_t odd_before(std::int64_t j) const {
+    std::int64_t low = 0;
+    for (std::int64_t high = odd_count_; low < high;) {
+      const std::int64_t middle = (low + high) / 2;
+      (odd_[middle] < j ? low : high) = odd_[middle] < j ? middle + 1 : middle;
+    }
+    return low;
+  }
   std::int64_t slots() const { return slots_; }
   const std::int64_t* predecessors() const { return predecessors_; }
   const Real* current() const { return current_; }
@@ -137,7 +165,9 @@ class ArcTable {
   }
 
   bool same_distances(const ArcTable& other) const {
-    if (width_ != other.width_ || planes_ != other.planes_ || banded_ != other.banded_) return false;
+    if (width_ != other.width_ || planes_ != other.planes_ || banded_ != other.banded_ ||
+        paired_ != other.paired_)
+      return false;
     for (int r = 0; r < width_; ++r) {
       if (offset_[r] != other.offset_[r]) return false;
     }
@@ -150,6 +180,41 @@ class ArcTable {
       if (offset_[r] == distance) return r;
     }
     return -1;
+  }
+
+  static std::int64_t whole_chunks(std::int64_t n) {
+    return (n + kChunk<Real> - 1) / kChunk<Real> * kChunk<Real>;
+  }
+
+  // Whether all arcs come from the distances -2, -1 and 0, and none of use from -2 into an even state.
+  bool is_paired(const Real* log_weight) const {
+    if (width_ != 3 || offset_[0] != -2 || offset_[1] != -1 || offset_[2] != 0) return false;
+    for (std::int64_t j = 0; j < states_; ++j) {
+      for (std::int64_t r = 0; r < slots_; ++r) {
+        const std::int64_t source = predecessors_[j * slots_ + r];
+        if (source < 0) break;
+        if (source > j || source < j - 2) return false;
+        if (j % 2 == 0 && source == j - 2 &&
+            log_weight[j * slots_ + r] > -std::numeric_limits<Real>::infinity())
+          return false;
+      }
+    }
+    return true;
+  }
+
+  void find_free() {
+    if (!banded_ || odd_count_ > 0) return;
+    const auto counts = [&](int r, std::int64_t j) {
+      const std::int64_t source = j + offset_[r];
+      return source >= 0 && source < states_ && weight_[r * pitch_ + place(j)] != 0;
+    };
+    std::int64_t free = 0;
+    for (; free < states_; ++free) {
+      bool weighted = false;
+      for (int r = paired_ ? 1 : 0; r < width_; ++r) weighted = weighted || counts(r, free);
+      if (weighted) break;
+    }
+    free_ = (paired_ ? free / 2 : free) / kChunk<Real> * kChunk<Real>;
   }
 
   // The most frequent distances.
@@ -225,6 +290,9 @@ class ArcTable {
   const std::int64_t* predecessors_ = nullptr;
   const Real* current_ = nullptr;
   bool banded_ = false;
+  bool paired_ = false;
+  std::int64_t half_ = 0;
+  std::int64_t free_ = 0;
   int width_ = 0;             // distances, or slots
   int planes_ = 0;            // bits of a back-pointer
   std::int64_t choices_ = 0;  // the bits that a band uses of them

@@ -267,12 +267,12 @@ def prepare(
 ) -> tuple[Problem, Chosen]:
     """Check the arguments of an operation, and choose where to compute it.
 
-    The C++ kernels check values themselves; for the reference the arguments are in canonical form.
+    The C++ kernels check values themselves; for all others the arguments are in canonical form.
     """
     problem = checked(log_initial, log_transition, log_emission, lengths, log_final, emission_index)
     chosen = resolve(backend, problem.log_emission.device, transformed=needs_reference())
-    if chosen == "reference":
+    if chosen != "cpu":
         problem = problem.canonical()
-        if values_are_readable():
-            check_values(*problem)
+    if chosen == "reference" and values_are_readable():
+        check_values(*problem)
     return problem, chosen

@@ -73,7 +73,8 @@ def viterbi(
     their scores, from which the path finds its arcs again. States that no path has reached yet cost nothing
     in a graph whose arcs lead forwards. Ties go to the lowest predecessor and the lowest final state; all
     backends give the same path. Only ``log_score`` is differentiable: its gradient counts how often the path
-    uses each entry, and is 0 without a path. The score of the path is summed in float64.
+    uses each entry, and is 0 without a path. The score of the path is summed in float64. For graphs of a
+    whole recording see ``beam_viterbi``.
 
     References
     ----------
@@ -91,8 +92,7 @@ def viterbi(
     >>> path.log_score.exp()
     tensor([0.2160])
     """
-    if memory not in {"auto", "full", "linear"}:
-        raise ValueError(f'memory must be "auto", "full" or "linear"; got {memory!r}')
+    check_memory(memory)
     problem, chosen = prepare(
         backend, log_initial, log_transition, log_emission, lengths, log_final, emission_index
     )
@@ -103,6 +103,12 @@ def viterbi(
     constant = problem.detach() if recorded else problem
     states, log_score = cast("tuple[Tensor, Tensor]", _viterbi_op(*constant, memory, chosen))
     return ViterbiPath(states, path_score(*problem.canonical(), states) if recorded else log_score)
+
+
+def check_memory(memory: str) -> None:
+    """Refuse an unknown plan of memory."""
+    if memory not in {"auto", "full", "linear"}:
+        raise ValueError(f'memory must be "auto", "full" or "linear"; got {memory!r}')
 
 
 def _fake(

@@ -18,10 +18,12 @@ def describe(
     emission_index: Tensor | None,
     *,
     check: bool = True,
+    check_emission: bool = True,
 ) -> tuple[_cpu.Model, tuple[Tensor | None, ...]]:
     """Return addresses and sizes, and the tensors behind them, to be kept in use.
 
-    The values are checked, unless they have been before. Axes of size 1 may be missing.
+    The values are checked, unless they have been before; without ``check_emission`` the kernel must look at
+    the emissions itself, and the caller at what it says. Axes of size 1 may be missing.
     """
     B, T, P = log_emission.shape
     steps = log_weight.shape[1] if log_weight.ndim == 4 else 1
@@ -51,6 +53,6 @@ def describe(
         0 if emission_index is None else emission_index.numel(),
         *[0 if tensor is None else tensor.data_ptr() for tensor in tensors],
     )
-    if check and model.fault(torch.get_num_threads()):
+    if check and model.fault(torch.get_num_threads(), check_emission):
         check_values(*Problem(*tensors).canonical())
     return model, tensors

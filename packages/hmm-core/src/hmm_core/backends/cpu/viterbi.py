@@ -3,10 +3,13 @@
 import torch
 from torch import Tensor
 
+from hmm_core._validate import Problem
+from hmm_core._values import check_values
 from hmm_core.backends.cpu import _cpu
 from hmm_core.backends.cpu._model import describe
 
-_MEMORY = {"auto": 0, "full": 1, "linear": 2}
+# Numbers of hmm::ViterbiMemory.
+MEMORY = {"auto": 0, "full": 1, "linear": 2}
 
 
 def viterbi(
@@ -20,11 +23,11 @@ def viterbi(
     memory: str,
 ) -> tuple[Tensor, Tensor]:
     """Best states (B, T), -1 in padding and where no path exists, and their scores (B,)."""
-    model, _keep = describe(
-        log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index
-    )
+    problem = (log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index)
+    model, _keep = describe(*problem, check_emission=False)
     B, T, _ = log_emission.shape
     states = lengths.new_empty(B, T)
     log_score = log_emission.new_empty(B)
-    _cpu.viterbi(model, torch.get_num_threads(), _MEMORY[memory], states.data_ptr(), log_score.data_ptr())
+    if _cpu.viterbi(model, torch.get_num_threads(), MEMORY[memory], states.data_ptr(), log_score.data_ptr()):
+        check_values(*Problem(*problem).canonical())
     return states, log_score

@@ -30,11 +30,31 @@ def viterbi(
     memory: str,  # noqa: ARG001  (the definition keeps everything)
 ) -> tuple[Tensor, Tensor]:
     """Best states (B, T), -1 in padding and where no path exists, and their scores (B,)."""
+    problem = (log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index)
+    states, _, _ = search(*problem, torch.inf)
+    return states, path_score(*problem, states)
+
+
+def search(
+    log_initial: Tensor,
+    predecessors: Tensor | None,
+    log_weight: Tensor,
+    log_emission: Tensor,
+    lengths: Tensor,
+    log_final: Tensor,
+    emission_index: Tensor | None,
+    beam: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Best states (B, T) among those not more than ``beam`` below the best of their frame.
+
+    And how far the path ever lies below that best (B,), and whether a state was dropped (B,).
+    """
     B, T, _ = log_emission.shape
     arcs = Arcs(predecessors, log_weight, B)
     valid = valid_frames(log_emission, lengths)
     delta = log_initial.expand(B, -1)
-    origins = []
+    deltas, origins = [], []
+    dropped = valid.new_zeros(B)
     for t in range(T):
         if t > 0:
             best, slot = (arcs.at_source(delta) + arcs.weight(t - 1)).max(2)
@@ -43,20 +63,25 @@ def viterbi(
             best = delta
         score = best + frame_emission(log_emission, emission_index, t)
         score = score - finite_or_zero(score.amax(1, keepdim=True))
+        if beam < torch.inf:
+            lost = (score < -beam) & (score > -torch.inf)
+            dropped = dropped | (lost.any(1) & valid[:, t])
+            score = score.masked_fill(lost, -torch.inf)
         delta = torch.where(valid[:, t, None], score, delta)
+        deltas.append(delta)
 
     best, state = (delta + log_final).max(1)
     possible = best > -torch.inf
+    depth = log_emission.new_zeros(B)
     states = []
     for t in reversed(range(T)):
-        states.append(torch.where(valid[:, t] & possible, state, -1))
+        used = valid[:, t] & possible
+        states.append(torch.where(used, state, -1))
+        below = -deltas[t].gather(1, state[:, None]).squeeze(1)
+        depth = torch.where(used, torch.maximum(depth, below), depth)
         if t > 0:
             state = torch.where(valid[:, t], origins[t - 1].gather(1, state[:, None]).squeeze(1), state)
-    path = stack_frames(states[::-1], lengths.new_empty((B, 0)))
-    score = path_score(
-        log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index, path
-    )
-    return path, score
+    return stack_frames(states[::-1], lengths.new_empty((B, 0))), depth, dropped
 
 
 def path_score(
