@@ -5,8 +5,8 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -101,25 +101,32 @@ def sanitizers(tmp_path_factory: pytest.TempPathFactory) -> frozenset[str]:
 @pytest.fixture(scope="module")
 def programs(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, sanitizers: frozenset[str]
-) -> Iterator[dict[Build, Future[Path]]]:
-    """Compile what the selected tests need, on all cores, while the first of them run."""
+) -> Iterator[Callable[[Build], Path]]:
+    """Compile what the selected tests need, on all cores, while the first of them run.
+
+    The processes of pytest-xdist each compile what they run themselves: all of them see all tests.
+    """
     folder = tmp_path_factory.mktemp("programs")
     selected = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
     wanted = [build for parameters in selected if isinstance(build := parameters.get("build"), Build)]
+    if hasattr(request.config, "workerinput"):
+        wanted = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         started = {
             build: pool.submit(build.compile, folder) for build in wanted if build.sanitizer in sanitizers
         }
-        yield started
+        yield lambda build: started[build].result() if build in started else build.compile(folder)
         for future in started.values():
             future.cancel()
 
 
 @pytest.mark.parametrize("build", builds(), ids=lambda b: f"{b.source.stem}-{b.variant}-{b.sanitizer}")
-def test_the_engine_passes_its_own_tests(build: Build, programs: dict[Build, Future[Path]]) -> None:
-    if build not in programs:
+def test_the_engine_passes_its_own_tests(
+    build: Build, sanitizers: frozenset[str], programs: Callable[[Build], Path]
+) -> None:
+    if build.sanitizer not in sanitizers:
         unavailable(f"the C++ compiler cannot link the {build.sanitizer} sanitizer")
-    program = str(programs[build].result())
+    program = str(programs(build))
     done = subprocess.run([program], capture_output=True, text=True, check=False, timeout=120)
     if "unexpected memory mapping" in done.stderr:  # Older thread sanitizers and newer kernels.
         done = subprocess.run(
