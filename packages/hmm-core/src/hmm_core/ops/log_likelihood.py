@@ -231,7 +231,7 @@ def _fake(*arguments: object) -> tuple[Tensor, Tensor, Tensor]:
     B, T, _ = log_emission.shape
     K = log_initial.shape[1]
     mantissa = log_emission.new_empty((B, T if keep else 0, K))
-    shape = (B, T if keep and backend != "reference" else 0, K)
+    shape = (B, T if keep and backend == "cpu" else 0, K)
     return log_emission.new_empty(B), mantissa, log_emission.new_empty(shape, dtype=exponent_dtype(mantissa))
 
 

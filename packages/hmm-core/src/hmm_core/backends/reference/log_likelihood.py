@@ -53,7 +53,7 @@ def log_likelihood_backward(
     By log_weight only if ``count``; its derivative is empty otherwise.
     ``mantissa`` and ``exponent`` are what log_likelihood kept, or empty.
     """
-    del exponent  # only the kernels keep it
+    del exponent  # only the C++ kernels keep it
     problem = (log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index)
     B, T, _ = log_emission.shape
     log_alpha = mantissa if mantissa.shape[1] == T else relative_forward(*problem)[0]
