@@ -1,5 +1,62 @@
-"""Calls that launch the kernels of sparse in every configuration."""
+"""Calls that launch the kernels for sparse transitions in every configuration."""
 
 from collections.abc import Callable
 
-CASES: list[Callable[[], object]] = []
+import torch
+
+from hmm_core import Sparse, entropy, expected_transitions, forward, log_likelihood, posterior
+from hmm_core.testing import Arguments
+
+
+def problem(
+    states: int,
+    slots: int,
+    *,
+    frames: int = 40,
+    densities: int | None = None,
+    dtype: torch.dtype = torch.float32,
+    cyclic: bool = False,
+) -> Arguments:
+    """States that follow the ``slots`` states up to themselves; cyclic, the first also the last one."""
+    state = torch.arange(states)
+    predecessors = (state[:, None] - torch.arange(slots - 1, -1, -1)).clamp(min=-1)
+    predecessors = predecessors.sort(dim=1, descending=False).values
+    predecessors = torch.where(predecessors >= 0, predecessors, states).sort(dim=1).values
+    predecessors = torch.where(predecessors < states, predecessors, -1)
+    if cyclic:
+        predecessors[0, 1] = states - 1
+    index = None if densities is None else torch.zeros(states, dtype=torch.int64)
+    return Arguments(
+        torch.zeros(states, dtype=dtype),
+        Sparse(predecessors, torch.zeros((states, slots), dtype=dtype)),
+        torch.zeros((2, frames, densities or states), dtype=dtype),
+        None,
+        None,
+        index,
+    )
+
+
+def gradient(hmm: Arguments, *, checkpoint: bool = False) -> None:
+    """Differentiate the log-likelihood by everything."""
+    assert isinstance(hmm.log_transition, Sparse)
+    moved = hmm._replace(
+        log_emission=hmm.log_emission.requires_grad_(),
+        log_transition=Sparse(
+            hmm.log_transition.predecessors, hmm.log_transition.log_weight.requires_grad_()
+        ),
+    )
+    moved.apply(log_likelihood, backend="cuda", checkpoint=checkpoint).sum().backward()
+
+
+CASES: list[Callable[[], object]] = [
+    lambda: problem(20, 2).apply(forward, backend="cuda"),
+    lambda: problem(100, 3, densities=5).apply(posterior, backend="cuda"),
+    lambda: problem(1000, 3, densities=5, dtype=torch.float64).apply(posterior, backend="cuda"),
+    lambda: problem(1000, 3, densities=5).apply(entropy, backend="cuda"),
+    lambda: problem(3000, 3, densities=5).apply(posterior, backend="cuda"),
+    lambda: problem(3000, 3, densities=5).apply(log_likelihood, backend="cuda"),
+    lambda: problem(3000, 3, densities=5).apply(entropy, backend="cuda"),
+    lambda: problem(3000, 3, densities=5, cyclic=True).apply(expected_transitions, backend="cuda"),
+    lambda: gradient(problem(100, 3, densities=5)),
+    lambda: gradient(problem(20, 2), checkpoint=True),
+]

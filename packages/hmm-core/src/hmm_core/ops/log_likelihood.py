@@ -230,7 +230,10 @@ def _fake(*arguments: object) -> tuple[Tensor, Tensor, Tensor]:
     backend, keep = arguments[7:]
     B, T, _ = log_emission.shape
     K = log_initial.shape[1]
-    mantissa = log_emission.new_empty((B, T if keep else 0, K))
+    # The CUDA kernels for sparse transitions keep messages in double.
+    double = backend == "cuda" and arguments[1] is not None
+    dtype = torch.float64 if double else log_emission.dtype
+    mantissa = log_emission.new_empty((B, T if keep else 0, K), dtype=dtype)
     shape = (B, T if keep and backend == "cpu" else 0, K)
     return log_emission.new_empty(B), mantissa, log_emission.new_empty(shape, dtype=exponent_dtype(mantissa))
 

@@ -1,0 +1,354 @@
+"""The recursion forwards in time: sums or maxima over paths, and the entropy of paths."""
+
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from hmm_core.backends.cuda._launch import launch
+from hmm_core.backends.cuda._model import Model
+from hmm_core.backends.cuda.sparse._plan import Plan, Span, edge_frames, signals, spans
+from hmm_core.backends.cuda.sparse._sweep import add_exp, frames_of, publish, take_tile, wait
+
+
+@triton.jit
+def read_message(source, outer, i, first, begins, used, other):
+    """Message of predecessor i: from a row of all states, or if there is none from the tile on the left."""
+    if outer is None:
+        x = tl.load(source + i, mask=used, other=other)
+    else:
+        near = used & ((i >= first) | begins)
+        x = tl.load(source + i, mask=near, other=other)
+        x = tl.where(near, x, tl.load(outer + i, mask=used & ~near, other=other))
+    return x
+
+
+@triton.jit(
+    do_not_specialize=[
+        "initial_stride",
+        "predecessor_stride",
+        "weight_stride",
+        "step_stride",
+        "index_stride",
+        "B",
+        "T",
+        "begin",
+        "end",
+        "rows",
+    ]
+)
+def forward_frames(
+    initial,
+    predecessors,
+    weight,
+    emission,
+    lengths,
+    index,
+    before,  # (planes, B, K) messages of frame begin - 1
+    after,  # (planes, B, K) messages of the last frame, for who continues
+    messages,  # (planes, B, rows, K): all frames of the launch, or the last two
+    edge,  # (planes, B, frames, tiles, REACH): those of each tile's last states, where rows do not keep them
+    signals,
+    rounded,  # (B, T, K) messages as a result
+    pointers,  # (B, words, K): slots of 32 / BITS frames a word
+    wrong,  # (B, tiles) whether something was NaN or +inf
+    initial_stride,
+    predecessor_stride,
+    weight_stride,
+    step_stride,
+    index_stride,
+    B,
+    T,
+    K,
+    P,
+    R,
+    begin,
+    end,
+    rows,
+    tiles,
+    MAXIMUM: tl.constexpr,
+    BITS: tl.constexpr,
+    ENTROPY: tl.constexpr,
+    REACH: tl.constexpr,
+    UNROLL: tl.constexpr,
+    BLOCK: tl.constexpr,
+    CHUNK: tl.constexpr,
+):
+    """Messages of frames begin..end of a sequence, of all states or of one tile.
+
+    SUM: a[t, j] = log sum_r exp(a[t-1, i_r] + w_r) + e[t, j]. MAXIMUM: the greatest term, and its slot.
+    ENTROPY: also h[t, j] = sum_r p_r (h[t-1, i_r] - log p_r), p the terms' shares of the sum.
+    """
+    like = emission.dtype.element_ty
+    b, tile = take_tile(signals, B, REACH > 0)
+    n = frames_of(lengths, b, T)
+    stop = tl.minimum(n, end)
+    first = tile * 0
+    last = first + K
+    if REACH > 0:
+        first = tile * BLOCK
+        last = tl.minimum(first + BLOCK, K)
+    lanes = tl.arange(0, BLOCK)
+    bad = tl.zeros((BLOCK,), tl.int32)
+    plane = B * K  # from a message to its entropy
+    row_plane = B * rows * K
+    width = tiles.to(tl.int64) * REACH
+    edge_plane = B * (end - begin) * width
+    done = signals + 1 + b * tiles + tile
+    t = tl.full((), 0, tl.int64) + begin
+    while t < stop:
+        if REACH > 0:
+            if ((t - begin) % CHUNK == 0) & (tile > 0):
+                wait(done - 1, (tl.minimum(t + CHUNK, stop) - begin).to(tl.int32))
+        row = t - begin
+        target = messages + (b * rows + tl.where(rows > 2, row, row & 1)) * K
+        source = messages + (b * rows + tl.where(rows > 2, row - 1, (row - 1) & 1)) * K
+        source_plane = row_plane
+        if t == begin:
+            source = before + b * K
+            source_plane = plane
+        # Masks are compared as blocks: Triton's interpreter cannot combine them with single values.
+        frame = t + lanes * 0
+        step = weight + b * weight_stride + (t - 1) * step_stride
+        outer = edge
+        outer_rest = edge
+        if edge is not None:
+            border = edge + ((b * (end - begin) + t - begin) * tiles + tile) * REACH
+            outer = border - width - first
+            outer_rest = outer + edge_plane
+        for k0 in range(first, last, BLOCK):
+            k = k0 + lanes
+            inside = k < last
+            density = k
+            if index is not None:
+                density = tl.load(index + b * index_stride + k, mask=inside, other=0)
+                density = tl.minimum(tl.maximum(density, 0), P - 1)
+            e = tl.load(emission + (b * T + t) * P + density, mask=inside, other=float("-inf"))
+            m = tl.load(initial + b * initial_stride + k, mask=inside & (frame == 0), other=float("-inf")).to(
+                tl.float64
+            )
+            s = tl.where(frame == 0, 1.0, 0.0).to(like)
+            h = tl.zeros((BLOCK,), tl.float64)
+            slot = tl.zeros((BLOCK,), tl.int32)
+            for r0 in range(0, R, UNROLL):
+                for u in tl.static_range(UNROLL):
+                    r = r0 + u
+                    arc = k * R + r
+                    i = tl.load(
+                        predecessors + b * predecessor_stride + arc,
+                        mask=inside & (arc < k * R + R) & (frame > 0),
+                        other=-1,
+                    )
+                    used = i >= 0
+                    w = tl.load(step + arc, mask=used, other=float("-inf")).to(tl.float64)
+                    x = read_message(source, outer, i, first, frame == begin, used, float("-inf")) + w
+                    if MAXIMUM:
+                        greater = x > m
+                        m = tl.where(greater, x, m)
+                        slot = tl.where(greater, r, slot)
+                        bad |= tl.where(x < float("inf"), 0, 1)
+                    else:
+                        m, s, greater = add_exp(m, s, x, like)
+                    if ENTROPY:
+                        y = read_message(
+                            source + source_plane, outer_rest, i, first, frame == begin, used, 0.0
+                        )
+                        h = tl.where(greater, y, h)
+            if ENTROPY:
+                # Relative to that of the likeliest predecessor: large entropies are carried over exactly.
+                base = h
+                log_s = tl.log(s)
+                for r0 in range(0, R, UNROLL):
+                    for u in tl.static_range(UNROLL):
+                        r = r0 + u
+                        arc = k * R + r
+                        i = tl.load(
+                            predecessors + b * predecessor_stride + arc,
+                            mask=inside & (arc < k * R + R) & (frame > 0),
+                            other=-1,
+                        )
+                        used = i >= 0
+                        w = tl.load(step + arc, mask=used, other=float("-inf")).to(tl.float64)
+                        x = read_message(source, outer, i, first, frame == begin, used, float("-inf")) + w
+                        y = read_message(
+                            source + source_plane, outer_rest, i, first, frame == begin, used, 0.0
+                        )
+                        possible = x > float("-inf")
+                        log_p = tl.where(possible, (x - m).to(like) - log_s, 0.0)
+                        p = tl.where(possible, tl.exp(log_p), 0.0)
+                        h += tl.where(possible, p * ((y - base).to(like) - log_p), 0.0).to(tl.float64)
+            a = m + e.to(tl.float64)
+            if not MAXIMUM:
+                a += tl.log(s).to(tl.float64)
+            bad |= tl.where(a < float("inf"), 0, 1)
+            tl.store(target + k, a, mask=inside)
+            tl.store(after + b * K + k, a, mask=inside & (frame == stop - 1))
+            if ENTROPY:
+                tl.store(target + row_plane + k, h, mask=inside)
+                tl.store(after + plane + b * K + k, h, mask=inside & (frame == stop - 1))
+            if edge is not None:
+                tell = inside & (k >= first + BLOCK - REACH)
+                place = border + REACH + k - (first + BLOCK)
+                tl.store(place, a, mask=tell)
+                if ENTROPY:
+                    tl.store(place + edge_plane, h, mask=tell)
+            if rounded is not None:
+                tl.store(rounded + (b * T + t) * K + k, a.to(like), mask=inside)
+            if BITS > 0:
+                FRAMES: tl.constexpr = 32 // BITS
+                word = (t - begin) // FRAMES
+                place = pointers + (b * ((end - begin + FRAMES - 1) // FRAMES) + word) * K + k
+                shift = ((frame - begin) % FRAMES * BITS).to(tl.int32)
+                known = tl.load(place, mask=inside & (shift > 0), other=0)
+                tl.store(place, known | (slot << shift), mask=inside)
+        # One barrier a frame: what was written can be read, and what was read overwritten in the next one.
+        tl.debug_barrier()
+        t += 1
+        if REACH > 0:
+            if ((t - begin) % CHUNK == 0) | (t == stop):
+                publish(done, (t - begin).to(tl.int32))
+    if n <= begin:  # the sequence has ended before
+        for k0 in range(first, last, BLOCK):
+            k = k0 + lanes
+            inside = k < last
+            a = tl.load(before + b * K + k, mask=inside & (begin + lanes * 0 > 0), other=float("-inf"))
+            tl.store(after + b * K + k, a, mask=inside)
+            if ENTROPY:
+                h = tl.load(before + plane + b * K + k, mask=inside & (begin + lanes * 0 > 0), other=0.0)
+                tl.store(after + plane + b * K + k, h, mask=inside)
+    tl.store(wrong + b * tiles + tile, 1, mask=tl.max(bad, 0) > 0)
+
+
+class Forward(NamedTuple):
+    """How to run the recursion on a problem."""
+
+    model: Model
+    plan: Plan
+    maximum: bool = False
+    entropy: bool = False
+
+    @property
+    def planes(self) -> int:
+        """Numbers that a state hands on."""
+        return 2 if self.entropy else 1
+
+    @property
+    def entry_bytes(self) -> int:
+        """What a tile tells its neighbour of one state."""
+        return 8 * self.planes
+
+    def run(
+        self,
+        span: Span,
+        signals: Tensor,
+        before: Tensor,
+        after: Tensor,
+        wrong: Tensor,
+        messages: Tensor | None = None,
+        rounded: Tensor | None = None,
+        pointers: Tensor | None = None,
+        bits: int = 0,
+    ) -> None:
+        """Compute a span from the messages ``before`` it; ``messages`` (B, frames, K) keeps all."""
+        model, plan = self.model, self.plan
+        B, T, K, P = model.sizes
+        edge = None
+        if messages is None:
+            messages = after.new_empty((self.planes, B, 2, K))
+            rows = 2
+            if plan.reach:
+                edge = after.new_empty((self.planes, B, span.frames, plan.tiles, plan.reach))
+        else:
+            rows = span.frames
+        launch(
+            forward_frames,
+            (B * plan.tiles,),
+            model.log_initial,
+            model.predecessors,
+            model.log_weight,
+            model.log_emission,
+            model.lengths,
+            model.emission_index,
+            before,
+            after,
+            messages,
+            edge,
+            signals,
+            rounded,
+            pointers,
+            wrong,
+            model.initial_stride,
+            model.predecessor_stride,
+            model.weight_stride,
+            model.step_stride,
+            model.index_stride,
+            B,
+            T,
+            K,
+            P,
+            model.log_weight.shape[3],
+            span.begin,
+            span.end,
+            rows,
+            plan.tiles,
+            MAXIMUM=self.maximum,
+            BITS=bits,
+            ENTROPY=self.entropy,
+            **plan.constants,
+        )
+
+
+class Pass(NamedTuple):
+    """What a pass through all frames leaves."""
+
+    spans: list[Span]
+    marks: list[Tensor]  # messages (planes, B, K) before each span, and after them those of the last frames
+    wrong: Tensor  # (B, tiles) whether something was NaN or +inf
+    pointers: list[Tensor]  # (B, words, K) of each span, where asked for
+
+    @property
+    def last(self) -> Tensor:
+        """Messages of the last frame of each sequence."""
+        return self.marks[-1]
+
+
+def forward_pass(
+    recursion: Forward,
+    most: int,
+    *,
+    messages: Tensor | None = None,
+    rounded: Tensor | None = None,
+    bits: int = 0,
+) -> Pass:
+    """Go through all frames, at most ``most`` of them in a launch; with ``messages`` in one."""
+    model, plan = recursion.model, recursion.plan
+    B, T, K, _ = model.sizes
+    if messages is None:
+        most = min(most, edge_frames(plan, B, recursion.entry_bytes))
+    parts = spans(T, most)
+    marks = [model.log_emission.new_full((recursion.planes, B, K), -torch.inf, dtype=torch.float64)]
+    wrong = model.lengths.new_zeros((B, plan.tiles), dtype=torch.int32)
+    pointers = []
+    for span, signal in zip(parts, signals(plan, B, len(parts), wrong.device), strict=True):
+        marks.append(torch.empty_like(marks[0]))
+        if bits:
+            pointers.append(wrong.new_empty((B, words(span, bits), K)))
+        recursion.run(
+            span,
+            signal,
+            marks[-2],
+            marks[-1],
+            wrong,
+            messages,
+            rounded,
+            pointers[-1] if bits else None,
+            bits,
+        )
+    return Pass(parts, marks, wrong, pointers)
+
+
+def words(span: Span, bits: int) -> int:
+    """Words that a state's back-pointers take in a span."""
+    return -(-span.frames * bits // 32)

@@ -1,0 +1,352 @@
+"""The recursion backwards in time that spreads posteriors: no message backwards, and no logarithm.
+
+    p[t, j, r] = exp(a[t, i_r] + w_r) / sum_r' exp(a[t, i_r'] + w_r')     share of an arc in what enters j
+    xi[t, j, r] = gamma[t+1, j] p[t, j, r]
+    gamma[t, i] = sum of xi[t, j, r] over the arcs that leave i
+
+The shares sum to one, so posteriors do, however many frames there are. They depend on forward messages
+alone; only the last line waits for the frame behind it.
+"""
+
+from typing import NamedTuple
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from hmm_core.backends.cuda._launch import launch
+from hmm_core.backends.cuda._model import Model
+from hmm_core.backends.cuda.sparse import _graph, _plan
+from hmm_core.backends.cuda.sparse._forward import Forward, Pass
+from hmm_core.backends.cuda.sparse._plan import Plan, Span, edge_frames, signals
+from hmm_core.backends.cuda.sparse._sweep import add_exp, frames_of, publish, take_tile, wait
+
+
+@triton.jit
+def arriving(predecessors, step, source, k, inside, r, R):
+    """Scores with which paths enter states k through slot r; -inf where there is none."""
+    arc = k * R + r
+    i = tl.load(predecessors + arc, mask=inside & (arc < k * R + R), other=-1)
+    used = i >= 0
+    w = tl.load(step + arc, mask=used, other=float("-inf")).to(tl.float64)
+    return tl.load(source + i, mask=used, other=float("-inf")) + w
+
+
+@triton.jit(
+    do_not_specialize=[
+        "predecessor_stride",
+        "weight_stride",
+        "step_stride",
+        "arc_stride",
+        "B",
+        "T",
+        "begin",
+        "end",
+        "rows",
+        "stored",
+        "degree_blocks",
+    ]
+)
+def smooth_frames(
+    predecessors,
+    weight,
+    lengths,
+    arcs,
+    starts,
+    degrees,
+    messages,  # (B, rows, K)
+    carry,  # (B, K): posteriors of frame end in, those of frame begin out
+    flow,  # (B, 2, K, R): expected uses of the arcs of two steps
+    edge,  # (B, frames, tiles, REACH, R): those into each tile's first states
+    signals,
+    gamma,  # (B, stored, K) or None
+    counts,  # (B, K, R) float64, or (B, T - 1, K, R), or None
+    predecessor_stride,
+    weight_stride,
+    step_stride,
+    arc_stride,  # 1 where each sequence has its own graph
+    B,
+    T,
+    K,
+    R,
+    begin,
+    end,
+    rows,  # frames of the messages: all, or those of the launch
+    stored,  # frames of gamma, likewise
+    tiles,
+    degree_blocks,
+    VARYING: tl.constexpr,
+    ONE: tl.constexpr,  # whether the program has one block of states
+    REACH: tl.constexpr,
+    UNROLL: tl.constexpr,
+    BLOCK: tl.constexpr,
+    CHUNK: tl.constexpr,
+):
+    """Posteriors of frames end - 1 down to begin of a sequence, of all states or of one tile."""
+    like = carry.dtype.element_ty
+    b, place = take_tile(signals, B, REACH > 0)
+    tile = tiles - 1 - place
+    n = frames_of(lengths, b, T)
+    stop = tl.minimum(n, end)
+    first = tile * 0
+    last = first + K
+    if REACH > 0:
+        first = tile * BLOCK
+        last = tl.minimum(first + BLOCK, K)
+    lanes = tl.arange(0, BLOCK)
+    done = signals + 1 + b * tiles + tile
+    own = b * arc_stride
+    # The posteriors of frame t + 1, if they fit; else they are in carry, between barriers.
+    g = tl.zeros((BLOCK,), like)
+    if ONE:
+        g = tl.load(carry + b * K + first + lanes, mask=first + lanes < last, other=0.0)
+    t = stop - 1
+    while t >= begin:
+        if REACH > 0:
+            if ((stop - 1 - t) % CHUNK == 0) & (tile < tiles - 1):
+                wait(done + 1, (stop - tl.maximum(t + 1 - CHUNK, begin)).to(tl.int32))
+        source = messages + (b * rows + tl.where(rows == T, t, t - begin)) * K
+        step = weight + b * weight_stride + t * step_stride
+        here = flow + (b * 2 + ((t - begin) & 1)) * K * R
+        border = edge
+        if edge is not None:
+            border = edge + ((b * (end - begin) + t - begin) * tiles + tile) * REACH * R
+        if t < n - 1:
+            for k0 in range(first, last, BLOCK):
+                k = k0 + lanes
+                inside = k < last
+                if not ONE:
+                    g = tl.load(carry + b * K + k, mask=inside, other=0.0)
+                m = tl.full((BLOCK,), float("-inf"), tl.float64)
+                s = tl.zeros((BLOCK,), like)
+                for r0 in range(0, R, UNROLL):
+                    for u in tl.static_range(UNROLL):
+                        x = arriving(
+                            predecessors + b * predecessor_stride, step, source, k, inside, r0 + u, R
+                        )
+                        m, s, _greater = add_exp(m, s, x, like)
+                for r0 in range(0, R, UNROLL):
+                    for u in tl.static_range(UNROLL):
+                        r = r0 + u
+                        x = arriving(predecessors + b * predecessor_stride, step, source, k, inside, r, R)
+                        possible = x > float("-inf")
+                        share = tl.exp(tl.where(possible, x - m, 0.0).to(like)) / tl.where(s == 0.0, 1.0, s)
+                        xi = tl.where(possible, share * g, 0.0)
+                        arc = k * R + r
+                        slot = inside & (arc < k * R + R)
+                        tl.store(here + arc, xi, mask=slot)
+                        if edge is not None:
+                            tl.store(border + arc - first * R, xi, mask=slot & (k < first + REACH))
+                        if counts is not None:
+                            if VARYING:
+                                tl.store(counts + (b * (T - 1) + t) * K * R + arc, xi, mask=slot)
+                            else:
+                                sums = counts + b * K * R + arc
+                                known = tl.load(sums, mask=slot, other=0.0)
+                                tl.store(sums, known + xi.to(tl.float64), mask=slot)
+            tl.debug_barrier()
+            for k0 in range(first, last, BLOCK):
+                k = k0 + lanes
+                inside = k < last
+                leave = tl.load(starts + own * (K + 1) + k, mask=inside, other=0)
+                until = tl.load(starts + own * (K + 1) + k + 1, mask=inside, other=0)
+                most = tl.load(degrees + own * degree_blocks + k0 // BLOCK)
+                g = tl.zeros((BLOCK,), like)
+                for d0 in range(0, most, UNROLL):
+                    for u in tl.static_range(UNROLL):
+                        used = leave + d0 + u < until
+                        arc = tl.load(arcs + own * K * R + leave + d0 + u, mask=used, other=0)
+                        near = used
+                        if edge is not None:
+                            near = used & (arc < last * R)
+                        xi = tl.load(here + arc, mask=near, other=0.0)
+                        if edge is not None:
+                            outer = border + REACH * R + arc - last * R
+                            xi += tl.load(outer, mask=used & ~near, other=0.0)
+                        g += xi
+                if not ONE:
+                    tl.store(carry + b * K + k, g, mask=inside)
+            if not ONE:
+                tl.debug_barrier()
+        if gamma is not None:
+            for k0 in range(first, last, BLOCK):
+                k = k0 + lanes
+                inside = k < last
+                if not ONE:
+                    g = tl.load(carry + b * K + k, mask=inside, other=0.0)
+                frame = tl.where(stored == T, t, t - begin)
+                tl.store(gamma + (b * stored + frame) * K + k, g, mask=inside)
+        t -= 1
+        if REACH > 0:
+            if ((stop - 1 - t) % CHUNK == 0) | (t < begin):
+                publish(done, (stop - 1 - t).to(tl.int32))
+    if ONE:
+        tl.store(carry + b * K + first + lanes, g, mask=first + lanes < last)
+
+
+@triton.jit(do_not_specialize=["T", "begin", "end", "stored", "group_stride"])
+def sum_by_density(
+    gamma,  # (B, stored, K)
+    members,  # (B|1, K) int32: states by density
+    starts,  # (B|1, P + 1) int32
+    lengths,
+    result,  # (B, T, P)
+    T,
+    K,
+    P,
+    begin,
+    end,
+    stored,
+    group_stride,
+    FRAMES: tl.constexpr,
+    LANES: tl.constexpr,
+):
+    """Posteriors of the densities: those of all states that read one, in the order of the states."""
+    b = tl.program_id(1).to(tl.int64)
+    p = tl.program_id(0).to(tl.int64) % P
+    t = begin + tl.program_id(0).to(tl.int64) // P * FRAMES + tl.arange(0, FRAMES)
+    n = frames_of(lengths, b, T)
+    inside = t < tl.minimum(n, end)
+    row = gamma + (b * stored + tl.where(stored == T, t, t - begin)) * K
+    own = b * group_stride
+    start = tl.load(starts + own * (P + 1) + p)
+    stop = tl.load(starts + own * (P + 1) + p + 1)
+    total = tl.zeros((FRAMES, LANES), result.dtype.element_ty)
+    for s0 in range(start, stop, LANES):
+        s = s0 + tl.arange(0, LANES)
+        k = tl.load(members + own * K + s, mask=s < stop, other=0)
+        used = inside[:, None] & (s < stop)[None, :]
+        total += tl.load(row[:, None] + k[None, :], mask=used, other=0.0)
+    tl.store(result + (b * T + t) * P + p, tl.sum(total, 1), mask=inside)
+
+
+# Frames and states that a program of sum_by_density adds up at a time.
+FRAMES = 16
+LANES = 32
+
+
+class Smoothing(NamedTuple):
+    """Forward messages of a problem, or what it takes to compute them again."""
+
+    recursion: Forward
+    passed: Pass
+    messages: Tensor | None  # (B, T, K) float64
+
+    def run(
+        self,
+        state: Tensor,
+        gamma: Tensor | None = None,
+        by_density: Tensor | None = None,
+        counts: Tensor | None = None,
+    ) -> None:
+        """Spread the posteriors (B, K) of the last frames back to the first ones, in place.
+
+        All of them go to ``gamma`` (B, T, K), or summed by density to ``by_density`` (B, T, P); those of the
+        arcs are added to ``counts`` (B, K, R) in float64, or written to (B, T - 1, K, R).
+        """
+        model, plan = self.recursion.model, self.recursion.plan
+        B, T, K, _ = model.sizes
+        R = model.log_weight.shape[3]
+        spans = self.passed.spans
+        if self.messages is not None:
+            spans = _plan.spans(T, frames_at_once(plan, model))
+        ready = signals(plan, B, 2 * len(spans), state.device)
+        flow = state.new_empty((B, 2, K, R))
+        scratch = self.passed.marks[0].new_empty((1, B, K))
+        for index in reversed(range(len(spans))):
+            span, messages, stored = spans[index], self.messages, gamma
+            if messages is None:
+                messages = scratch.new_empty((B, span.frames, K))
+                mark = self.passed.marks[index]
+                self.recursion.run(
+                    span, ready[2 * index], mark, scratch, self.passed.wrong, messages=messages
+                )
+            if by_density is not None:
+                stored = state.new_empty((B, span.frames, K))
+            self._launch(span, ready[2 * index + 1], messages, state, flow, stored, counts)
+            if by_density is not None and stored is not None:
+                add_up(model, span, stored, by_density)
+
+    def _launch(
+        self,
+        span: Span,
+        signal: Tensor,
+        messages: Tensor,
+        state: Tensor,
+        flow: Tensor,
+        gamma: Tensor | None,
+        counts: Tensor | None,
+    ) -> None:
+        """Launch the kernel on one span."""
+        model, plan = self.recursion.model, self.recursion.plan
+        B, T, K, _ = model.sizes
+        R = model.log_weight.shape[3]
+        edge = state.new_empty((B, span.frames, plan.tiles, plan.reach, R)) if plan.reach else None
+        assert model.predecessors is not None  # noqa: S101  (the graph is sparse)
+        leaving = _graph.outgoing(model.predecessors)
+        degrees = leaving.largest(plan.block)
+        launch(
+            smooth_frames,
+            (B * plan.tiles,),
+            model.predecessors,
+            model.log_weight,
+            model.lengths,
+            leaving.members,
+            leaving.starts,
+            degrees,
+            messages,
+            state,
+            flow,
+            edge,
+            signal,
+            gamma,
+            counts,
+            model.predecessor_stride,
+            model.weight_stride,
+            model.step_stride,
+            leaving.stride,
+            B,
+            T,
+            K,
+            R,
+            span.begin,
+            span.end,
+            messages.shape[1],
+            0 if gamma is None else gamma.shape[1],
+            plan.tiles,
+            degrees.shape[1],
+            VARYING=counts is not None and counts.ndim == 4,
+            ONE=plan.block * plan.tiles >= K,
+            **plan.constants,
+        )
+
+
+def frames_at_once(plan: Plan, model: Model) -> int:
+    """Frames of a launch whose tiles tell each other what arcs between them carry."""
+    return edge_frames(plan, model.sizes[0], model.log_weight.shape[3] * model.log_weight.element_size())
+
+
+def add_up(model: Model, span: Span, gamma: Tensor, result: Tensor) -> None:
+    """Sum posteriors (B, frames, K) of a span over the states that read each density."""
+    B, T, K, P = model.sizes
+    assert model.emission_index is not None  # noqa: S101  (states share densities)
+    group = _graph.readers(model.emission_index, P)
+    launch(
+        sum_by_density,
+        (-(-span.frames // FRAMES) * P, B),
+        gamma,
+        group.members,
+        group.starts,
+        model.lengths,
+        result,
+        T,
+        K,
+        P,
+        span.begin,
+        span.end,
+        gamma.shape[1],
+        group.stride,
+        FRAMES=FRAMES,
+        LANES=LANES,
+        num_warps=4,
+    )
