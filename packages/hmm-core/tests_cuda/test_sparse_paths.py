@@ -4,7 +4,8 @@ import pytest
 import torch
 from sparse_problems import CASES, INF, STRUCTURES, converted, draw, poisoned, use_form
 
-from hmm_core import Sparse, ViterbiPath, from_arcs, viterbi
+from hmm_core import Sparse, ViterbiPath, from_arcs, kbest, sample, viterbi
+from hmm_core.backends.cuda.sparse import _plan
 from hmm_core.backends.cuda.sparse._viterbi import bits_of_a_slot
 from hmm_core.testing import Arguments, random_hmm
 
@@ -79,3 +80,52 @@ def test_without_a_path_there_are_no_states(device: torch.device) -> None:
     path = hmm.apply(viterbi, backend="cuda")
     assert path.log_score.item() == -INF
     assert (path.states == -1).all()
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["", "ties"])
+@pytest.mark.parametrize(
+    "structure", ["skips", "ctc", "loop of words", "random, impossible", "random, all per sequence"]
+)
+def test_the_best_paths_are_those_of_the_reference(structure: str, whole: bool, device: torch.device) -> None:
+    hmm = converted(STRUCTURES[structure](whole), torch.float64, device)
+    for paths in (1, 3):
+        found = poisoned(hmm).apply(kbest, num_paths=paths, backend="cuda")
+        assert_same_path(found, hmm.apply(kbest, num_paths=paths, backend="reference"))
+
+
+def test_more_paths_are_asked_for_than_there_are(device: torch.device) -> None:
+    hmm = converted(random_hmm(3, 2, 2, sparse=True), torch.float64, device)
+    hmm = hmm._replace(lengths=torch.tensor([2, 1, 0], device=device))
+    assert_same_path(
+        hmm.apply(kbest, num_paths=6, backend="cuda"), hmm.apply(kbest, num_paths=6, backend="reference")
+    )
+
+
+@pytest.mark.parametrize("form", ["one program", "pipeline", "one program, messages computed again"])
+@pytest.mark.parametrize("structure", ["skips", "ctc", "random, impossible"])
+def test_the_same_numbers_draw_the_paths_of_the_reference(
+    structure: str, form: str, device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hmm = converted(STRUCTURES[structure](False), torch.float64, device)
+    if form == "one program, messages computed again":
+        monkeypatch.setattr(_plan, "plenty", lambda _: 0)
+    else:
+        use_form(monkeypatch, form)
+    drawn = [
+        hmm.apply(sample, num_samples=4, generator=torch.Generator(device).manual_seed(1), backend=backend)
+        for backend in ("cuda", "reference")
+    ]
+    assert torch.equal(*drawn)
+
+
+@pytest.mark.parametrize(("frames", "states"), [(0, 3), (1, 3), (3, 1)])
+def test_the_smallest_problems_of_many_paths(frames: int, states: int, device: torch.device) -> None:
+    hmm = converted(random_hmm(2, frames, states, sparse=True, ragged=False), torch.float64, device)
+    assert_same_path(
+        hmm.apply(kbest, num_paths=2, backend="cuda"), hmm.apply(kbest, num_paths=2, backend="reference")
+    )
+    drawn = [
+        hmm.apply(sample, num_samples=2, generator=torch.Generator(device).manual_seed(1), backend=backend)
+        for backend in ("cuda", "reference")
+    ]
+    assert torch.equal(*drawn)

@@ -4,7 +4,18 @@ from collections.abc import Callable
 
 import torch
 
-from hmm_core import Sparse, entropy, expected_transitions, forward, log_likelihood, posterior
+from hmm_core import (
+    Sparse,
+    backward,
+    entropy,
+    expected_transitions,
+    forward,
+    kbest,
+    log_likelihood,
+    posterior,
+    sample,
+    viterbi,
+)
 from hmm_core.testing import Arguments
 
 
@@ -48,15 +59,28 @@ def gradient(hmm: Arguments, *, checkpoint: bool = False) -> None:
     moved.apply(log_likelihood, backend="cuda", checkpoint=checkpoint).sum().backward()
 
 
+def every_sum(hmm: Arguments) -> None:
+    """Sum over paths in every way but that of a gradient."""
+    for op in (forward, backward, posterior, expected_transitions, entropy):
+        hmm.apply(op, backend="cuda")
+
+
+def every_path(hmm: Arguments) -> None:
+    """Find paths in every way."""
+    hmm.apply(viterbi, backend="cuda")
+    hmm.apply(kbest, num_paths=3, backend="cuda")
+    hmm.apply(sample, num_samples=2, backend="cuda")
+
+
+# Blocks of 32, 128 and 1024 states; a pipeline; several blocks in one program. Graphs of 2, 3 and more slots.
 CASES: list[Callable[[], object]] = [
-    lambda: problem(20, 2).apply(forward, backend="cuda"),
-    lambda: problem(100, 3, densities=5).apply(posterior, backend="cuda"),
-    lambda: problem(1000, 3, densities=5, dtype=torch.float64).apply(posterior, backend="cuda"),
-    lambda: problem(1000, 3, densities=5).apply(entropy, backend="cuda"),
-    lambda: problem(3000, 3, densities=5).apply(posterior, backend="cuda"),
-    lambda: problem(3000, 3, densities=5).apply(log_likelihood, backend="cuda"),
-    lambda: problem(3000, 3, densities=5).apply(entropy, backend="cuda"),
-    lambda: problem(3000, 3, densities=5, cyclic=True).apply(expected_transitions, backend="cuda"),
-    lambda: gradient(problem(100, 3, densities=5)),
-    lambda: gradient(problem(20, 2), checkpoint=True),
+    lambda: every_sum(problem(100, 2)),
+    lambda: every_sum(problem(1000, 3, densities=5)),
+    lambda: every_sum(problem(3000, 3, densities=5)),
+    lambda: every_sum(problem(3000, 3, densities=5, cyclic=True)),
+    lambda: every_path(problem(100, 2)),
+    lambda: every_path(problem(3000, 3, densities=5)),
+    lambda: problem(3000, 5).apply(viterbi, backend="cuda"),
+    lambda: gradient(problem(20, 3, densities=5), checkpoint=True),
+    lambda: gradient(problem(100, 3, densities=5, dtype=torch.float64)),
 ]

@@ -72,7 +72,7 @@ def sum_ends(
             tl.store(state + b * K + k, gamma, mask=k < K)
     if total is not None:
         if ENTROPY:
-            rest = after + B * K
+            rest = after + (b * 0 + B) * K
             base = tl.full((BLOCK,), float("-inf"), tl.float64)
             for k0 in range(0, K, BLOCK):
                 k = k0 + lanes

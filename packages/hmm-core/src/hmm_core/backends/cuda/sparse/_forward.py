@@ -1,5 +1,7 @@
 """The recursion forwards in time: sums or maxima over paths, and the entropy of paths."""
 
+import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -9,7 +11,7 @@ from torch import Tensor
 
 from hmm_core.backends.cuda._launch import launch
 from hmm_core.backends.cuda._model import Model
-from hmm_core.backends.cuda.sparse._plan import Plan, Span, edge_frames, signals, spans
+from hmm_core.backends.cuda.sparse._plan import Plan, Span, edge_frames, plan, plenty, signals, spans
 from hmm_core.backends.cuda.sparse._sweep import add_exp, frames_of, publish, take_tile, wait
 
 
@@ -92,10 +94,10 @@ def forward_frames(
         last = tl.minimum(first + BLOCK, K)
     lanes = tl.arange(0, BLOCK)
     bad = tl.zeros((BLOCK,), tl.int32)
-    plane = B * K  # from a message to its entropy
-    row_plane = B * rows * K
-    width = tiles.to(tl.int64) * REACH
-    edge_plane = B * (end - begin) * width
+    width = b * 0 + tiles * REACH  # a frame of the edge, in 64 bits
+    plane = (b * 0 + B) * K  # from a message to its entropy
+    row_plane = plane * rows
+    edge_plane = width * B * (end - begin)
     done = signals + 1 + b * tiles + tile
     t = tl.full((), 0, tl.int64) + begin
     while t < stop:
@@ -352,3 +354,56 @@ def forward_pass(
 def words(span: Span, bits: int) -> int:
     """Words that a state's back-pointers take in a span."""
     return -(-span.frames * bits // 32)
+
+
+class Kept(NamedTuple):
+    """Forward messages of a problem, or what it takes to compute them again."""
+
+    recursion: Forward
+    passed: Pass
+    messages: Tensor | None  # (B, T, K)
+
+    def backwards(self, most: int | None = None) -> Iterator[tuple[Span, Tensor]]:
+        """Spans from the last to the first, with the messages of all frames (B, T, K), or of theirs.
+
+        ``most``: frames of a span where it makes no difference.
+        """
+        model, chosen = self.recursion.model, self.recursion.plan
+        B, T, K, _ = model.sizes
+        if self.messages is not None:
+            for span in reversed(spans(T, T if most is None else most)):
+                yield span, self.messages
+            return
+        scratch = torch.empty_like(self.passed.last)
+        for i in reversed(range(len(self.passed.spans))):
+            span = self.passed.spans[i]
+            messages = scratch.new_empty((B, span.frames, K))
+            ready = signals(chosen, B, 1, scratch.device)[0]
+            self.recursion.run(
+                span, ready, self.passed.marks[i], scratch, self.passed.wrong, messages=messages
+            )
+            yield span, messages
+
+
+def keep_messages(model: Model, *, checkpoint: bool = False) -> Kept:
+    """Compute all messages; where they are too many, or ``checkpoint``, keep only those between spans."""
+    B, T, K, _ = model.sizes
+    recursion = Forward(model, plan(model))
+    # Spans twice as long as the square root of T take a quarter more memory than the least, in half as many
+    # launches.
+    most = 2 * math.isqrt(T) + 1
+    if not checkpoint:
+        most = max(most, plenty(model.log_emission.device) // max(8 * B * K, 1))
+    if most >= T:
+        messages = model.log_emission.new_empty((B, T, K), dtype=torch.float64)
+        return Kept(recursion, forward_pass(recursion, T, messages=messages), messages)
+    return Kept(recursion, forward_pass(recursion, most), None)
+
+
+def kept_before(model: Model, messages: Tensor) -> Kept:
+    """Go on from messages that an earlier call kept; what was NaN then still is."""
+    B, T, K, _ = model.sizes
+    end = (model.lengths - 1).clamp(0, max(T - 1, 0))[:, None, None].expand(-1, 1, K)
+    last = messages.gather(1, end).squeeze(1) if T else messages.new_empty((B, K))
+    wrong = model.lengths.new_zeros((B, 1), dtype=torch.int32)
+    return Kept(Forward(model, plan(model)), Pass([], [last[None]], wrong, []), messages)

@@ -9,7 +9,7 @@ from hmm_core.backends.cuda._launch import launch
 from hmm_core.backends.cuda._model import Model
 
 # Frames that a program adds up.
-FRAMES = 1024
+FRAMES = 256
 
 
 @triton.jit(

@@ -8,16 +8,14 @@ The shares sum to one, so posteriors do, however many frames there are. They dep
 alone; only the last line waits for the frame behind it.
 """
 
-from typing import NamedTuple
-
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from hmm_core.backends.cuda._launch import launch
 from hmm_core.backends.cuda._model import Model
-from hmm_core.backends.cuda.sparse import _graph, _plan
-from hmm_core.backends.cuda.sparse._forward import Forward, Pass
+from hmm_core.backends.cuda.sparse import _graph
+from hmm_core.backends.cuda.sparse._forward import Kept
 from hmm_core.backends.cuda.sparse._plan import Plan, Span, edge_frames, signals
 from hmm_core.backends.cuda.sparse._sweep import add_exp, frames_of, publish, take_tile, wait
 
@@ -225,108 +223,83 @@ FRAMES = 16
 LANES = 32
 
 
-class Smoothing(NamedTuple):
-    """Forward messages of a problem, or what it takes to compute them again."""
+def smooth(
+    kept: Kept,
+    state: Tensor,
+    gamma: Tensor | None = None,
+    by_density: Tensor | None = None,
+    counts: Tensor | None = None,
+) -> None:
+    """Spread the posteriors (B, K) of the last frames back to the first ones, in place.
 
-    recursion: Forward
-    passed: Pass
-    messages: Tensor | None  # (B, T, K) float64
-
-    def run(
-        self,
-        state: Tensor,
-        gamma: Tensor | None = None,
-        by_density: Tensor | None = None,
-        counts: Tensor | None = None,
-    ) -> None:
-        """Spread the posteriors (B, K) of the last frames back to the first ones, in place.
-
-        All of them go to ``gamma`` (B, T, K), or summed by density to ``by_density`` (B, T, P); those of the
-        arcs are added to ``counts`` (B, K, R) in float64, or written to (B, T - 1, K, R).
-        """
-        model, plan = self.recursion.model, self.recursion.plan
-        B, T, K, _ = model.sizes
-        R = model.log_weight.shape[3]
-        spans = self.passed.spans
-        if self.messages is not None:
-            spans = _plan.spans(T, frames_at_once(plan, model))
-        ready = signals(plan, B, 2 * len(spans), state.device)
-        flow = state.new_empty((B, 2, K, R))
-        scratch = self.passed.marks[0].new_empty((1, B, K))
-        for index in reversed(range(len(spans))):
-            span, messages, stored = spans[index], self.messages, gamma
-            if messages is None:
-                messages = scratch.new_empty((B, span.frames, K))
-                mark = self.passed.marks[index]
-                self.recursion.run(
-                    span, ready[2 * index], mark, scratch, self.passed.wrong, messages=messages
-                )
-            if by_density is not None:
-                stored = state.new_empty((B, span.frames, K))
-            self._launch(span, ready[2 * index + 1], messages, state, flow, stored, counts)
-            if by_density is not None and stored is not None:
-                add_up(model, span, stored, by_density)
-
-    def _launch(
-        self,
-        span: Span,
-        signal: Tensor,
-        messages: Tensor,
-        state: Tensor,
-        flow: Tensor,
-        gamma: Tensor | None,
-        counts: Tensor | None,
-    ) -> None:
-        """Launch the kernel on one span."""
-        model, plan = self.recursion.model, self.recursion.plan
-        B, T, K, _ = model.sizes
-        R = model.log_weight.shape[3]
-        edge = state.new_empty((B, span.frames, plan.tiles, plan.reach, R)) if plan.reach else None
-        assert model.predecessors is not None  # noqa: S101  (the graph is sparse)
-        leaving = _graph.outgoing(model.predecessors)
-        degrees = leaving.largest(plan.block)
-        launch(
-            smooth_frames,
-            (B * plan.tiles,),
-            model.predecessors,
-            model.log_weight,
-            model.lengths,
-            leaving.members,
-            leaving.starts,
-            degrees,
-            messages,
-            state,
-            flow,
-            edge,
-            signal,
-            gamma,
-            counts,
-            model.predecessor_stride,
-            model.weight_stride,
-            model.step_stride,
-            leaving.stride,
-            B,
-            T,
-            K,
-            R,
-            span.begin,
-            span.end,
-            messages.shape[1],
-            0 if gamma is None else gamma.shape[1],
-            plan.tiles,
-            degrees.shape[1],
-            VARYING=counts is not None and counts.ndim == 4,
-            ONE=plan.block * plan.tiles >= K,
-            **plan.constants,
-        )
+    All of them go to ``gamma`` (B, T, K), or summed by density to ``by_density`` (B, T, P); those of the arcs
+    are added to ``counts`` (B, K, R) in float64, or written to (B, T - 1, K, R).
+    """
+    model, plan = kept.recursion.model, kept.recursion.plan
+    B, _, K, _ = model.sizes
+    R = model.log_weight.shape[3]
+    flow = state.new_empty((B, 2, K, R))
+    for span, messages in kept.backwards(edge_frames(plan, B, R * state.element_size())):
+        stored = gamma if by_density is None else state.new_empty((B, span.frames, K))
+        _spread(model, plan, span, messages, state, flow, stored, counts)
+        if by_density is not None and stored is not None:
+            _add_up(model, span, stored, by_density)
 
 
-def frames_at_once(plan: Plan, model: Model) -> int:
-    """Frames of a launch whose tiles tell each other what arcs between them carry."""
-    return edge_frames(plan, model.sizes[0], model.log_weight.shape[3] * model.log_weight.element_size())
+def _spread(
+    model: Model,
+    plan: Plan,
+    span: Span,
+    messages: Tensor,
+    state: Tensor,
+    flow: Tensor,
+    gamma: Tensor | None,
+    counts: Tensor | None,
+) -> None:
+    """Launch the recursion on one span."""
+    assert model.predecessors is not None  # noqa: S101  (the graph is sparse)
+    B, T, K, _ = model.sizes
+    R = model.log_weight.shape[3]
+    edge = state.new_empty((B, span.frames, plan.tiles, plan.reach, R)) if plan.reach else None
+    leaving = _graph.outgoing(model.predecessors)
+    degrees = leaving.largest(plan.block)
+    launch(
+        smooth_frames,
+        (B * plan.tiles,),
+        model.predecessors,
+        model.log_weight,
+        model.lengths,
+        leaving.members,
+        leaving.starts,
+        degrees,
+        messages,
+        state,
+        flow,
+        edge,
+        signals(plan, B, 1, state.device)[0],
+        gamma,
+        counts,
+        model.predecessor_stride,
+        model.weight_stride,
+        model.step_stride,
+        leaving.stride,
+        B,
+        T,
+        K,
+        R,
+        span.begin,
+        span.end,
+        messages.shape[1],
+        0 if gamma is None else gamma.shape[1],
+        plan.tiles,
+        degrees.shape[1],
+        VARYING=counts is not None and counts.ndim == 4,
+        ONE=plan.block * plan.tiles >= K,
+        **plan.constants,
+    )
 
 
-def add_up(model: Model, span: Span, gamma: Tensor, result: Tensor) -> None:
+def _add_up(model: Model, span: Span, gamma: Tensor, result: Tensor) -> None:
     """Sum posteriors (B, frames, K) of a span over the states that read each density."""
     B, T, K, P = model.sizes
     assert model.emission_index is not None  # noqa: S101  (states share densities)

@@ -1,14 +1,12 @@
 """Operations that sum over paths: allocate, and go through the frames forwards and back."""
 
-import math
-
 import torch
 from torch import Tensor
 
 from hmm_core.backends.cuda._model import Model, describe
 from hmm_core.backends.cuda.sparse import _ends, _plan
-from hmm_core.backends.cuda.sparse._forward import Forward, Pass, forward_pass
-from hmm_core.backends.cuda.sparse._smooth import Smoothing, frames_at_once
+from hmm_core.backends.cuda.sparse._forward import Forward, forward_pass, keep_messages, kept_before
+from hmm_core.backends.cuda.sparse._smooth import smooth
 
 
 def forward(
@@ -66,15 +64,16 @@ def log_likelihood_backward(
     """
     del exponent  # messages in float64 need none
     model = describe(log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index)
-    T = model.sizes[1]
-    smoothing = _smoothing(model, mantissa if mantissa.shape[1] == T else None, checkpoint=True)
-    passed = smoothing.passed
-    state, _ = _ends.last_posterior(model, passed.last, passed.wrong, gradient.contiguous())
+    if mantissa.shape[1] == log_emission.shape[1]:
+        kept = kept_before(model, mantissa)
+    else:
+        kept = keep_messages(model, checkpoint=True)
+    state, _ = _ends.last_posterior(model, kept.passed.last, kept.passed.wrong, gradient.contiguous())
     last = state.clone()
     d_emission = log_emission.new_zeros(log_emission.shape)
     indexed = emission_index is not None
     counts = _room_for_counts(model, log_weight) if count and log_weight.shape[1] else None
-    smoothing.run(state, None if indexed else d_emission, d_emission if indexed else None, counts)
+    smooth(kept, state, None if indexed else d_emission, d_emission if indexed else None, counts)
     if counts is not None:
         d_weight = _sum_to(counts if counts.ndim == 4 else counts[:, None], log_weight)
     else:
@@ -94,10 +93,10 @@ def posterior(
     """State probabilities (B, T, K) and the log-likelihood (B,)."""
     model = describe(log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index)
     B, T, K, _ = model.sizes
-    smoothing = _smoothing(model, None)
-    state, total = _ends.last_posterior(model, smoothing.passed.last, smoothing.passed.wrong, None)
+    kept = keep_messages(model)
+    state, total = _ends.last_posterior(model, kept.passed.last, kept.passed.wrong, None)
     gamma = log_emission.new_zeros((B, T, K))
-    smoothing.run(state, gamma)
+    smooth(kept, state, gamma)
     return gamma, total
 
 
@@ -114,10 +113,10 @@ def expected_transitions(
     model = describe(log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index)
     if log_weight.shape[1] == 0:
         return log_weight.new_zeros((log_emission.shape[0], *log_weight.shape[1:]))
-    smoothing = _smoothing(model, None)
-    state, _ = _ends.last_posterior(model, smoothing.passed.last, smoothing.passed.wrong, None)
+    kept = keep_messages(model)
+    state, _ = _ends.last_posterior(model, kept.passed.last, kept.passed.wrong, None)
     counts = _room_for_counts(model, log_weight)
-    smoothing.run(state, counts=counts)
+    smooth(kept, state, counts=counts)
     return counts if counts.ndim == 4 else counts[:, None].to(log_emission.dtype)
 
 
@@ -134,27 +133,6 @@ def entropy(
     model = describe(log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index)
     passed = forward_pass(Forward(model, _plan.plan(model), entropy=True), model.sizes[1])
     return _ends.path_entropy(model, passed.last, passed.wrong)
-
-
-def _smoothing(model: Model, kept: Tensor | None, *, checkpoint: bool = False) -> Smoothing:
-    """Forward messages of a problem: as kept, all of them, or where that is too much only between spans."""
-    B, T, K, _ = model.sizes
-    recursion = Forward(model, _plan.plan(model))
-    if kept is not None:
-        end = (model.lengths - 1).clamp(0, max(T - 1, 0))[:, None, None].expand(-1, 1, K)
-        last = kept.gather(1, end).squeeze(1) if T else kept.new_empty((B, K))
-        wrong = model.lengths.new_zeros((B, 1), dtype=torch.int32)
-        return Smoothing(recursion, Pass([], [last[None]], wrong, []), kept)
-    # Spans twice as long as the square root of T take a quarter more memory than the least, in half as many
-    # launches.
-    most = 2 * math.isqrt(T) + 1
-    if not checkpoint:
-        most = max(most, _plan.plenty(model.log_emission.device) // max(8 * B * K, 1))
-    if most >= T:
-        messages = model.log_emission.new_empty((B, T, K), dtype=torch.float64)
-        return Smoothing(recursion, forward_pass(recursion, T, messages=messages), messages)
-    most = min(most, frames_at_once(recursion.plan, model))
-    return Smoothing(recursion, forward_pass(recursion, most), None)
 
 
 def _room_for_counts(model: Model, log_weight: Tensor) -> Tensor:
