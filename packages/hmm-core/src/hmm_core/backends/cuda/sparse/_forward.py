@@ -10,9 +10,10 @@ import triton.language as tl
 from torch import Tensor
 
 from hmm_core.backends.cuda._launch import launch
+from hmm_core.backends.cuda._math import finite_or_zero
 from hmm_core.backends.cuda._model import Model
 from hmm_core.backends.cuda.sparse._plan import Plan, Span, edge_frames, plan, plenty, signals, spans
-from hmm_core.backends.cuda.sparse._sweep import add_exp, frames_of, publish, take_tile, wait
+from hmm_core.backends.cuda.sparse._sweep import add_exp, frames_of, publish, slot_of, take_tile, wait
 
 
 @triton.jit
@@ -25,6 +26,26 @@ def read_message(source, outer, i, first, begins, used, other):
         x = tl.load(source + i, mask=near, other=other)
         x = tl.where(near, x, tl.load(outer + i, mask=used & ~near, other=other))
     return x
+
+
+@triton.jit
+def density_of(index, b, index_stride, k, P, inside):
+    """Densities that states k read."""
+    density = k
+    if index is not None:
+        density = tl.load(index + b * index_stride + k, mask=inside, other=0)
+        density = tl.minimum(tl.maximum(density, 0), P - 1)
+    return density
+
+
+@triton.jit
+def surprise(x, m, log_s, rest):
+    """Share p of an arc, of score x among those that sum to s exp(m), times what is left after it - log p."""
+    like = log_s.dtype
+    possible = x > float("-inf")
+    log_p = tl.where(possible, (x - m).to(like) - log_s, 0.0)
+    # ``rest`` is relative to that of the likeliest arc: large entropies are carried over exactly.
+    return tl.where(possible, tl.exp(log_p) * (rest.to(like) - log_p), 0.0).to(tl.float64)
 
 
 @triton.jit(
@@ -73,6 +94,7 @@ def forward_frames(
     MAXIMUM: tl.constexpr,
     BITS: tl.constexpr,
     ENTROPY: tl.constexpr,
+    HELD: tl.constexpr,  # slots that stay in registers: all 2 or 3 of one block of states, or 0
     REACH: tl.constexpr,
     UNROLL: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -100,6 +122,20 @@ def forward_frames(
     edge_plane = width * B * (end - begin)
     done = signals + 1 + b * tiles + tile
     t = tl.full((), 0, tl.int64) + begin
+    if HELD > 0:
+        k = first + lanes
+        inside = k < last
+        known = predecessors + b * predecessor_stride
+        i0, w0 = slot_of(known, weight + b * weight_stride, k, 0, R, inside)
+        i1, w1 = slot_of(known, weight + b * weight_stride, k, 1, R, inside)
+        if HELD > 2:
+            i2, w2 = slot_of(known, weight + b * weight_stride, k, 2, R, inside)
+        start = tl.load(initial + b * initial_stride + k, mask=inside, other=float("-inf")).to(tl.float64)
+        density = density_of(index, b, index_stride, k, P, inside)
+        # Emissions come a frame ahead, while the messages before them are on their way.
+        ahead = tl.load(
+            emission + (b * T + t) * P + density, mask=inside & (t + lanes * 0 < stop), other=float("-inf")
+        )
     while t < stop:
         if REACH > 0:
             if ((t - begin) % CHUNK == 0) & (tile > 0):
@@ -123,64 +159,89 @@ def forward_frames(
         for k0 in range(first, last, BLOCK):
             k = k0 + lanes
             inside = k < last
-            density = k
-            if index is not None:
-                density = tl.load(index + b * index_stride + k, mask=inside, other=0)
-                density = tl.minimum(tl.maximum(density, 0), P - 1)
-            e = tl.load(emission + (b * T + t) * P + density, mask=inside, other=float("-inf"))
-            m = tl.load(initial + b * initial_stride + k, mask=inside & (frame == 0), other=float("-inf")).to(
-                tl.float64
-            )
-            s = tl.where(frame == 0, 1.0, 0.0).to(like)
             h = tl.zeros((BLOCK,), tl.float64)
             slot = tl.zeros((BLOCK,), tl.int32)
-            for r0 in range(0, R, UNROLL):
-                for u in tl.static_range(UNROLL):
-                    r = r0 + u
-                    arc = k * R + r
-                    i = tl.load(
-                        predecessors + b * predecessor_stride + arc,
-                        mask=inside & (arc < k * R + R) & (frame > 0),
-                        other=-1,
-                    )
-                    used = i >= 0
-                    w = tl.load(step + arc, mask=used, other=float("-inf")).to(tl.float64)
-                    x = read_message(source, outer, i, first, frame == begin, used, float("-inf")) + w
-                    if MAXIMUM:
-                        greater = x > m
-                        m = tl.where(greater, x, m)
-                        slot = tl.where(greater, r, slot)
-                        bad |= tl.where(x < float("inf"), 0, 1)
-                    else:
-                        m, s, greater = add_exp(m, s, x, like)
-                    if ENTROPY:
-                        y = read_message(
-                            source + source_plane, outer_rest, i, first, frame == begin, used, 0.0
-                        )
-                        h = tl.where(greater, y, h)
-            if ENTROPY:
-                # Relative to that of the likeliest predecessor: large entropies are carried over exactly.
-                base = h
-                log_s = tl.log(s)
+            if HELD > 0:
+                e = ahead
+                later = inside & (frame + 1 < stop)
+                ahead = tl.load(emission + (b * T + t + 1) * P + density, mask=later, other=float("-inf"))
+                now = frame > 0
+                begins = frame == begin
+                x0 = read_message(source, outer, i0, first, begins, now & (i0 >= 0), float("-inf")) + w0
+                x1 = read_message(source, outer, i1, first, begins, now & (i1 >= 0), float("-inf")) + w1
+                m = tl.where(x1 > x0, x1, x0)
+                slot = tl.where(x1 > x0, 1, slot)
+                if HELD > 2:
+                    x2 = read_message(source, outer, i2, first, begins, now & (i2 >= 0), float("-inf")) + w2
+                    slot = tl.where(x2 > m, 2, slot)
+                    m = tl.where(x2 > m, x2, m)
+                m = tl.where(frame == 0, start, m)
+                if MAXIMUM:
+                    bad |= tl.where((x0 < float("inf")) & (x1 < float("inf")), 0, 1)
+                    if HELD > 2:
+                        bad |= tl.where(x2 < float("inf"), 0, 1)
+                shift = finite_or_zero(m)
+                s = tl.exp((x0 - shift).to(like)) + tl.exp((x1 - shift).to(like))
+                if HELD > 2:
+                    s += tl.exp((x2 - shift).to(like))
+                s = tl.where(frame == 0, 1.0, s)
+                if ENTROPY:
+                    rest = source + source_plane
+                    y0 = read_message(rest, outer_rest, i0, first, begins, now & (i0 >= 0), 0.0)
+                    y1 = read_message(rest, outer_rest, i1, first, begins, now & (i1 >= 0), 0.0)
+                    base = tl.where(slot == 0, y0, y1)
+                    log_s = tl.log(s)
+                    if HELD > 2:
+                        y2 = read_message(rest, outer_rest, i2, first, begins, now & (i2 >= 0), 0.0)
+                        base = tl.where(slot == 2, y2, base)
+                    h = base + surprise(x0, m, log_s, y0 - base) + surprise(x1, m, log_s, y1 - base)
+                    if HELD > 2:
+                        h += surprise(x2, m, log_s, y2 - base)
+            else:
+                density = density_of(index, b, index_stride, k, P, inside)
+                e = tl.load(emission + (b * T + t) * P + density, mask=inside, other=float("-inf"))
+                m = tl.load(
+                    initial + b * initial_stride + k, mask=inside & (frame == 0), other=float("-inf")
+                ).to(tl.float64)
+                s = tl.where(frame == 0, 1.0, 0.0).to(like)
                 for r0 in range(0, R, UNROLL):
                     for u in tl.static_range(UNROLL):
                         r = r0 + u
-                        arc = k * R + r
-                        i = tl.load(
-                            predecessors + b * predecessor_stride + arc,
-                            mask=inside & (arc < k * R + R) & (frame > 0),
-                            other=-1,
+                        i, w = slot_of(
+                            predecessors + b * predecessor_stride, step, k, r, R, inside & (frame > 0)
                         )
-                        used = i >= 0
-                        w = tl.load(step + arc, mask=used, other=float("-inf")).to(tl.float64)
-                        x = read_message(source, outer, i, first, frame == begin, used, float("-inf")) + w
-                        y = read_message(
-                            source + source_plane, outer_rest, i, first, frame == begin, used, 0.0
-                        )
-                        possible = x > float("-inf")
-                        log_p = tl.where(possible, (x - m).to(like) - log_s, 0.0)
-                        p = tl.where(possible, tl.exp(log_p), 0.0)
-                        h += tl.where(possible, p * ((y - base).to(like) - log_p), 0.0).to(tl.float64)
+                        x = read_message(source, outer, i, first, frame == begin, i >= 0, float("-inf")) + w
+                        if MAXIMUM:
+                            greater = x > m
+                            m = tl.where(greater, x, m)
+                            slot = tl.where(greater, r, slot)
+                            bad |= tl.where(x < float("inf"), 0, 1)
+                        else:
+                            m, s, greater = add_exp(m, s, x, like)
+                        if ENTROPY:
+                            rest = source + source_plane
+                            y = read_message(rest, outer_rest, i, first, frame == begin, i >= 0, 0.0)
+                            h = tl.where(greater, y, h)
+                if ENTROPY:
+                    base = h
+                    log_s = tl.log(s)
+                    for r0 in range(0, R, UNROLL):
+                        for u in tl.static_range(UNROLL):
+                            i, w = slot_of(
+                                predecessors + b * predecessor_stride,
+                                step,
+                                k,
+                                r0 + u,
+                                R,
+                                inside & (frame > 0),
+                            )
+                            rest = source + source_plane
+                            x = (
+                                read_message(source, outer, i, first, frame == begin, i >= 0, float("-inf"))
+                                + w
+                            )
+                            y = read_message(rest, outer_rest, i, first, frame == begin, i >= 0, 0.0)
+                            h += surprise(x, m, log_s, y - base)
             a = m + e.to(tl.float64)
             if not MAXIMUM:
                 a += tl.log(s).to(tl.float64)
@@ -298,6 +359,7 @@ class Forward(NamedTuple):
             MAXIMUM=self.maximum,
             BITS=bits,
             ENTROPY=self.entropy,
+            HELD=plan.held,
             **plan.constants,
         )
 

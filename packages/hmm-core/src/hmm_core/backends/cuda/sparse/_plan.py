@@ -34,6 +34,8 @@ from hmm_core.backends.cuda.sparse import _graph
 # States up to which one program keeps a sequence to itself, and states of a tile in a pipeline.
 SINGLE = 1024
 TILE = 256
+# States of a program that has all, and its warps.
+BLOCKS = ((32, 1), (128, 4), (256, 8), (1024, 16))
 # Frames after which a program tells its neighbour that they are done.
 CHUNK = 32
 # Most memory for what the tiles of a pipeline tell each other in one launch.
@@ -48,6 +50,7 @@ class Plan(NamedTuple):
     reach: int  # states of a tile that its neighbour reads, 0 without a pipeline
     warps: int
     unroll: int  # slots that are computed together
+    held: int  # slots whose predecessors and weights stay in registers: all, or 0
 
     @property
     def constants(self) -> dict[str, Any]:
@@ -66,13 +69,14 @@ def plan(model: Model) -> Plan:
     assert model.predecessors is not None  # noqa: S101  (the graph is sparse)
     K, R = model.predecessors.shape[1:]
     unroll = 3 if R > 4 or R == 3 else 2
+    held = R if R in {2, 3} and model.step_stride == 0 else 0
     if K <= SINGLE:
-        block, warps = next(choice for choice in ((32, 1), (128, 4), (1024, 16)) if choice[0] >= K)
-        return Plan(block, 1, 0, warps, unroll)
+        block, warps = next(shape for shape in BLOCKS if shape[0] >= K)
+        return Plan(block, 1, 0, warps, unroll, held)
     reach = _graph.reach(model.predecessors)
     if reach is None or reach > TILE:
-        return Plan(min(1024, SINGLE), 1, 0, 16, unroll)
-    return Plan(TILE, math.ceil(K / TILE), 1 << (reach - 1).bit_length(), 8, unroll)
+        return Plan(min(1024, SINGLE), 1, 0, 16, unroll, 0)
+    return Plan(TILE, math.ceil(K / TILE), 1 << (reach - 1).bit_length(), 8, unroll, held)
 
 
 class Span(NamedTuple):

@@ -13,21 +13,42 @@ import triton.language as tl
 from torch import Tensor
 
 from hmm_core.backends.cuda._launch import launch
+from hmm_core.backends.cuda._math import finite_or_zero
 from hmm_core.backends.cuda._model import Model
 from hmm_core.backends.cuda.sparse import _graph
 from hmm_core.backends.cuda.sparse._forward import Kept
 from hmm_core.backends.cuda.sparse._plan import Plan, Span, edge_frames, signals
-from hmm_core.backends.cuda.sparse._sweep import add_exp, frames_of, publish, take_tile, wait
+from hmm_core.backends.cuda.sparse._sweep import add_exp, frames_of, publish, slot_of, take_tile, wait
 
 
 @triton.jit
-def arriving(predecessors, step, source, k, inside, r, R):
+def arriving(predecessors, step, source, k, r, R, inside):
     """Scores with which paths enter states k through slot r; -inf where there is none."""
+    i, w = slot_of(predecessors, step, k, r, R, inside)
+    return tl.load(source + i, mask=i >= 0, other=float("-inf")) + w
+
+
+@triton.jit
+def use_of(x, m, s, g):
+    """Spread posteriors g over arcs: the one of score x among those that sum to s exp(m)."""
+    possible = x > float("-inf")
+    share = tl.exp(tl.where(possible, x - m, 0.0).to(s.dtype)) / tl.where(s == 0.0, 1.0, s)
+    return tl.where(possible, share * g, 0.0)
+
+
+@triton.jit
+def tell(here, border, k, r, R, xi, first, inside, REACH: tl.constexpr):
+    """Write the uses of arcs for the states that they leave, in this tile and in the one on the left."""
     arc = k * R + r
-    i = tl.load(predecessors + arc, mask=inside & (arc < k * R + R), other=-1)
-    used = i >= 0
-    w = tl.load(step + arc, mask=used, other=float("-inf")).to(tl.float64)
-    return tl.load(source + i, mask=used, other=float("-inf")) + w
+    tl.store(here + arc, xi, mask=inside)
+    if border is not None:
+        tl.store(border + arc - first * R, xi, mask=inside & (k < first + REACH))
+
+
+@triton.jit
+def add_to(place, value, inside):
+    """Add to sums in float64."""
+    tl.store(place, tl.load(place, mask=inside, other=0.0) + value.to(tl.float64), mask=inside)
 
 
 @triton.jit(
@@ -75,6 +96,7 @@ def smooth_frames(
     degree_blocks,
     VARYING: tl.constexpr,
     ONE: tl.constexpr,  # whether the program has one block of states
+    HELD: tl.constexpr,  # its slots that stay in registers: all 2 or 3, or 0
     REACH: tl.constexpr,
     UNROLL: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -98,6 +120,17 @@ def smooth_frames(
     g = tl.zeros((BLOCK,), like)
     if ONE:
         g = tl.load(carry + b * K + first + lanes, mask=first + lanes < last, other=0.0)
+    if HELD > 0:
+        k = first + lanes
+        inside = k < last
+        known = predecessors + b * predecessor_stride
+        i0, w0 = slot_of(known, weight + b * weight_stride, k, 0, R, inside)
+        i1, w1 = slot_of(known, weight + b * weight_stride, k, 1, R, inside)
+        c0 = tl.zeros((BLOCK,), tl.float64)
+        c1 = tl.zeros((BLOCK,), tl.float64)
+        if HELD > 2:
+            i2, w2 = slot_of(known, weight + b * weight_stride, k, 2, R, inside)
+            c2 = tl.zeros((BLOCK,), tl.float64)
     t = stop - 1
     while t >= begin:
         if REACH > 0:
@@ -115,33 +148,47 @@ def smooth_frames(
                 inside = k < last
                 if not ONE:
                     g = tl.load(carry + b * K + k, mask=inside, other=0.0)
-                m = tl.full((BLOCK,), float("-inf"), tl.float64)
-                s = tl.zeros((BLOCK,), like)
-                for r0 in range(0, R, UNROLL):
-                    for u in tl.static_range(UNROLL):
-                        x = arriving(
-                            predecessors + b * predecessor_stride, step, source, k, inside, r0 + u, R
-                        )
-                        m, s, _greater = add_exp(m, s, x, like)
-                for r0 in range(0, R, UNROLL):
-                    for u in tl.static_range(UNROLL):
-                        r = r0 + u
-                        x = arriving(predecessors + b * predecessor_stride, step, source, k, inside, r, R)
-                        possible = x > float("-inf")
-                        share = tl.exp(tl.where(possible, x - m, 0.0).to(like)) / tl.where(s == 0.0, 1.0, s)
-                        xi = tl.where(possible, share * g, 0.0)
-                        arc = k * R + r
-                        slot = inside & (arc < k * R + R)
-                        tl.store(here + arc, xi, mask=slot)
-                        if edge is not None:
-                            tl.store(border + arc - first * R, xi, mask=slot & (k < first + REACH))
-                        if counts is not None:
-                            if VARYING:
-                                tl.store(counts + (b * (T - 1) + t) * K * R + arc, xi, mask=slot)
-                            else:
-                                sums = counts + b * K * R + arc
-                                known = tl.load(sums, mask=slot, other=0.0)
-                                tl.store(sums, known + xi.to(tl.float64), mask=slot)
+                if HELD > 0:
+                    x0 = tl.load(source + i0, mask=i0 >= 0, other=float("-inf")) + w0
+                    x1 = tl.load(source + i1, mask=i1 >= 0, other=float("-inf")) + w1
+                    m = tl.maximum(x0, x1)
+                    if HELD > 2:
+                        x2 = tl.load(source + i2, mask=i2 >= 0, other=float("-inf")) + w2
+                        m = tl.maximum(m, x2)
+                    shift = finite_or_zero(m)
+                    s = tl.exp((x0 - shift).to(like)) + tl.exp((x1 - shift).to(like))
+                    if HELD > 2:
+                        s += tl.exp((x2 - shift).to(like))
+                    xi0 = use_of(x0, m, s, g)
+                    xi1 = use_of(x1, m, s, g)
+                    tell(here, border, k, 0, R, xi0, first, inside, REACH)
+                    tell(here, border, k, 1, R, xi1, first, inside, REACH)
+                    c0 += xi0
+                    c1 += xi1
+                    if HELD > 2:
+                        xi2 = use_of(x2, m, s, g)
+                        tell(here, border, k, 2, R, xi2, first, inside, REACH)
+                        c2 += xi2
+                else:
+                    known = predecessors + b * predecessor_stride
+                    m = tl.full((BLOCK,), float("-inf"), tl.float64)
+                    s = tl.zeros((BLOCK,), like)
+                    for r0 in range(0, R, UNROLL):
+                        for u in tl.static_range(UNROLL):
+                            x = arriving(known, step, source, k, r0 + u, R, inside)
+                            m, s, _greater = add_exp(m, s, x, like)
+                    for r0 in range(0, R, UNROLL):
+                        for u in tl.static_range(UNROLL):
+                            r = r0 + u
+                            arc = k * R + r
+                            slot = inside & (arc < k * R + R)
+                            xi = use_of(arriving(known, step, source, k, r, R, inside), m, s, g)
+                            tell(here, border, k, r, R, xi, first, slot, REACH)
+                            if counts is not None:
+                                if VARYING:
+                                    tl.store(counts + (b * (T - 1) + t) * K * R + arc, xi, mask=slot)
+                                else:
+                                    add_to(counts + b * K * R + arc, xi, slot)
             tl.debug_barrier()
             for k0 in range(first, last, BLOCK):
                 k = k0 + lanes
@@ -180,6 +227,13 @@ def smooth_frames(
                 publish(done, (stop - 1 - t).to(tl.int32))
     if ONE:
         tl.store(carry + b * K + first + lanes, g, mask=first + lanes < last)
+    if HELD > 0:
+        if counts is not None:
+            k = first + lanes
+            add_to(counts + (b * K + k) * R, c0, k < last)
+            add_to(counts + (b * K + k) * R + 1, c1, k < last)
+            if HELD > 2:
+                add_to(counts + (b * K + k) * R + 2, c2, k < last)
 
 
 @triton.jit(do_not_specialize=["T", "begin", "end", "stored", "group_stride"])
@@ -295,6 +349,7 @@ def _spread(
         degrees.shape[1],
         VARYING=counts is not None and counts.ndim == 4,
         ONE=plan.block * plan.tiles >= K,
+        HELD=plan.held,
         **plan.constants,
     )
 

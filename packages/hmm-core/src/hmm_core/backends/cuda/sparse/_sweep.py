@@ -47,3 +47,11 @@ def add_exp(m, s, x, like):
     # From -inf no distance can be taken.
     part = tl.exp(tl.where(low == float("-inf"), low, low - high).to(like))
     return high, tl.where(greater, s * part + 1.0, s + part), greater
+
+
+@triton.jit
+def slot_of(predecessors, weight, k, r, R, inside):
+    """Predecessors in slot r of states k, -1 where there is none, and the weights of the arcs."""
+    arc = k * R + r
+    i = tl.load(predecessors + arc, mask=inside & (arc < k * R + R), other=-1)
+    return i, tl.load(weight + arc, mask=i >= 0, other=float("-inf")).to(tl.float64)
