@@ -72,15 +72,13 @@ def every_path(hmm: Arguments) -> None:
     hmm.apply(sample, num_samples=2, backend="cuda")
 
 
-# Blocks of 32, 128 and 1024 states; a pipeline; several blocks in one program. Graphs of 2, 3 and more slots.
+# Blocks of 32 to 1024 states, a pipeline, several blocks in one program; graphs of 2, 3 and more slots.
 CASES: list[Callable[[], object]] = [
     lambda: every_sum(problem(100, 2)),
-    lambda: every_sum(problem(1000, 3, densities=5)),
     lambda: every_sum(problem(3000, 3, densities=5)),
-    lambda: every_sum(problem(3000, 3, densities=5, cyclic=True)),
-    lambda: every_path(problem(100, 2)),
-    lambda: every_path(problem(3000, 3, densities=5)),
-    lambda: problem(3000, 5).apply(viterbi, backend="cuda"),
-    lambda: gradient(problem(20, 3, densities=5), checkpoint=True),
-    lambda: gradient(problem(100, 3, densities=5, dtype=torch.float64)),
+    lambda: problem(1000, 3, densities=5).apply(posterior, backend="cuda"),
+    lambda: problem(3000, 3, densities=5, cyclic=True).apply(expected_transitions, backend="cuda"),
+    lambda: every_path(problem(200, 4)),
+    lambda: problem(3000, 3, densities=5).apply(viterbi, backend="cuda"),
+    lambda: gradient(problem(20, 3, densities=5, dtype=torch.float64), checkpoint=True),
 ]

@@ -264,8 +264,8 @@ def forward_frames(
                 word = (t - begin) // FRAMES
                 place = pointers + (b * ((end - begin + FRAMES - 1) // FRAMES) + word) * K + k
                 shift = ((frame - begin) % FRAMES * BITS).to(tl.int32)
-                known = tl.load(place, mask=inside & (shift > 0), other=0)
-                tl.store(place, known | (slot << shift), mask=inside)
+                packed = tl.load(place, mask=inside & (shift > 0), other=0)
+                tl.store(place, packed | (slot << shift), mask=inside)
         # One barrier a frame: what was written can be read, and what was read overwritten in the next one.
         tl.debug_barrier()
         t += 1
