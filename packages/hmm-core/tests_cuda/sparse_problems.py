@@ -60,13 +60,13 @@ def _on_graph(graph: Graph, frames: int, densities: int, whole: bool) -> Argumen
 
 
 def _loop(whole: bool) -> Arguments:
-    """Words of two states that follow each other in any order: up to six arcs into a state."""
-    arcs = [(j, j) for j in range(10)] + [(j - 1, j) for j in range(1, 10, 2)]
-    arcs += [(i, j) for i in range(1, 10, 2) for j in range(0, 10, 2)]
+    """Words of two states that follow each other in any order: up to five arcs into a state."""
+    arcs = [(j, j) for j in range(8)] + [(j - 1, j) for j in range(1, 8, 2)]
+    arcs += [(i, j) for i in range(1, 8, 2) for j in range(0, 8, 2)]
     transition = from_arcs(
-        10, [i for i, _ in arcs], [j for _, j in arcs], draw(len(arcs), seed=4, whole=whole)
+        8, [i for i, _ in arcs], [j for _, j in arcs], draw(len(arcs), seed=4, whole=whole)
     )
-    return _on_chain(transition, 5, 3, whole)
+    return _on_chain(transition, 4, 3, whole)
 
 
 def _at_random(frames: int, states: int, whole: bool, **options: Any) -> Arguments:
@@ -85,6 +85,15 @@ def _at_random(frames: int, states: int, whole: bool, **options: Any) -> Argumen
     )
 
 
+def _leaps(whole: bool) -> Arguments:
+    """A chain that can be left out but for its ends: arcs lead forwards, some of them far."""
+    arcs = [(j, j) for j in range(7)] + [(j - 1, j) for j in range(1, 7)] + [(0, 5), (1, 6), (0, 6)]
+    transition = from_arcs(
+        7, [i for i, _ in arcs], [j for _, j in arcs], draw(len(arcs), seed=5, whole=whole)
+    )
+    return _on_chain(transition, 4, None, whole)
+
+
 STRUCTURES: dict[str, Callable[[bool], Arguments]] = {
     "chain": lambda whole: _on_chain(left_to_right(9, dtype=torch.float64), 6, None, whole),
     "skips": lambda whole: _on_chain(skip(7, 0.3, 0.4, 0.3, dtype=torch.float64), 5, 3, whole),
@@ -101,6 +110,7 @@ STRUCTURES: dict[str, Callable[[bool], Arguments]] = {
         whole,
     ),
     "loop of words": _loop,
+    "leaps": _leaps,
     "random": lambda whole: _at_random(5, 6, whole, seed=5),
     "random, impossible": lambda whole: _at_random(5, 5, whole, impossible=0.4, seed=3, densities=2),
     "random, varying in time": lambda whole: _at_random(4, 5, whole, time_varying=True, seed=8),
@@ -111,13 +121,13 @@ STRUCTURES: dict[str, Callable[[bool], Arguments]] = {
 
 # Structures in each form that can run them; arcs that lead backwards cannot be a pipeline.
 CASES = [
-    *[(structure, "one program") for structure in STRUCTURES],
+    *[(structure, "one program") for structure in STRUCTURES if structure != "leaps"],
     *[
         (structure, "one program, several blocks")
         for structure in ("loop of words", "random, all per sequence")
     ],
     *[(structure, "pipeline") for structure in ("chain", "ctc")],
-    ("skips", "pipeline, several launches"),
+    *[(structure, "pipeline, several launches") for structure in ("skips", "leaps")],
 ]
 
 

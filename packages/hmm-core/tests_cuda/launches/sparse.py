@@ -26,16 +26,16 @@ def problem(
     frames: int = 40,
     densities: int | None = None,
     dtype: torch.dtype = torch.float32,
-    cyclic: bool = False,
+    arc: tuple[int, int] | None = None,
 ) -> Arguments:
-    """States that follow the ``slots`` states up to themselves; cyclic, the first also the last one."""
+    """States that follow the ``slots`` states up to themselves, and one more arc from one to another."""
     state = torch.arange(states)
     predecessors = (state[:, None] - torch.arange(slots - 1, -1, -1)).clamp(min=-1)
     predecessors = predecessors.sort(dim=1, descending=False).values
     predecessors = torch.where(predecessors >= 0, predecessors, states).sort(dim=1).values
     predecessors = torch.where(predecessors < states, predecessors, -1)
-    if cyclic:
-        predecessors[0, 1] = states - 1
+    if arc is not None:
+        predecessors[arc[1], int(arc[0] > 0)] = arc[0]
     index = None if densities is None else torch.zeros(states, dtype=torch.int64)
     return Arguments(
         torch.zeros(states, dtype=dtype),
@@ -77,7 +77,8 @@ CASES: list[Callable[[], object]] = [
     lambda: every_sum(problem(100, 2)),
     lambda: every_sum(problem(3000, 3, densities=5)),
     lambda: problem(1000, 3, densities=5).apply(posterior, backend="cuda"),
-    lambda: problem(3000, 3, densities=5, cyclic=True).apply(expected_transitions, backend="cuda"),
+    lambda: problem(3000, 3, densities=5, arc=(2999, 0)).apply(expected_transitions, backend="cuda"),
+    lambda: problem(3000, 3, densities=5, arc=(0, 2999)).apply(posterior, backend="cuda"),
     lambda: every_path(problem(200, 4)),
     lambda: problem(3000, 3, densities=5).apply(viterbi, backend="cuda"),
     lambda: gradient(problem(20, 3, densities=5, dtype=torch.float64), checkpoint=True),

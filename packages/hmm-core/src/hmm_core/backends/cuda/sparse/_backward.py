@@ -22,6 +22,7 @@ from hmm_core.backends.cuda.sparse._sweep import add_exp, frames_of, publish, ta
         "T",
         "begin",
         "end",
+        "rows",
         "degree_blocks",
     ]
 )
@@ -36,7 +37,7 @@ def backward_frames(
     degrees,
     before,  # (B, K) messages of frame end, with that frame's emissions
     after,  # (B, K) those of frame begin
-    messages,  # (B, 2, K): those of two frames
+    messages,  # (B, rows, K): those of two frames, or of all of the launch
     edge,  # (B, frames, tiles, REACH): those of each tile's first states
     signals,
     rounded,  # (B, T, K)
@@ -52,6 +53,7 @@ def backward_frames(
     R,
     begin,
     end,
+    rows,
     tiles,
     degree_blocks,
     REACH: tl.constexpr,
@@ -81,8 +83,9 @@ def backward_frames(
         # Masks are compared as blocks: Triton's interpreter cannot combine them with single values.
         frame = t + lanes * 0
         step = weight + b * weight_stride + t * step_stride
-        target = messages + (b * 2 + (t & 1)) * K
-        source = messages + (b * 2 + ((t + 1) & 1)) * K
+        row = t - begin
+        target = messages + (b * rows + tl.where(rows > 2, row, row & 1)) * K
+        source = messages + (b * rows + tl.where(rows > 2, row + 1, (row + 1) & 1)) * K
         if t == end - 1:
             source = before + b * K
         border = edge
@@ -148,13 +151,13 @@ def backward(
     parts = _plan.spans(T, _plan.edge_frames(chosen, B, 8))
     leaving = _graph.outgoing(model.predecessors)
     degrees = leaving.largest(chosen.block)
-    messages = log_emission.new_empty((B, 2, K), dtype=torch.float64)
-    before = messages.new_empty((B, K))
+    before = log_emission.new_empty((B, K), dtype=torch.float64)
     ready = _plan.signals(chosen, B, len(parts), lengths.device)
     for span, signal in zip(reversed(parts), ready, strict=True):
         after = torch.empty_like(before)
+        messages = before.new_empty((B, span.frames if chosen.far else 2, K))
         edge = None
-        if chosen.reach:
+        if chosen.reach and not chosen.far:
             edge = messages.new_empty((B, span.frames, chosen.tiles, chosen.reach))
         launch(
             backward_frames,
@@ -185,6 +188,7 @@ def backward(
             model.predecessors.shape[2],
             span.begin,
             span.end,
+            messages.shape[1],
             chosen.tiles,
             degrees.shape[1],
             **chosen.constants,

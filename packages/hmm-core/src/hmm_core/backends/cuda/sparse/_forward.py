@@ -319,9 +319,9 @@ class Forward(NamedTuple):
         B, T, K, P = model.sizes
         edge = None
         if messages is None:
-            messages = after.new_empty((self.planes, B, 2, K))
-            rows = 2
-            if plan.reach:
+            rows = span.frames if plan.far else 2
+            messages = after.new_empty((self.planes, B, rows, K))
+            if plan.reach and not plan.far:
                 edge = after.new_empty((self.planes, B, span.frames, plan.tiles, plan.reach))
         else:
             rows = span.frames

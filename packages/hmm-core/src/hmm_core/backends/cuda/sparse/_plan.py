@@ -3,26 +3,27 @@
 Up to SINGLE states, and for graphs with arcs in all directions, one program goes through the frames of a
 sequence, and its threads exchange messages through memory, with a barrier a frame.
 
-In a larger graph whose arcs lead forwards, by at most TILE states, one program computes a tile of states.
-It goes through the frames in chunks, and waits before each one only for the tile on its left to have done as
-many, for no arc leads from the right. (Backwards in time it is the tile on the right.) Programs take their
-tiles from a counter in that order, so the one that a program waits for is always running or done: programs
-that wait cannot keep it from starting, however few can run at once. All chunks together take the time of
-about ``frames + tiles * CHUNK`` steps.
+In a larger graph whose arcs lead forwards one program computes a tile of states. It goes through the frames
+in chunks, and waits before each one only for the tile on its left to have done as many, and so all tiles on
+the left of that, for no arc leads from the right. (Backwards in time it is the tile on the right.) Programs
+take their tiles from a counter in that order, so the one that a program waits for is always running or done:
+programs that wait cannot keep it from starting, however few can run at once. All chunks together take the
+time of about ``frames + tiles * CHUNK`` steps. What tiles read from each other stays in memory for as many
+frames as a launch has: messages of the last states of each tile, or where arcs are longer than a tile, of
+all.
 
 Messages and scores are float64 whatever the problem's dtype, so they need no scaling, and no maximum over
 tiles; exponentials and logarithms are taken of differences, in the problem's dtype.
 
 One hour of speech, T = 360,000 frames of 10 ms, aligned to K = 100,000 states of a CTC graph, as planned for
 an H200 from its data sheet and the compiled kernel (a plan, not a measurement): 391 tiles of 256 states are
-three on each of 132 processors, and a step is some 250 instructions of each of 24 warps on 4 schedulers, 1500
-cycles, 0.9 us at 1.75 GHz; 0.9 us * (360,000 + 391 * 32) is 0.33 s. The way back waits for two words a frame,
+three on each of 132 processors, and a step is some 300 instructions of each of 12 warps on 4 schedulers, 900
+cycles, 0.5 us at 1.75 GHz; 0.5 us * (360,000 + 391 * 32) is 0.19 s. The way back waits for two words a frame,
 one after the other, mostly from a cache: 0.5 us, 0.18 s in all. Back-pointers of 2 bits are 9.0 GB, emissions
 of 150 densities 216 MB, scores at the borders of tiles at most 256 MB. With ``memory="linear"``, in about
 twice the time, scores between 107 spans and the pointers of one are 85 MB each.
 """
 
-import math
 from typing import Any, NamedTuple
 
 import torch
@@ -51,6 +52,7 @@ class Plan(NamedTuple):
     warps: int
     unroll: int  # slots that are computed together
     held: int  # slots whose predecessors and weights stay in registers: all, or 0
+    far: bool = False  # whether the tiles of a pipeline read states of any other
 
     @property
     def constants(self) -> dict[str, Any]:
@@ -61,6 +63,8 @@ class Plan(NamedTuple):
             "BLOCK": self.block,
             "CHUNK": CHUNK,
             "num_warps": self.warps,
+            # So that three tiles of a pipeline fit on a processor, and 16 warps.
+            "max_registers": 168 if self.warps <= 4 else 128,
         }
 
 
@@ -74,9 +78,12 @@ def plan(model: Model) -> Plan:
         block, warps = next(shape for shape in BLOCKS if shape[0] >= K)
         return Plan(block, 1, 0, warps, unroll, held)
     reach = _graph.reach(model.predecessors)
-    if reach is None or reach > TILE:
+    if reach is None:
         return Plan(min(1024, SINGLE), 1, 0, 16, unroll, 0)
-    return Plan(TILE, math.ceil(K / TILE), 1 << (reach - 1).bit_length(), 8, unroll, held)
+    tiles = -(-K // TILE)
+    if reach > TILE:
+        return Plan(TILE, tiles, 1, 4, unroll, held, far=True)
+    return Plan(TILE, tiles, 1 << (reach - 1).bit_length(), 4, unroll, held)
 
 
 class Span(NamedTuple):
@@ -99,8 +106,8 @@ def spans(frames: int, most: int) -> list[Span]:
 
 def edge_frames(chosen: Plan, batch: int, entry_bytes: int) -> int:
     """Frames of a launch in which the tiles tell each other ``entry_bytes`` for each state that is read."""
-    each = batch * chosen.tiles * chosen.reach * entry_bytes
-    return max(EDGE_BYTES // each, CHUNK) if each else 2**62
+    each = batch * chosen.tiles * (chosen.block if chosen.far else chosen.reach) * entry_bytes
+    return max(EDGE_BYTES // each, CHUNK) if chosen.reach and each else 2**62
 
 
 def plenty(device: torch.device) -> int:

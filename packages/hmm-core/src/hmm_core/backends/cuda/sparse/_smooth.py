@@ -63,6 +63,7 @@ def add_to(place, value, inside):
         "end",
         "rows",
         "stored",
+        "flows",
         "degree_blocks",
     ]
 )
@@ -75,7 +76,7 @@ def smooth_frames(
     degrees,
     messages,  # (B, rows, K)
     carry,  # (B, K): posteriors of frame end in, those of frame begin out
-    flow,  # (B, 2, K, R): expected uses of the arcs of two steps
+    flow,  # (B, flows, K, R): expected uses of the arcs, of two steps or of all of the launch
     edge,  # (B, frames, tiles, REACH, R): those into each tile's first states
     signals,
     gamma,  # (B, stored, K) or None
@@ -92,6 +93,7 @@ def smooth_frames(
     end,
     rows,  # frames of the messages: all, or those of the launch
     stored,  # frames of gamma, likewise
+    flows,
     tiles,
     degree_blocks,
     VARYING: tl.constexpr,
@@ -138,7 +140,8 @@ def smooth_frames(
                 wait(done + 1, (stop - tl.maximum(t + 1 - CHUNK, begin)).to(tl.int32))
         source = messages + (b * rows + tl.where(rows == T, t, t - begin)) * K
         step = weight + b * weight_stride + t * step_stride
-        here = flow + (b * 2 + ((t - begin) & 1)) * K * R
+        row = t - begin
+        here = flow + (b * flows + tl.where(flows > 2, row, row & 1)) * K * R
         border = edge
         if edge is not None:
             border = edge + ((b * (end - begin) + t - begin) * tiles + tile) * REACH * R
@@ -254,9 +257,11 @@ def sum_by_density(
     LANES: tl.constexpr,
 ):
     """Posteriors of the densities: those of all states that read one, in the order of the states."""
-    b = tl.program_id(1).to(tl.int64)
-    p = tl.program_id(0).to(tl.int64) % P
-    t = begin + tl.program_id(0).to(tl.int64) // P * FRAMES + tl.arange(0, FRAMES)
+    parts = (end - begin + FRAMES - 1) // FRAMES
+    p = tl.program_id(0) % P
+    part = tl.program_id(0) // P % parts
+    b = (tl.program_id(0) // P // parts).to(tl.int64)
+    t = begin + part.to(tl.int64) * FRAMES + tl.arange(0, FRAMES)
     n = frames_of(lengths, b, T)
     inside = t < tl.minimum(n, end)
     row = gamma + (b * stored + tl.where(stored == T, t, t - begin)) * K
@@ -292,10 +297,9 @@ def smooth(
     model, plan = kept.recursion.model, kept.recursion.plan
     B, _, K, _ = model.sizes
     R = model.log_weight.shape[3]
-    flow = state.new_empty((B, 2, K, R))
     for span, messages in kept.backwards(edge_frames(plan, B, R * state.element_size())):
         stored = gamma if by_density is None else state.new_empty((B, span.frames, K))
-        _spread(model, plan, span, messages, state, flow, stored, counts)
+        _spread(model, plan, span, messages, state, stored, counts)
         if by_density is not None and stored is not None:
             _add_up(model, span, stored, by_density)
 
@@ -306,7 +310,6 @@ def _spread(
     span: Span,
     messages: Tensor,
     state: Tensor,
-    flow: Tensor,
     gamma: Tensor | None,
     counts: Tensor | None,
 ) -> None:
@@ -314,7 +317,10 @@ def _spread(
     assert model.predecessors is not None  # noqa: S101  (the graph is sparse)
     B, T, K, _ = model.sizes
     R = model.log_weight.shape[3]
-    edge = state.new_empty((B, span.frames, plan.tiles, plan.reach, R)) if plan.reach else None
+    flow = state.new_empty((B, span.frames if plan.far else 2, K, R))
+    edge = None
+    if plan.reach and not plan.far:
+        edge = state.new_empty((B, span.frames, plan.tiles, plan.reach, R))
     leaving = _graph.outgoing(model.predecessors)
     degrees = leaving.largest(plan.block)
     launch(
@@ -345,6 +351,7 @@ def _spread(
         span.end,
         messages.shape[1],
         0 if gamma is None else gamma.shape[1],
+        flow.shape[1],
         plan.tiles,
         degrees.shape[1],
         VARYING=counts is not None and counts.ndim == 4,
@@ -361,7 +368,7 @@ def _add_up(model: Model, span: Span, gamma: Tensor, result: Tensor) -> None:
     group = _graph.readers(model.emission_index, P)
     launch(
         sum_by_density,
-        (-(-span.frames // FRAMES) * P, B),
+        (B * -(-span.frames // FRAMES) * P,),
         gamma,
         group.members,
         group.starts,

@@ -14,9 +14,9 @@ def frames_of(lengths, b, T):
 def take_tile(signals, B, PIPELINE: tl.constexpr):
     """Sequence and tile of a program, taken from a counter, so that lower tiles start first."""
     if PIPELINE:
-        ticket = tl.atomic_add(signals, 1).to(tl.int64)
-        b = ticket % B
-        tile = ticket // B
+        ticket = tl.atomic_add(signals, 1)
+        b = (ticket % B).to(tl.int64)
+        tile = (ticket // B).to(tl.int64)
     else:
         b = tl.program_id(0).to(tl.int64)
         tile = b * 0
