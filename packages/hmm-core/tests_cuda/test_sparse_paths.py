@@ -3,8 +3,10 @@
 import pytest
 import torch
 from sparse_problems import CASES, INF, STRUCTURES, converted, draw, poisoned, use_form
+from torch import Tensor
 
 from hmm_core import Sparse, ViterbiPath, from_arcs, kbest, sample, viterbi
+from hmm_core.backends.cuda._launch import recording
 from hmm_core.backends.cuda.sparse import _plan
 from hmm_core.backends.cuda.sparse._viterbi import bits_of_a_slot
 from hmm_core.testing import Arguments, random_hmm
@@ -41,6 +43,29 @@ def test_paths_of_linear_memory_are_the_same(
     long = hmm._replace(log_emission=draw(2, 40, 3).to(device), lengths=torch.tensor([40, 20], device=device))
     full = long.apply(viterbi, memory="full", backend="cuda")
     assert_same_path(long.apply(viterbi, memory="linear", backend="cuda"), full)
+
+
+def test_linear_memory_is_less_memory() -> None:
+    hmm = converted(STRUCTURES["skips"](False), torch.float64, torch.device("cpu"))
+    long = hmm._replace(log_emission=draw(2, 400, 3), lengths=None)
+    words = {}
+    for memory in ("full", "linear"):
+        with recording() as launches:
+            long.apply(viterbi, memory=memory, backend="cuda")
+        pointers = [call.arguments.get("pointers") for call in launches]
+        words[memory] = max(table.numel() for table in pointers if isinstance(table, Tensor))
+    assert words["linear"] * 3 < words["full"]
+
+
+@pytest.mark.parametrize("slots", [2, 3, 5])
+def test_of_equal_paths_the_one_through_the_lowest_states_is_taken(slots: int, device: torch.device) -> None:
+    predecessors = torch.stack([torch.arange(j, j + slots) for j in range(4)])
+    K = 4 + slots - 1
+    predecessors = torch.nn.functional.pad(predecessors, (0, 0, 0, K - 4), value=-1)
+    graph = Sparse(predecessors, torch.zeros((K, slots), dtype=torch.float64))
+    hmm = Arguments(draw(K) * 0, graph, draw(1, 5, K) * 0, None, draw(K) * 0)
+    path = converted(hmm, torch.float64, device).apply(viterbi, backend="cuda")
+    assert path.states.tolist() == [[0] * 5]
 
 
 @pytest.mark.parametrize("slots", [1, 5, 17])
@@ -112,7 +137,7 @@ def test_the_same_numbers_draw_the_paths_of_the_reference(
     else:
         use_form(monkeypatch, form)
     drawn = [
-        hmm.apply(sample, num_samples=4, generator=torch.Generator(device).manual_seed(1), backend=backend)
+        hmm.apply(sample, num_samples=8, generator=torch.Generator(device).manual_seed(1), backend=backend)
         for backend in ("cuda", "reference")
     ]
     assert torch.equal(*drawn)
