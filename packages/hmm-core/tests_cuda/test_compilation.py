@@ -126,5 +126,28 @@ def test_a_kernel_compiles_without_spilling(
             assert registers <= record["kernels"][name][target]
 
 
+# Recursions whose threads read in one frame what others wrote in the frame before; in a pipeline of them
+# there are more barriers, so that one that is missing would not show.
+RECURSIONS = [
+    name
+    for name, launch in LAUNCHES.items()
+    if launch.kernel.__name__ in {"forward_frames", "backward_frames", "smooth_frames", "merge_frames"}
+    and launch.constants.get("REACH", 0) == 0
+]
+
+
+@pytest.mark.parametrize("name", RECURSIONS)
+def test_threads_wait_for_each_other_in_every_frame(name: str) -> None:
+    assert any("bar.sync" in loop for loop in _storing_loops(compiled(LAUNCHES[name], 90).asm["ptx"]))
+
+
+def _storing_loops(ptx: str) -> list[str]:
+    """Bodies of the loops that write to memory."""
+    start = {found[1]: found.start() for found in re.finditer(r"^(\$L__BB\w+):", ptx, re.MULTILINE)}
+    branches = re.finditer(r"bra(?:\.uni)?\s+(\$L__BB\w+);", ptx)
+    loops = [ptx[start[found[1]] : found.end()] for found in branches if start[found[1]] < found.start()]
+    return [loop for loop in loops if "st.global" in loop]
+
+
 def test_nothing_is_recorded_that_no_operation_launches(record: dict[str, Any]) -> None:
     assert set(record["kernels"]) <= set(LAUNCHES)

@@ -161,8 +161,12 @@ def _fake(*arguments: object) -> tuple[Tensor, Tensor]:
     log_initial, log_emission = cast(Tensor, arguments[0]), cast(Tensor, arguments[3])
     keep, backend = arguments[7:]
     B, T, _ = log_emission.shape
-    parts = (1 if backend == "reference" else 2) if keep else 0
-    return log_emission.new_empty(B), log_emission.new_empty((parts, B, T, log_initial.shape[-1]))
+    parts = (2 if backend == "cpu" else 1) if keep else 0
+    # The CUDA kernels for sparse transitions keep messages in double.
+    double = backend == "cuda" and arguments[1] is not None
+    dtype = torch.float64 if double else log_emission.dtype
+    message = log_emission.new_empty((parts, B, T, log_initial.shape[-1]), dtype=dtype)
+    return log_emission.new_empty(B), message
 
 
 def _fake_backward(*arguments: object) -> tuple[Tensor, ...]:

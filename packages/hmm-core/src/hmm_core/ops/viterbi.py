@@ -44,9 +44,9 @@ def viterbi(
     emission_index : Tensor of int64, shape (K,) or (B, K), optional
         Density that each state reads, 0..P-1. State k reads density k if omitted.
     memory : {"auto", "full", "linear"}
-        What the C++ kernel keeps: back-pointers of all frames, or the scores of every few frames, from which
-        the rest is computed a second time in O(sqrt(T) K) memory. The path is the same. ``"auto"`` is
-        ``"full"`` up to 1 GiB.
+        What the kernels keep: back-pointers of all frames, or the scores of every few frames, from which the
+        rest is computed a second time in O(sqrt(T) K) memory. The path is the same. ``"auto"`` is ``"full"``
+        up to 1 GiB, and on a GPU up to a quarter of its memory.
     backend : {"auto", "reference", "cpu", "cuda"}
         Where to compute: the fastest that can, the plain torch definition, C++ kernels or CUDA kernels.
 

@@ -44,15 +44,19 @@ def launch(
     num_warps: int = 4,
     num_stages: int = 1,
     cooperative: bool = False,
+    max_registers: int | None = None,
     **constants: object,
 ) -> None:
     """Launch a kernel with its arguments in order and its compile-time constants by name.
 
-    ``cooperative``: the programs wait for each other, so all of them must run at once.
+    ``cooperative``: the programs wait for each other, so all of them must run at once. ``max_registers``: as
+    many as a thread may take; told nothing, the assembler may rather spill a few than take more.
     """
     options: dict[str, object] = {"num_warps": num_warps, "num_stages": num_stages}
     if cooperative:
         options["launch_cooperative_grid"] = True
+    if max_registers is not None:
+        options["maxnreg"] = max_registers
     if _recorders:
         names = [name for name in kernel.arg_names if name not in constants]
         _recorders[-1](Launch(kernel, grid, dict(zip(names, arguments, strict=True)), constants, options))

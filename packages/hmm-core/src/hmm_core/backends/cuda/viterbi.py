@@ -1,0 +1,24 @@
+"""Viterbi on CUDA: the kernels for dense or for sparse transitions."""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from hmm_core.backends.cuda._family import kernels
+
+
+def viterbi(
+    log_initial: Tensor,
+    predecessors: Tensor | None,
+    log_weight: Tensor,
+    log_emission: Tensor,
+    lengths: Tensor,
+    log_final: Tensor,
+    emission_index: Tensor | None,
+    memory: str,
+) -> tuple[Tensor, Tensor]:
+    """Best states (B, T), -1 in padding and where no path exists, and their scores (B,)."""
+    function: Callable[..., tuple[Tensor, Tensor]] = kernels("viterbi", predecessors)
+    return function(
+        log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index, memory
+    )
