@@ -1,0 +1,19 @@
+"""Kernels for dense transitions, each with the signature of its operation."""
+
+from hmm_core.backends.cuda.dense._operations import (
+    backward,
+    expected_transitions,
+    forward,
+    log_likelihood,
+    log_likelihood_backward,
+    posterior,
+)
+
+__all__ = [
+    "backward",
+    "expected_transitions",
+    "forward",
+    "log_likelihood",
+    "log_likelihood_backward",
+    "posterior",
+]

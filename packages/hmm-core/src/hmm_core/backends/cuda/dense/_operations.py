@@ -1,0 +1,185 @@
+"""Forward, backward, log-likelihood, posteriors and expected counts from one recursion in both directions."""
+
+import torch
+from torch import Tensor
+
+from hmm_core.backends.cuda._model import Model, describe
+from hmm_core.backends.cuda.dense._narrow import Messages, block_size, narrow_messages
+from hmm_core.backends.cuda.dense._smooth import combine, count
+from hmm_core.backends.cuda.dense._wide import wide_messages
+
+
+def messages(model: Model, *directions: int, keep: bool = True, absolute: bool = False) -> Messages:
+    """Run the recursion forwards (0) and backwards (1), both at the same time."""
+    block = block_size(model)
+    if block is None:
+        return wide_messages(model, directions=directions, keep=keep, absolute=absolute)
+    return narrow_messages(model, block, directions=directions, keep=keep, absolute=absolute)
+
+
+def forward(
+    log_initial: Tensor,
+    predecessors: Tensor | None,
+    log_weight: Tensor,
+    log_emission: Tensor,
+    lengths: Tensor,
+    log_final: Tensor,
+    emission_index: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Forward messages (B, T, K) and the log-likelihood (B,)."""
+    model = describe(log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index)
+    found = messages(model, 0, absolute=True)
+    return found.alpha, found.total
+
+
+def backward(
+    log_initial: Tensor,
+    predecessors: Tensor | None,
+    log_weight: Tensor,
+    log_emission: Tensor,
+    lengths: Tensor,
+    log_final: Tensor,
+    emission_index: Tensor | None,
+) -> Tensor:
+    """Backward messages (B, T, K)."""
+    model = describe(log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index)
+    return messages(model, 1, absolute=True).beta
+
+
+def log_likelihood(
+    log_initial: Tensor,
+    predecessors: Tensor | None,
+    log_weight: Tensor,
+    log_emission: Tensor,
+    lengths: Tensor,
+    log_final: Tensor,
+    emission_index: Tensor | None,
+    keep: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-likelihood (B,), and if ``keep`` the relative forward messages (B, T, K); the last is empty."""
+    model = describe(log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index)
+    found = messages(model, 0, keep=keep)
+    integer = torch.int64 if log_emission.dtype == torch.float64 else torch.int32
+    return found.total, found.alpha, found.alpha.new_empty((len(lengths), 0, model.sizes[2]), dtype=integer)
+
+
+def log_likelihood_backward(
+    gradient: Tensor,
+    mantissa: Tensor,
+    exponent: Tensor,
+    log_initial: Tensor,
+    predecessors: Tensor | None,
+    log_weight: Tensor,
+    log_emission: Tensor,
+    lengths: Tensor,
+    log_final: Tensor,
+    emission_index: Tensor | None,
+    count: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Differentiate ``gradient @ log_likelihood`` by log_initial, log_weight, log_emission and log_final.
+
+    By log_weight only if ``count``; its derivative is empty otherwise.
+    ``mantissa`` is what log_likelihood kept; where empty, the messages are computed again.
+    """
+    del exponent  # only the C++ kernels keep it
+    model = describe(log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index)
+    gradient = gradient.contiguous()
+    if mantissa.shape[1] == log_emission.shape[1]:
+        found = messages(model, 1)._replace(alpha=mantissa)
+    else:
+        found = messages(model, 0, 1)
+    d_weight = log_weight.new_empty(0)
+    if count:
+        state = torch.empty_like(found.beta)
+        norm = combine(model, found.alpha, found.beta, state, gradient)
+        d_weight = _counts(model, found, norm, log_weight, per_sequence=log_weight.shape[0] > 1, by=gradient)
+    else:
+        state = found.beta
+        combine(model, found.alpha, found.beta, state, gradient)
+    first, last = ends(state, lengths)
+    return (
+        sum_to(first, log_initial),
+        d_weight,
+        by_density(state, emission_index, log_emission),
+        sum_to(last, log_final),
+    )
+
+
+def posterior(
+    log_initial: Tensor,
+    predecessors: Tensor | None,
+    log_weight: Tensor,
+    log_emission: Tensor,
+    lengths: Tensor,
+    log_final: Tensor,
+    emission_index: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """State probabilities (B, T, K) and the log-likelihood (B,)."""
+    model = describe(log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index)
+    found = messages(model, 0, 1)
+    combine(model, found.alpha, found.beta, found.beta)
+    return found.beta, found.total
+
+
+def expected_transitions(
+    log_initial: Tensor,
+    predecessors: Tensor | None,
+    log_weight: Tensor,
+    log_emission: Tensor,
+    lengths: Tensor,
+    log_final: Tensor,
+    emission_index: Tensor | None,
+) -> Tensor:
+    """Count expected uses: (B, T-1, K, K) where the weights vary in time, else all steps together."""
+    model = describe(log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index)
+    found = messages(model, 0, 1)
+    norm = combine(model, found.alpha, found.beta, None)
+    return _counts(model, found, norm, log_weight, per_sequence=True)
+
+
+def _counts(
+    model: Model,
+    found: Messages,
+    norm: Tensor,
+    log_weight: Tensor,
+    *,
+    per_sequence: bool,
+    by: Tensor | None = None,
+) -> Tensor:
+    """Count expected uses of the weights as they were given."""
+    B, K = len(norm), log_weight.shape[2]
+    if log_weight.shape[1] == 0 or B == 0:
+        return log_weight.new_zeros((B if per_sequence else 1, log_weight.shape[1], K, K))
+    return count(
+        model,
+        found.alpha,
+        found.beta,
+        found.scale,
+        norm,
+        per_sequence=per_sequence,
+        varying=log_weight.shape[1] > 1,
+        gradient=by,
+    )
+
+
+def ends(state: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Values of the first and of the last frame of each sequence (B, K); 0 for length 0."""
+    B, T, K = state.shape
+    if T == 0:
+        return state.new_zeros((B, K)), state.new_zeros((B, K))
+    last = (lengths - 1).clamp(0, T - 1)[:, None, None].expand(-1, 1, K)
+    return state[:, 0].clone(), state.gather(1, last).squeeze(1)
+
+
+def sum_to(values: Tensor, like: Tensor) -> Tensor:
+    """Sum over sequences that share one parameter."""
+    return values.sum(0, keepdim=True) if like.shape[0] == 1 else values
+
+
+def by_density(state: Tensor, emission_index: Tensor | None, log_emission: Tensor) -> Tensor:
+    """Sum the values (B, T, K) of the states that read each density: (B, T, P)."""
+    if emission_index is None:
+        return state
+    # A product instead of scatter_add, which would add in another order every time.
+    density = torch.arange(log_emission.shape[2], device=state.device)
+    return state @ (emission_index[..., None] == density).to(state.dtype)
