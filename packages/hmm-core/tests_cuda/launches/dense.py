@@ -6,7 +6,7 @@ from unittest import mock
 
 import torch
 
-from hmm_core import expected_transitions
+from hmm_core import expected_transitions, viterbi
 from hmm_core.testing import random_hmm
 
 
@@ -17,6 +17,7 @@ def _smooth(states: int, dtype: torch.dtype, *, chunks: int = 1, varying: bool =
     hmm = random_hmm(2, 5, states, dtype=dtype, time_varying=varying)
     with mock.patch.object(_narrow, "chunk_count", return_value=chunks):
         hmm.apply(expected_transitions, backend="cuda")
+    hmm.apply(viterbi, backend="cuda")
 
 
 SINGLE, DOUBLE = torch.float32, torch.float64
@@ -25,5 +26,5 @@ CASES: list[Callable[[], object]] = [
     *(partial(_smooth, K, dtype, chunks=2) for K in (16, 32) for dtype in (SINGLE, DOUBLE)),
     *(partial(_smooth, K, dtype) for K, dtype in ((64, SINGLE), (64, DOUBLE), (128, SINGLE))),
     *(partial(_smooth, K, dtype, varying=True) for K, dtype in ((32, SINGLE), (32, DOUBLE), (64, SINGLE))),
-    *(partial(_smooth, 144, dtype) for dtype in (SINGLE, DOUBLE)),
+    *(partial(_smooth, K, dtype) for K in (144, 257) for dtype in (SINGLE, DOUBLE)),
 ]

@@ -8,6 +8,7 @@ from hmm_core.backends.cuda.dense._operations import (
     log_likelihood_backward,
     posterior,
 )
+from hmm_core.backends.cuda.dense._viterbi import viterbi
 
 __all__ = [
     "backward",
@@ -16,4 +17,5 @@ __all__ = [
     "log_likelihood",
     "log_likelihood_backward",
     "posterior",
+    "viterbi",
 ]

@@ -263,6 +263,11 @@ def spread(x, REVERSE: tl.constexpr):
         return x[:, None]
 
 
+def tile_sizes(dtype: torch.dtype) -> dict[str, int]:
+    """States that a program computes at a time, and states that it reads for them at a time."""
+    return {"OWN": _OWN, "READ": 64 if dtype == torch.float32 else 32}
+
+
 def programs_per_sequence(model: Model) -> int:
     """How many programs share a sequence: all that run at once, if there are fewer sequences.
 
@@ -320,8 +325,7 @@ def wide_messages(
             cooperative=programs > 1,
             REVERSE=bool(direction),
             TINY=1e-25 if like.dtype == torch.float32 else 1e-280,
-            OWN=_OWN,
-            READ=64 if like.dtype == torch.float32 else 32,
+            **tile_sizes(like.dtype),
         )
     return found
 
