@@ -6,7 +6,7 @@ from unittest import mock
 
 import torch
 
-from hmm_core import expected_transitions, viterbi
+from hmm_core import entropy, expected_transitions, kbest, sample, viterbi
 from hmm_core.testing import random_hmm
 
 
@@ -20,6 +20,14 @@ def _smooth(states: int, dtype: torch.dtype, *, chunks: int = 1, varying: bool =
     hmm.apply(viterbi, backend="cuda")
 
 
+def _paths(states: int, dtype: torch.dtype) -> None:
+    """Launch what keeps lists of paths or draws them."""
+    hmm = random_hmm(2, 5, states, dtype=dtype)
+    hmm.apply(kbest, num_paths=2, backend="cuda")
+    hmm.apply(sample, backend="cuda")
+    hmm.apply(entropy, backend="cuda")
+
+
 SINGLE, DOUBLE = torch.float32, torch.float64
 
 CASES: list[Callable[[], object]] = [
@@ -27,4 +35,5 @@ CASES: list[Callable[[], object]] = [
     *(partial(_smooth, K, dtype) for K, dtype in ((64, SINGLE), (64, DOUBLE), (128, SINGLE))),
     *(partial(_smooth, K, dtype, varying=True) for K, dtype in ((32, SINGLE), (32, DOUBLE), (64, SINGLE))),
     *(partial(_smooth, K, dtype) for K in (144, 257) for dtype in (SINGLE, DOUBLE)),
+    *(partial(_paths, K, dtype) for K in (32, 33, 257) for dtype in (SINGLE, DOUBLE)),
 ]

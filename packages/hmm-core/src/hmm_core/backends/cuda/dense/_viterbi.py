@@ -20,7 +20,7 @@ from hmm_core.backends.cuda.dense._wide import densities, meet, programs_per_seq
 
 # Back-pointers that memory="auto" allows, in bytes.
 _FULL_MEMORY = 2**30
-_SIZES = [
+SIZES = [
     "T",
     "K",
     "P",
@@ -39,7 +39,7 @@ def is_wrong(x):
     return ((x != x) | (x == float("inf"))).to(tl.int32)  # noqa: PLR0124  (NaN differs from itself)
 
 
-@triton.jit(do_not_specialize=[*_SIZES, "segment", "segments"])
+@triton.jit(do_not_specialize=[*SIZES, "segment", "segments"])
 def narrow_viterbi_kernel(  # noqa: PLR0915  (one loop over segments)
     log_initial,
     log_weight,
@@ -141,7 +141,7 @@ def no_path(path, n, T, BLOCK: tl.constexpr):
         n += BLOCK
 
 
-@triton.jit(do_not_specialize=[*_SIZES, "segment", "segments", "programs"])
+@triton.jit(do_not_specialize=[*SIZES, "segment", "segments", "programs"])
 def wide_viterbi_kernel(  # noqa: C901, PLR0915  (one loop over segments)
     log_initial,
     log_weight,
@@ -295,7 +295,7 @@ def best_of(values, K, READ: tl.constexpr):
     return tl.max(best, 0)
 
 
-@triton.jit(do_not_specialize=["B", *_SIZES])
+@triton.jit(do_not_specialize=["B", *SIZES])
 def score_kernel(
     log_initial,
     log_weight,
@@ -382,13 +382,14 @@ def viterbi(
         log_emission.new_empty((B, segment, K), dtype=small),
         log_emission.new_empty((B, segments, K)),
     )
-    sizes = (*_sizes(model), segment, segments)
     if block is not None:
         launch(
             narrow_viterbi_kernel,
             (B,),
             *tensors,
-            *sizes,
+            *sizes(model),
+            segment,
+            segments,
             num_warps=warps(block, log_emission.dtype) * (2 if model.step_stride else 1),
             VARYING=model.step_stride > 0,
             BLOCK=block,
@@ -402,7 +403,9 @@ def viterbi(
             log_emission.new_empty((B, 2, K)),
             torch.zeros(B, dtype=torch.int32, device=lengths.device),
             torch.zeros(B, dtype=torch.int32, device=lengths.device),
-            *sizes,
+            *sizes(model),
+            segment,
+            segments,
             programs,
             num_warps=4,
             cooperative=programs > 1,
@@ -427,12 +430,12 @@ def path_score(model: Model, states: Tensor, score: Tensor) -> None:
         states,
         score,
         model.sizes[0],
-        *_sizes(model),
+        *sizes(model),
         BLOCK=128,
     )
 
 
-def _sizes(model: Model) -> tuple[int, ...]:
+def sizes(model: Model) -> tuple[int, ...]:
     """Sizes and strides as the kernels take them."""
     _, T, K, P = model.sizes
     return (
