@@ -128,7 +128,13 @@ def gradients(hmm: Arguments, upstream: Tensor, **options: Any) -> tuple[Tensor,
 
 
 @pytest.mark.parametrize("checkpoint", [False, True])
-def test_gradients(hmm: Arguments, device: torch.device, *, checkpoint: bool) -> None:
+@pytest.mark.parametrize("wide", [False, True])
+def test_gradients(
+    hmm: Arguments, device: torch.device, monkeypatch: pytest.MonkeyPatch, *, checkpoint: bool, wide: bool
+) -> None:
+    monkeypatch.setattr(_operations, "_SEGMENT", 2)
+    if wide:
+        monkeypatch.setattr(_operations, "block_size", lambda *_: None)
     upstream = torch.tensor([0.5, -2.0, 3.0], dtype=torch.float64, device=device)
     found = gradients(hmm, upstream, backend="cuda", checkpoint=checkpoint)
     expected = gradients(clean(hmm), upstream, backend="reference")

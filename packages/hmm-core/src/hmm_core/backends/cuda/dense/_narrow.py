@@ -64,7 +64,7 @@ def relative_emission(places, mask):
         "chunks",
         "rows",
         "chunk_length",
-        "keep",
+        "every",
         "absolute",
     ]
 )
@@ -97,7 +97,7 @@ def narrow_kernel(  # noqa: C901, PLR0912, PLR0915  (one loop over frames)
     chunks,
     rows,
     chunk_length,
-    keep,
+    every,
     absolute,
     VARYING: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -127,7 +127,7 @@ def narrow_kernel(  # noqa: C901, PLR0912, PLR0915  (one loop over frames)
     output = alpha
     if reverse != 0:
         output = beta
-    output += b * T * K
+    output += b * tl.cdiv(T, tl.maximum(every, 1)) * K
 
     offset = tl.full((), 0.0, tl.float64)
     if chunk == 0:
@@ -150,6 +150,9 @@ def narrow_kernel(  # noqa: C901, PLR0912, PLR0915  (one loop over frames)
     if (reverse != 0) & (chunk > 0) & (first < n):
         ahead, lift = relative_emission(emission + (n - first) * P + density, mask)
     matrix = load_matrix(weight, reverse, K, BLOCK)
+    # Every so many frames one is kept; the first is due, and 0 keeps none.
+    due = every * 0
+    kept = first * 0
     s = first
     while s < last:
         t = tl.where(reverse != 0, n - 1 - s, s)
@@ -169,13 +172,17 @@ def narrow_kernel(  # noqa: C901, PLR0912, PLR0915  (one loop over frames)
         value = x
         if absolute != 0:
             value = (x.to(tl.float64) + offset).to(dtype)
-        tl.store(output + t * K + k, value, mask=k < K * keep)
+        place = tl.where(every == 1, t, kept)
+        stored = ((every > 0) & (due == 0)).to(tl.int32)
+        tl.store(output + place * K + k, value, mask=k < K * stored)
+        kept += stored
+        due = tl.where(due == 0, every, due) - 1
         if reverse != 0:
             ahead = e
             lift = peak
-            place = scale + (b * T + t) * 2
-            tl.store(place, shift, mask=keep != 0)
-            tl.store(place + 1, peak, mask=keep != 0)
+            scales = scale + (b * T + t) * 2
+            tl.store(scales, shift, mask=every != 0)
+            tl.store(scales + 1, peak, mask=every != 0)
         s += 1
 
     if rows > 1:
@@ -184,7 +191,7 @@ def narrow_kernel(  # noqa: C901, PLR0912, PLR0915  (one loop over frames)
         tl.store(end_offset + entry, offset)
     else:
         t = tl.maximum(first, n)
-        while (t < first + chunk_length) & (t < T) & (keep != 0):
+        while (t < first + chunk_length) & (t < T) & (every == 1):
             tl.store(output + t * K + k, tl.full((BLOCK,), float("-inf"), dtype), mask=mask)
             t += 1
         ends = (last == n) & (first < n) | (n == 0) & (chunk == 0)
@@ -236,7 +243,9 @@ def warps(block: int, dtype: torch.dtype) -> int:
     """Warps of a program: few enough entries of the matrix a thread for the registers, and few barriers."""
     if block <= 32:
         return 1
-    return 4 if block == 64 and dtype == torch.float32 else 8
+    if dtype == torch.float64:
+        return 16
+    return 4 if block == 64 else 8
 
 
 def chunk_count(model: Model, directions: int) -> int:
@@ -255,11 +264,12 @@ def chunk_count(model: Model, directions: int) -> int:
     return max(1, min(T // 64, 16 * processors // (directions * B * K)))
 
 
-def allocate(model: Model, directions: tuple[int, ...], *, keep: bool) -> Messages:
+def allocate(model: Model, directions: tuple[int, ...], every: int) -> Messages:
     """Allocate what the recursion in some directions, 0 forwards and 1 backwards, is going to find."""
     B, T, K, _ = model.sizes
     like = model.log_emission
-    forwards, backwards = (T if keep and direction in directions else 0 for direction in (0, 1))
+    rows = -(-T // every) if every else 0
+    forwards, backwards = (rows if direction in directions else 0 for direction in (0, 1))
     return Messages(
         like.new_empty((B, forwards, K)),
         like.new_empty((B, backwards, K)),
@@ -269,20 +279,20 @@ def allocate(model: Model, directions: tuple[int, ...], *, keep: bool) -> Messag
 
 
 def narrow_messages(
-    model: Model, block: int, *, directions: tuple[int, ...], keep: bool, absolute: bool = False
+    model: Model, block: int, *, directions: tuple[int, ...], every: int, absolute: bool
 ) -> Messages:
-    """Run the recursion; ``directions`` are 0 forwards and 1 backwards."""
+    """Run the recursion, and keep the messages of every so many frames; 0 keeps none."""
     B, T, K, P = model.sizes
     count = len(directions)
     like = model.log_emission
-    found = allocate(model, directions, keep=keep)
-    chunks = chunk_count(model, count)
+    found = allocate(model, directions, every)
+    chunks = chunk_count(model, count) if every <= 1 else 1
     start = like.new_empty((count, B, chunks if chunks > 1 else 0, K))
     start_offset = like.new_empty(start.shape[:3], dtype=torch.float64)
     end = like.new_empty((*start.shape, K))
     end_offset = like.new_empty(start.shape, dtype=torch.float64)
 
-    def run(rows: int, *, store: bool) -> None:
+    def run(rows: int, every: int) -> None:
         """Launch one program a chunk, or a row of a chunk."""
         launch(
             narrow_kernel,
@@ -315,7 +325,7 @@ def narrow_messages(
             chunks,
             rows,
             max(1, -(-T // chunks)),
-            int(store),
+            every,
             int(absolute),
             num_warps=warps(block, like.dtype),
             VARYING=model.step_stride > 0,
@@ -323,7 +333,7 @@ def narrow_messages(
         )
 
     if chunks > 1:
-        run(K, store=False)
+        run(K, 0)
         launch(
             scan_kernel,
             (B, count),
@@ -337,5 +347,5 @@ def narrow_messages(
             num_warps=warps(block, like.dtype),
             BLOCK=block,
         )
-    run(1, store=keep)
+    run(1, every)
     return found

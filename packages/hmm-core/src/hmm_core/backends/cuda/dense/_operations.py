@@ -1,5 +1,7 @@
 """Forward, backward, log-likelihood, posteriors and expected counts from one recursion in both directions."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -8,13 +10,16 @@ from hmm_core.backends.cuda.dense._narrow import Messages, block_size, narrow_me
 from hmm_core.backends.cuda.dense._smooth import combine, count
 from hmm_core.backends.cuda.dense._wide import wide_messages
 
+# Frames that are recomputed at a time, if more than the square root of all.
+_SEGMENT = 256
 
-def messages(model: Model, *directions: int, keep: bool = True, absolute: bool = False) -> Messages:
-    """Run the recursion forwards (0) and backwards (1), both at the same time."""
+
+def messages(model: Model, *directions: int, every: int = 1, absolute: bool = False) -> Messages:
+    """Run the recursion forwards (0) and backwards (1); keep the messages of every so many frames, 0 none."""
     block = block_size(model)
     if block is None:
-        return wide_messages(model, directions=directions, keep=keep, absolute=absolute)
-    return narrow_messages(model, block, directions=directions, keep=keep, absolute=absolute)
+        return wide_messages(model, directions=directions, every=every, absolute=absolute)
+    return narrow_messages(model, block, directions=directions, every=every, absolute=absolute)
 
 
 def forward(
@@ -58,7 +63,7 @@ def log_likelihood(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Log-likelihood (B,), and if ``keep`` the relative forward messages (B, T, K); the last is empty."""
     model = describe(log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index)
-    found = messages(model, 0, keep=keep)
+    found = messages(model, 0, every=int(keep))
     integer = torch.int64 if log_emission.dtype == torch.float64 else torch.int32
     return found.total, found.alpha, found.alpha.new_empty((len(lengths), 0, model.sizes[2]), dtype=integer)
 
@@ -82,20 +87,17 @@ def log_likelihood_backward(
     ``mantissa`` is what log_likelihood kept; where empty, the messages are computed again.
     """
     del exponent  # only the C++ kernels keep it
-    model = describe(log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index)
     gradient = gradient.contiguous()
     if mantissa.shape[1] == log_emission.shape[1]:
+        model = describe(
+            log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index
+        )
         found = messages(model, 1)._replace(alpha=mantissa)
+        state, d_weight = _smooth(model, found, log_weight, gradient, count=count)
     else:
-        found = messages(model, 0, 1)
-    d_weight = log_weight.new_empty(0)
-    if count:
-        state = torch.empty_like(found.beta)
-        norm = combine(model, found.alpha, found.beta, state, gradient)
-        d_weight = _counts(model, found, norm, log_weight, per_sequence=log_weight.shape[0] > 1, by=gradient)
-    else:
-        state = found.beta
-        combine(model, found.alpha, found.beta, state, gradient)
+        state, d_weight = _smooth_in_segments(
+            log_initial, log_weight, log_emission, lengths, log_final, emission_index, gradient, count=count
+        )
     first, last = ends(state, lengths)
     return (
         sum_to(first, log_initial),
@@ -103,6 +105,60 @@ def log_likelihood_backward(
         by_density(state, emission_index, log_emission),
         sum_to(last, log_final),
     )
+
+
+def _smooth(
+    model: Model, found: Messages, log_weight: Tensor, gradient: Tensor, *, count: bool
+) -> tuple[Tensor, Tensor]:
+    """Posteriors times the gradient (B, T, K), and if ``count`` the expected uses of the weights."""
+    if not count:
+        combine(model, found.alpha, found.beta, found.beta, gradient)
+        return found.beta, log_weight.new_empty(0)
+    state = torch.empty_like(found.beta)
+    norm = combine(model, found.alpha, found.beta, state, gradient)
+    return state, _counts(model, found, norm, log_weight, per_sequence=log_weight.shape[0] > 1, by=gradient)
+
+
+def _smooth_in_segments(
+    log_initial: Tensor,
+    log_weight: Tensor,
+    log_emission: Tensor,
+    lengths: Tensor,
+    log_final: Tensor,
+    emission_index: Tensor | None,
+    gradient: Tensor,
+    *,
+    count: bool,
+) -> tuple[Tensor, Tensor]:
+    """Do the same in memory for one segment of frames at a time and one message a segment.
+
+    A segment is a model of its own: it starts with the forward message of its first frame, and ends with the
+    backward message of the frame that it shares with the next segment. A few launches a segment.
+    """
+    B, T, _ = log_emission.shape
+    segment = max(math.isqrt(T), _SEGMENT)
+    model = describe(log_initial, None, log_weight, log_emission, lengths, log_final, emission_index)
+    if segment >= T:
+        return _smooth(model, messages(model, 0, 1), log_weight, gradient, count=count)
+    start = messages(model, 0, every=segment).alpha
+    state = log_emission.new_empty((B, T, start.shape[2]))
+    varying = log_weight.shape[1] > 1
+    d_weight = log_weight.new_zeros(log_weight.shape if count else 0, dtype=torch.float64)
+    beta = log_final
+    for part in reversed(range(start.shape[1])):
+        first, last = part * segment, min((part + 1) * segment, T - 1)
+        emission = log_emission[:, first : last + 1].clone()
+        emission[:, 0] = 0.0  # the message contains it
+        final = torch.where((lengths <= last + 1)[:, None], log_final, beta)
+        weight = log_weight[:, first:last] if varying else log_weight
+        here = (lengths - first).clamp(0, last + 1 - first)
+        model = describe(start[:, part], None, weight, emission, here, final, emission_index)
+        found = messages(model, 0, 1)
+        beta = found.beta[:, 0].clone()
+        state[:, first : last + 1], counts = _smooth(model, found, weight, gradient, count=count)
+        if count:
+            d_weight[:, slice(first, last) if varying else slice(None)] += counts
+    return state, d_weight.to(log_weight.dtype)
 
 
 def posterior(

@@ -43,7 +43,7 @@ def meet(counter, expected):
         "index_stride",
         "indexed",
         "programs",
-        "keep",
+        "every",
         "absolute",
     ]
 )
@@ -73,7 +73,7 @@ def wide_kernel(  # noqa: C901, PLR0912, PLR0915  (one loop over frames)
     index_stride,
     indexed,
     programs,
-    keep,
+    every,
     absolute,
     REVERSE: tl.constexpr,
     TINY: tl.constexpr,
@@ -88,7 +88,7 @@ def wide_kernel(  # noqa: C901, PLR0912, PLR0915  (one loop over frames)
     length = tl.load(lengths + b)
     n = tl.minimum(tl.maximum(length, 0), T)
     board += b * 2 * K
-    output = message + b * T * K
+    output = message + b * tl.cdiv(T, tl.maximum(every, 1)) * K
     index = emission_index + b * index_stride
     offset = tl.full((), 0.0, tl.float64)
     lift = tl.full((), 0.0, dtype)
@@ -123,18 +123,20 @@ def wide_kernel(  # noqa: C901, PLR0912, PLR0915  (one loop over frames)
             if REVERSE:
                 settled = t + 1
                 if own == 0:
-                    tl.store(scale + (b * T + settled) * 2, shift, mask=keep != 0)
-                    tl.store(scale + (b * T + settled) * 2 + 1, lift, mask=keep != 0)
+                    tl.store(scale + (b * T + settled) * 2, shift, mask=every != 0)
+                    tl.store(scale + (b * T + settled) * 2 + 1, lift, mask=every != 0)
             else:
                 offset += lift.to(tl.float64)
                 settled = t - 1
+            row = settled // tl.maximum(every, 1)
+            stored = (row * every == settled).to(tl.int32) * tl.minimum(every, 1)
             state = own
             while state < K:
                 j = state + tl.arange(0, OWN)
                 value = tl.load(previous + j, mask=j < K, other=float("-inf"), cache_modifier=".cg") - shift
                 if absolute != 0:
                     value = (value.to(tl.float64) + offset).to(dtype)
-                tl.store(output + settled * K + j, value, mask=j < K * keep)
+                tl.store(output + row * K + j, value, mask=j < K * stored)
                 state += programs * OWN
             if REVERSE:
                 offset += lift.to(tl.float64)
@@ -194,7 +196,7 @@ def wide_kernel(  # noqa: C901, PLR0912, PLR0915  (one loop over frames)
         s += 1
 
     t = n
-    while t < T * keep:
+    while (t < T) & (every == 1):
         state = own
         while state < K:
             j = state + tl.arange(0, OWN)
@@ -281,13 +283,11 @@ def programs_per_sequence(model: Model) -> int:
     return max(1, min(processors // max(B, 1), -(-K // _OWN)))
 
 
-def wide_messages(
-    model: Model, *, directions: tuple[int, ...], keep: bool, absolute: bool = False
-) -> Messages:
-    """Run the recursion; ``directions`` are 0 forwards and 1 backwards."""
+def wide_messages(model: Model, *, directions: tuple[int, ...], every: int, absolute: bool) -> Messages:
+    """Run the recursion, and keep the messages of every so many frames; 0 keeps none."""
     B, T, K, P = model.sizes
     like = model.log_emission
-    found = allocate(model, directions, keep=keep)
+    found = allocate(model, directions, every)
     programs = programs_per_sequence(model)
     for direction in directions:
         best, ratio = _relative(model.log_weight, 3 if direction else 2)
@@ -319,9 +319,9 @@ def wide_messages(
             model.index_stride,
             int(model.emission_index is not None),
             programs,
-            int(keep),
+            every,
             int(absolute),
-            num_warps=4,
+            num_warps=4 if like.dtype == torch.float32 else 8,
             cooperative=programs > 1,
             REVERSE=bool(direction),
             TINY=1e-25 if like.dtype == torch.float32 else 1e-280,
