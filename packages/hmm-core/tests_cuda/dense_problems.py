@@ -23,6 +23,11 @@ def convert(hmm: Arguments, change: Callable[[Tensor], Tensor]) -> Arguments:
     return Arguments(*values)
 
 
+def single(hmm: Arguments) -> Arguments:
+    """Round all scores to float32."""
+    return convert(hmm, lambda value: value.float() if value.is_floating_point() else value)
+
+
 def poisoned(hmm: Arguments, device: torch.device) -> Arguments:
     """Put NaN into the padding, and all of it where the kernels run."""
     B, T, _ = hmm.log_emission.shape

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from dense_problems import FORMS, assert_agrees, clean, convert, poisoned
+from dense_problems import FORMS, assert_agrees, clean, poisoned, single
 from torch import Tensor
 
 from hmm_core import backward, expected_transitions, forward, log_likelihood, posterior, testing
@@ -78,10 +78,19 @@ def test_enumeration_of_all_paths(device: torch.device) -> None:
 @pytest.mark.usefixtures("kernel")
 def test_float32_is_accurate(device: torch.device) -> None:
     hmm = poisoned(random_hmm(1, 48, 3, ragged=False, seed=6, scale=3.0), device)
-    hmm = convert(hmm, Tensor.float)
+    hmm = single(hmm)
     # 48 frames, a few roundings of 6e-8 each.
     assert_agrees(log_likelihood, hmm, rtol=1e-6, atol=0)
     assert_agrees(expected_transitions, hmm, rtol=1e-4, atol=1e-5)
+
+
+def test_sums_too_small_for_a_floating_number(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_operations, "block_size", lambda *_: None)
+    # Scores that differ by hundreds: exp(-100) is no float32 number.
+    hmm = poisoned(single(random_hmm(2, 6, 5, impossible=0.3, seed=3, scale=150.0)), device)
+    assert_agrees(log_likelihood, hmm, rtol=1e-6, atol=0)
+    assert_agrees(forward, hmm, rtol=1e-5, atol=1e-3)
+    assert_agrees(backward, hmm, rtol=1e-5, atol=1e-3)
 
 
 def test_a_large_common_score_costs_no_precision(device: torch.device) -> None:

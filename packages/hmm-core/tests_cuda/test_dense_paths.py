@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from dense_problems import FORMS, assert_agrees, clean, convert, poisoned
+from dense_problems import FORMS, assert_agrees, clean, convert, poisoned, single
 from torch import Tensor
 
 from hmm_core import entropy, kbest, sample
@@ -89,7 +89,7 @@ def test_the_entropy_of_impossible_arcs_and_sequences(device: torch.device) -> N
 
 
 def test_float32(device: torch.device) -> None:
-    hmm = poisoned(convert(random_hmm(1, 48, 3, ragged=False, seed=6), Tensor.float), device)
+    hmm = poisoned(single(random_hmm(1, 48, 3, ragged=False, seed=6)), device)
     assert_same_samples(hmm, 1)
     # Each frame adds about a nat, whose rounding errors add up.
     assert_agrees(entropy, hmm, rtol=1e-5, atol=0)

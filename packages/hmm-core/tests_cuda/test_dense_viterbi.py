@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from dense_problems import FORMS, assert_agrees, convert, poisoned
+from dense_problems import FORMS, assert_agrees, convert, poisoned, single
 from torch import Tensor
 
 from hmm_core import viterbi
@@ -55,7 +55,7 @@ def test_any_number_of_frames_and_states(device: torch.device, frames: int, stat
 
 @pytest.mark.parametrize("states", [33, 130, 260])
 def test_blocks_of_many_states(device: torch.device, states: int) -> None:
-    hmm = with_ties(convert(random_hmm(1, 3, states, seed=3, ragged=False), Tensor.float))
+    hmm = with_ties(single(random_hmm(1, 3, states, seed=3, ragged=False)))
     assert_agrees(viterbi, poisoned(hmm, device), rtol=0, atol=0)
 
 
@@ -64,7 +64,7 @@ def test_no_sequences(device: torch.device) -> None:
 
 
 def test_float32(device: torch.device) -> None:
-    hmm = poisoned(convert(random_hmm(1, 48, 5, ragged=False, seed=6), Tensor.float), device)
+    hmm = poisoned(single(random_hmm(1, 48, 5, ragged=False, seed=6)), device)
     # The score adds up in float64, and is rounded once.
     assert_agrees(viterbi, hmm, rtol=1e-6, atol=0)
 

@@ -6,7 +6,7 @@ from unittest import mock
 
 import torch
 
-from hmm_core import entropy, expected_transitions, kbest, sample, viterbi
+from hmm_core import entropy, expected_transitions, kbest, log_likelihood, sample, viterbi
 from hmm_core.testing import random_hmm
 
 
@@ -28,6 +28,13 @@ def _paths(states: int, dtype: torch.dtype) -> None:
     hmm.apply(entropy, backend="cuda")
 
 
+def _gradient(dtype: torch.dtype) -> None:
+    """Launch what only the derivative needs."""
+    hmm = random_hmm(2, 5, 3, dtype=dtype, densities=2)
+    total = hmm._replace(log_emission=hmm.log_emission.requires_grad_()).apply(log_likelihood, backend="cuda")
+    torch.autograd.grad(total.sum(), hmm.log_emission)
+
+
 SINGLE, DOUBLE = torch.float32, torch.float64
 
 CASES: list[Callable[[], object]] = [
@@ -35,5 +42,6 @@ CASES: list[Callable[[], object]] = [
     *(partial(_smooth, K, dtype) for K, dtype in ((64, SINGLE), (64, DOUBLE), (128, SINGLE))),
     *(partial(_smooth, K, dtype, varying=True) for K, dtype in ((32, SINGLE), (32, DOUBLE), (64, SINGLE))),
     *(partial(_smooth, K, dtype) for K in (144, 257) for dtype in (SINGLE, DOUBLE)),
+    *(partial(_gradient, dtype) for dtype in (SINGLE, DOUBLE)),
     *(partial(_paths, K, dtype) for K in (32, 33, 257) for dtype in (SINGLE, DOUBLE)),
 ]

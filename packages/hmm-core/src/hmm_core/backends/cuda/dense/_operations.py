@@ -7,7 +7,7 @@ from torch import Tensor
 
 from hmm_core.backends.cuda._model import Model, describe
 from hmm_core.backends.cuda.dense._narrow import Messages, block_size, narrow_messages
-from hmm_core.backends.cuda.dense._smooth import combine, count
+from hmm_core.backends.cuda.dense._smooth import by_density, combine, count
 from hmm_core.backends.cuda.dense._wide import wide_messages
 
 # Frames that are recomputed at a time, if more than the square root of all.
@@ -230,12 +230,3 @@ def ends(state: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
 def sum_to(values: Tensor, like: Tensor) -> Tensor:
     """Sum over sequences that share one parameter."""
     return values.sum(0, keepdim=True) if like.shape[0] == 1 else values
-
-
-def by_density(state: Tensor, emission_index: Tensor | None, log_emission: Tensor) -> Tensor:
-    """Sum the values (B, T, K) of the states that read each density: (B, T, P)."""
-    if emission_index is None:
-        return state
-    # A product instead of scatter_add, which would add in another order every time.
-    density = torch.arange(log_emission.shape[2], device=state.device)
-    return state @ (emission_index[..., None] == density).to(state.dtype)

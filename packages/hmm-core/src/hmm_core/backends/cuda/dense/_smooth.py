@@ -151,6 +151,27 @@ def counts_kernel(
     tl.store(counts + group * K * K + place, total.to(dtype), mask=mask)
 
 
+@triton.jit(do_not_specialize=["B", "T", "K", "P", "index_stride"])
+def density_kernel(
+    state, emission_index, result, B, T, K, P, index_stride, ROWS: tl.constexpr, COLUMNS: tl.constexpr
+):
+    """Sum the values of the states that read each density, one state after another."""
+    tiles = tl.cdiv(P, COLUMNS)
+    row = (tl.program_id(0) // tiles).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    column = tl.program_id(0) % tiles * COLUMNS + tl.arange(0, COLUMNS)
+    inside = row < B.to(tl.int64) * T
+    index = emission_index + row // T * index_stride
+    total = tl.zeros((ROWS, COLUMNS), state.dtype.element_ty)
+    k = 0
+    while k < K:
+        density = tl.load(index + k, mask=inside, other=-1)
+        value = tl.load(state + row * K + k, mask=inside, other=0.0)
+        total += tl.where(density[:, None] == column[None, :], value[:, None], 0.0)
+        k += 1
+    mask = inside[:, None] & (column < P)[None, :]
+    tl.store(result + row[:, None] * P + column[None, :], total, mask=mask)
+
+
 def combine(
     model: Model, alpha: Tensor, beta: Tensor, state: Tensor | None, gradient: Tensor | None = None
 ) -> Tensor:
@@ -231,3 +252,28 @@ def count(
     if axes:
         counts = counts.sum(axes, keepdim=True, dtype=torch.float64).to(alpha.dtype)
     return counts
+
+
+def by_density(state: Tensor, emission_index: Tensor | None, log_emission: Tensor) -> Tensor:
+    """Sum the values (B, T, K) of the states that read each density: (B, T, P)."""
+    if emission_index is None:
+        return state
+    # Always in the same order, which scatter_add does not promise.
+    B, T, P = log_emission.shape
+    result = log_emission.new_empty((B, T, P))
+    index = emission_index.contiguous()
+    launch(
+        density_kernel,
+        (-(-B * T // _TILE) * -(-P // _TILE),),
+        state,
+        index,
+        result,
+        B,
+        T,
+        state.shape[2],
+        P,
+        index.shape[1] if index.shape[0] > 1 else 0,
+        ROWS=_TILE,
+        COLUMNS=_TILE,
+    )
+    return result
