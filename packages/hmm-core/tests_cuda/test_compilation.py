@@ -151,3 +151,41 @@ def _storing_loops(ptx: str) -> list[str]:
 
 def test_nothing_is_recorded_that_no_operation_launches(record: dict[str, Any]) -> None:
     assert set(record["kernels"]) <= set(LAUNCHES)
+
+
+def places(assembly: list[str], pattern: str) -> list[int]:
+    """Lines of the assembly that match."""
+    return [line for line, text in enumerate(assembly) if re.search(pattern, text)]
+
+
+# Small pointers are told from everything else by their width.
+BACKTRACES = [
+    name
+    for name, launch in LAUNCHES.items()
+    if isinstance(pointers := launch.arguments.get("pointers"), torch.Tensor) and pointers.itemsize < 4
+]
+
+
+@pytest.mark.parametrize("name", BACKTRACES)
+def test_the_way_back_waits_until_all_threads_have_written_their_pointers(name: str) -> None:
+    bits = 8 * LAUNCHES[name].arguments["pointers"].itemsize  # type: ignore[attr-defined]  # a Tensor
+    assembly = compiled(LAUNCHES[name], 90).asm["ptx"].splitlines()
+    written = max(places(assembly, rf"\bst\.global\S*\.b{bits}\b"))
+    read = min(places(assembly, rf"\bld\.global\S*\.b{bits}\b"))
+    assert written < read
+    assert any(written < line < read for line in places(assembly, r"\bbar\.sync\b"))
+
+
+@pytest.mark.parametrize("name", [name for name in LAUNCHES if "counter" in LAUNCHES[name].arguments])
+def test_programs_that_share_a_sequence_hand_over_what_they_wrote(name: str) -> None:
+    assembly = compiled(LAUNCHES[name], 90).asm["ptx"].splitlines()
+    given = places(assembly, r"\bred\.global\.gpu\.release\b")
+    taken = places(assembly, r"\bld\.global\.gpu\.acquire\b")
+    assert given
+    assert len(given) == len(taken)
+    barriers = places(assembly, r"\bbar\.sync\b")
+    for gives, takes in zip(given, taken, strict=True):
+        # All threads have written before one of them says so, and none goes on before that one was told.
+        assert any(gives - 10 < line < gives for line in barriers)
+        assert gives < takes
+        assert any(takes < line < takes + 20 for line in barriers)

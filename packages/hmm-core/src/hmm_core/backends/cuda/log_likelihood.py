@@ -17,7 +17,7 @@ def log_likelihood(
     emission_index: Tensor | None,
     keep: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Log-likelihood (B,), and if ``keep`` the relative forward messages (1, B, T, K), otherwise (0, B, T, K)."""
+    """Log-likelihood (B,), and if ``keep`` the forward messages (1, B, T, K)."""
     function: Callable[..., tuple[Tensor, Tensor]] = kernels("log_likelihood", predecessors)
     return function(
         log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index, keep

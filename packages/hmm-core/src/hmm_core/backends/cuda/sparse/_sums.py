@@ -35,19 +35,18 @@ def log_likelihood(
     log_final: Tensor,
     emission_index: Tensor | None,
     keep: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Log-likelihood (B,), and if ``keep`` the forward messages (B, T, K) in float64; the last is empty."""
+) -> tuple[Tensor, Tensor]:
+    """Log-likelihood (B,), and if ``keep`` the forward messages (1, B, T, K) in float64."""
     model = describe(log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index)
     B, T, K, _ = model.sizes
-    messages = log_emission.new_empty((B, T if keep else 0, K), dtype=torch.float64)
-    passed = forward_pass(Forward(model, _plan.plan(model)), T, messages=messages if keep else None)
-    return _ends.log_likelihood(model, passed.last, passed.wrong), messages, lengths.new_empty((B, 0, K))
+    messages = log_emission.new_empty((int(keep), B, T, K), dtype=torch.float64)
+    passed = forward_pass(Forward(model, _plan.plan(model)), T, messages=messages[0] if keep else None)
+    return _ends.log_likelihood(model, passed.last, passed.wrong), messages
 
 
 def log_likelihood_backward(
     gradient: Tensor,
-    mantissa: Tensor,
-    exponent: Tensor,
+    message: Tensor,
     log_initial: Tensor,
     predecessors: Tensor | None,
     log_weight: Tensor,
@@ -60,12 +59,11 @@ def log_likelihood_backward(
     """Differentiate ``gradient @ log_likelihood`` by log_initial, log_weight, log_emission and log_final.
 
     By log_weight only if ``count``; its derivative is empty otherwise.
-    ``mantissa`` is what log_likelihood kept; where empty, the messages are computed again, span by span.
+    ``message`` is what log_likelihood kept; where it is empty, it is computed again, span by span.
     """
-    del exponent  # messages in float64 need none
     model = describe(log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index)
-    if mantissa.shape[1] == log_emission.shape[1]:
-        kept = kept_before(model, mantissa)
+    if len(message):
+        kept = kept_before(model, message[0])
     else:
         kept = keep_messages(model, checkpoint=True)
     state, _ = _ends.last_posterior(model, kept.passed.last, kept.passed.wrong, gradient.contiguous())
