@@ -16,6 +16,12 @@ torch.set_num_threads(1)
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Let the interpreter take the logarithm of zero, and compute with infinity and NaN."""
+    for message in ("divide by zero encountered", "invalid value encountered", "All-NaN slice encountered"):
+        config.addinivalue_line("filterwarnings", f"ignore:{message}:RuntimeWarning")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option that rewrites registers.json."""
     parser.addoption(
