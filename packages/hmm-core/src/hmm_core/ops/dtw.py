@@ -117,7 +117,7 @@ def dtw(
         )
     else:
         distance, path, length = _compute(*pairs, step_pattern, keep, chosen)
-    refuse_wrong_costs(pairs, distance)
+    refuse_wrong_costs(pairs, chosen, distance)
     return DTWResult(distance, path, length) if return_path else DTWResult(distance, None, None)
 
 

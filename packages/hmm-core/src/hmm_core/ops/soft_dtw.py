@@ -99,7 +99,7 @@ def soft_dtw(
         value = cast(tuple[Tensor, Tensor], _soft_dtw_op(*pairs, gamma, keep, chosen))[0]
     else:
         value = _compute(*pairs, gamma, keep, chosen)[0]
-    refuse_wrong_costs(pairs, value, gamma)
+    refuse_wrong_costs(pairs, chosen, value, gamma)
     return value
 
 
