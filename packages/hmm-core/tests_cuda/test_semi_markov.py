@@ -213,9 +213,13 @@ def test_what_is_wrong_makes_its_own_sequence_nan(device: torch.device, wrong: f
     emission[1, 4, 2] = wrong
     lengths = torch.tensor([6, 6, 9, -1], device=device)
     hmm = problem.hmm._replace(log_emission=emission, lengths=lengths)
-    actual = problem._replace(hmm=hmm).apply(semi_markov.log_likelihood, backend="cuda")
+    problem = problem._replace(hmm=hmm)
+    actual = problem.apply(semi_markov.log_likelihood, backend="cuda")
     assert actual[0] == expected[0]
     assert actual[1:].isnan().all()
+    score = problem.apply(semi_markov.viterbi, backend="cuda").log_score
+    assert score[0].isfinite()
+    assert score[1:].isnan().all()
 
 
 def test_scores_of_any_size_lose_nothing(device: torch.device) -> None:

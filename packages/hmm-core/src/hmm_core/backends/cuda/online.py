@@ -82,11 +82,10 @@ class _Arcs:
         self.tensors = (log_initial, predecessors, log_weight, emission_index)
         self.num_states = len(log_initial)
         self.slots = 0 if predecessors is None else predecessors.shape[1]
-        small = self.num_states <= 64
         self.blocks: dict[str, Any] = {
-            "BK": max(triton.next_power_of_2(self.num_states), 16) if small else 128,
-            "BS": 16,
-            "num_warps": 2 if small else 8,
+            "BK": 16 if self.num_states <= 16 else 64,
+            "BS": 16 if log_initial.dtype == torch.float32 else 32,
+            "num_warps": 2,
         }
 
 

@@ -42,8 +42,8 @@ class Segments(NamedTuple):
 
     @property
     def num_warps(self) -> int:
-        """Warps of a program: 16 numbers of the tile for each thread."""
-        return max(self.state_block * self.duration_block // 512, 1)
+        """Warps of a program: 8 numbers of the tile for each thread."""
+        return self.state_block * self.duration_block // 256
 
 
 def describe_segments(

@@ -211,7 +211,8 @@ def _backward(segments: Segments, messages: Messages) -> tuple[Tensor, ...]:
         *arguments(segments),
         *(first_arc, arcs, ring_of(segments), *messages, after_start, after_end),
         *(occupied, state, initial, duration, final),
-        num_warps=segments.num_warps,
+        # With all warps it would have too few registers.
+        num_warps=max(segments.num_warps // 2, 1),
         KINDS=kinds,
         **segments.blocks,
     )
