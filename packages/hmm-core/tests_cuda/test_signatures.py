@@ -7,14 +7,22 @@ import pytest
 
 FUNCTIONS = [
     ("backward", "backward"),
+    ("dtw", "dtw"),
     ("entropy", "entropy"),
     ("expected_transitions", "expected_transitions"),
     ("forward", "forward"),
     ("kbest", "kbest"),
     ("log_likelihood", "log_likelihood"),
     ("log_likelihood", "log_likelihood_backward"),
+    ("pairwise_cost", "pairwise_cost"),
     ("posterior", "posterior"),
     ("sample", "sample"),
+    ("semi_markov.log_likelihood", "log_likelihood"),
+    ("semi_markov.posterior", "posterior"),
+    ("semi_markov.sample", "sample"),
+    ("semi_markov.viterbi", "viterbi"),
+    ("soft_dtw", "soft_dtw"),
+    ("soft_dtw", "soft_dtw_backward"),
     ("viterbi", "viterbi"),
 ]
 

@@ -61,9 +61,12 @@ def canonical_lengths(name: str, lengths: Tensor | None, like: Tensor, full: int
     return lengths
 
 
-def refuse_wrong_costs(pairs: Pairs, result: Tensor, gamma: float | None = None) -> None:
-    """Name the cost for which a backend gave NaN; with ``gamma`` it may just be too large."""
-    if not values_are_readable() or not bool(result.detach().isnan().any()):
+def refuse_wrong_costs(pairs: Pairs, chosen: Chosen, result: Tensor, gamma: float | None = None) -> None:
+    """Name the cost for which a backend gave NaN; with ``gamma`` it may just be too large.
+
+    The host does not wait for the results of CUDA kernels: they stay NaN.
+    """
+    if chosen == "cuda" or not values_are_readable() or not bool(result.detach().isnan().any()):
         return
     cost, lengths_x, lengths_y, begin, end = pairs
     cost = cost.detach()

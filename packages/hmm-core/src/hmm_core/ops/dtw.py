@@ -117,7 +117,7 @@ def dtw(
             tuple[Tensor, Tensor, Tensor],
             _dtw_op(*pairs, step_pattern, keep, chosen, recorded=recorded),
         )
-    refuse_wrong_costs(pairs, distance)
+    refuse_wrong_costs(pairs, chosen, distance)
     return DTWResult(distance, path, length) if return_path else DTWResult(distance, None, None)
 
 

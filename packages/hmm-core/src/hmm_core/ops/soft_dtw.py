@@ -96,7 +96,7 @@ def soft_dtw(
         value = _reference(*pairs, gamma)
     else:
         value = cast(tuple[Tensor, Tensor], _soft_dtw_op(*pairs, gamma, keep, chosen, recorded=keep))[0]
-    refuse_wrong_costs(pairs, value, gamma)
+    refuse_wrong_costs(pairs, chosen, value, gamma)
     return value
 
 

@@ -115,7 +115,10 @@ def viterbi(
         states, durations = reference_viterbi(*constant)
     else:
         states, durations = cast(tuple[Tensor, Tensor], _viterbi_op(*constant, chosen))
-    return SemiMarkovPath(states, durations, _score(problem, states, durations))
+    score = _score(problem, states, durations)
+    if chosen == "cuda":
+        score = torch.where(_unusable(constant), torch.nan, score)
+    return SemiMarkovPath(states, durations, score)
 
 
 def _score(problem: SemiMarkovProblem, states: Tensor, durations: Tensor) -> Tensor:
@@ -151,7 +154,7 @@ def _score(problem: SemiMarkovProblem, states: Tensor, durations: Tensor) -> Ten
         predecessors = problem.predecessors.expand(B, -1, -1)[row, state]
         slot = (predecessors == source[..., None]).to(torch.uint8).argmax(-1)
         arc = weight[weight_row, state, slot]
-    end = state.gather(1, (lengths - 1).clamp(min=0)[:, None])
+    end = state.gather(1, (lengths - 1).clamp(0, T - 1)[:, None])
     ends = torch.cat(
         (
             problem.log_initial.expand(B, -1).gather(1, state[:, :1]),
@@ -168,6 +171,22 @@ def _score(problem: SemiMarkovProblem, states: Tensor, durations: Tensor) -> Ten
     )
     nothing = torch.where(lengths > 0, -torch.inf, 0.0)
     return torch.where(used[:, 0], total, nothing).to(problem.log_emission.dtype)
+
+
+def _unusable(problem: SemiMarkovProblem) -> Tensor:
+    """Which sequences (B,) read a value or have a length that CUDA kernels, unlike others, do not refuse."""
+    lengths, log_emission, weight = problem.lengths, problem.log_emission, problem.log_weight
+    T = log_emission.shape[1]
+    padding = (torch.arange(T, device=lengths.device) >= lengths[:, None])[..., None]
+    if problem.predecessors is not None:
+        weight = torch.where(problem.predecessors[:, None] < 0, 0.0, weight)
+    wrong = (lengths < 0) | (lengths > T)
+    for values in (
+        *(problem.log_initial, weight, problem.log_duration, problem.log_final),
+        torch.where(padding, 0.0, log_emission),
+    ):
+        wrong = wrong | ~(values < torch.inf).flatten(1).all(1)
+    return wrong
 
 
 def _in_order(values: Tensor) -> Tensor:

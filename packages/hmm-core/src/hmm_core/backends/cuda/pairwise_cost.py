@@ -1,0 +1,50 @@
+"""Costs of frames on CUDA: differences squared and added up, tile by tile.
+
+A matrix product would be faster for many dimensions, but equal frames must cost exactly 0.
+"""
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from hmm_core.backends.cuda._launch import launch
+
+TILE = 32
+
+
+@triton.jit(do_not_specialize=["N", "M"])
+def frame_cost(x, y, lengths_x, lengths_y, cost, N, M, D, ROOT: tl.constexpr, TILE: tl.constexpr):
+    """One tile of one pair's costs; ``+inf`` in padding."""
+    b = tl.program_id(0).to(tl.int64)
+    i = tl.program_id(1) * TILE + tl.arange(0, TILE)
+    j = tl.program_id(2) * TILE + tl.arange(0, TILE)
+    in_x, in_y = i < tl.load(lengths_x + b), j < tl.load(lengths_y + b)
+    in_x, in_y = in_x & (i < N), in_y & (j < M)
+    x += (b * N + i) * D
+    y += (b * M + j) * D
+    square = tl.zeros((TILE, TILE), cost.dtype.element_ty)
+    for d in range(D):
+        difference = (
+            tl.load(x + d, mask=in_x, other=0.0)[:, None] - tl.load(y + d, mask=in_y, other=0.0)[None, :]
+        )
+        square += difference * difference
+    if ROOT:
+        square = tl.sqrt(square)
+    square = tl.where(in_x[:, None] & in_y[None, :], square, float("inf"))
+    inside = (i < N)[:, None] & (j < M)[None, :]
+    tl.store(cost + (b * N + i)[:, None] * M + j[None, :], square, mask=inside)
+
+
+def pairwise_cost(x: Tensor, y: Tensor, lengths_x: Tensor, lengths_y: Tensor, root: bool) -> Tensor:
+    """Costs (B, N, M), ``+inf`` in padding; the derivative of a distance of 0 is 0."""
+    B, N, D = x.shape
+    M = y.shape[1]
+    cost = x.new_empty((B, N, M))
+    launch(
+        frame_cost,
+        (B, triton.cdiv(N, TILE), triton.cdiv(M, TILE)),
+        *(x.contiguous(), y.contiguous(), lengths_x.contiguous(), lengths_y.contiguous(), cost, N, M, D),
+        ROOT=root,
+        TILE=TILE,
+    )
+    return cost
