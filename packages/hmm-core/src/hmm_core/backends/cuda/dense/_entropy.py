@@ -45,7 +45,7 @@ def least(previous, message, K, READ: tl.constexpr):
 
 
 @triton.jit(do_not_specialize=["T", "K", "final_stride", "weight_stride", "step_stride", "programs"])
-def entropy_kernel(  # noqa: PLR0915  (one loop over frames)
+def entropy_kernel(
     alpha,
     log_likelihood,
     log_weight,
@@ -129,7 +129,7 @@ def entropy_kernel(  # noqa: PLR0915  (one loop over frames)
         value = (tl.sum(total, 0) / z + tl.log(z) + shift).to(tl.float64) + offset
         value = tl.where(possible, value, 0.0)
         # NaN differs from itself.
-        tl.store(result + b, tl.where(known == known, value, float("nan")).to(dtype))  # noqa: PLR0124
+        tl.store(result + b, tl.where(known == known, value, float("nan")).to(dtype))
 
 
 def entropy(

@@ -13,7 +13,7 @@ from hmm_core.backends.cuda.dense._wide import densities, tile
 
 
 @triton.jit(do_not_specialize=[*SIZES, "B", "N"])
-def kbest_kernel(  # noqa: PLR0915  (one loop over frames)
+def kbest_kernel(
     log_initial,
     log_weight,
     log_emission,

@@ -68,7 +68,7 @@ def relative_emission(places, mask):
         "absolute",
     ]
 )
-def narrow_kernel(  # noqa: C901, PLR0912, PLR0915  (one loop over frames)
+def narrow_kernel(
     log_initial,
     log_weight,
     log_emission,

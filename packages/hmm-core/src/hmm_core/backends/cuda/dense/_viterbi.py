@@ -36,11 +36,11 @@ SIZES = [
 @triton.jit
 def is_wrong(x):
     """Whether a score is NaN or +inf, as integers."""
-    return ((x != x) | (x == float("inf"))).to(tl.int32)  # noqa: PLR0124  (NaN differs from itself)
+    return ((x != x) | (x == float("inf"))).to(tl.int32)
 
 
 @triton.jit(do_not_specialize=[*SIZES, "segment", "segments"])
-def narrow_viterbi_kernel(  # noqa: PLR0915  (one loop over segments)
+def narrow_viterbi_kernel(
     log_initial,
     log_weight,
     log_emission,
@@ -142,7 +142,7 @@ def no_path(path, n, T, BLOCK: tl.constexpr):
 
 
 @triton.jit(do_not_specialize=[*SIZES, "segment", "segments", "programs"])
-def wide_viterbi_kernel(  # noqa: C901, PLR0915  (one loop over segments)
+def wide_viterbi_kernel(
     log_initial,
     log_weight,
     log_emission,

@@ -47,7 +47,7 @@ def meet(counter, expected):
         "absolute",
     ]
 )
-def wide_kernel(  # noqa: C901, PLR0912, PLR0915  (one loop over frames)
+def wide_kernel(
     log_initial,
     log_weight,
     ratio,
@@ -203,7 +203,7 @@ def wide_kernel(  # noqa: C901, PLR0912, PLR0915  (one loop over frames)
             tl.store(output + t * K + j, tl.full((OWN,), float("-inf"), dtype), mask=j < K)
             state += programs * OWN
         t += 1
-    if not REVERSE:  # noqa: SIM102  (known to the compiler)
+    if not REVERSE:
         if own == 0:
             best = tl.full((READ,), float("-inf"), dtype)
             rest = tl.zeros((READ,), dtype)

@@ -62,10 +62,7 @@ def log_likelihood_backward(
     ``message`` is what log_likelihood kept; where it is empty, it is computed again, span by span.
     """
     model = describe(log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index)
-    if len(message):
-        kept = kept_before(model, message[0])
-    else:
-        kept = keep_messages(model, checkpoint=True)
+    kept = kept_before(model, message[0]) if len(message) else keep_messages(model, checkpoint=True)
     state, _ = _ends.last_posterior(model, kept.passed.last, kept.passed.wrong, gradient.contiguous())
     last = state.clone()
     d_emission = log_emission.new_zeros(log_emission.shape)
