@@ -12,7 +12,9 @@ void is_the_best_of_all(const RandomModel<Real>& example, hmm::ViterbiMemory mem
   const std::int64_t B = model.batch, T = model.frames;
   std::vector<std::int64_t> found(static_cast<std::size_t>(B * T), -9);
   std::vector<Real> score(static_cast<std::size_t>(B), 9);
-  hmm::viterbi(model, hmm::ThreadPool::executor(2), memory, found.data(), score.data());
+  const hmm::Fault fault =
+      hmm::viterbi(model, hmm::ThreadPool::executor(2), memory, found.data(), score.data());
+  CHECK(fault.kind == hmm::Fault::kNone);
   for (std::int64_t b = 0; b < B; ++b) {
     const std::int64_t n = example.lengths[static_cast<std::size_t>(b)];
     long double best = -INFINITY;

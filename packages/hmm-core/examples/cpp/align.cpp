@@ -134,11 +134,14 @@ std::vector<std::int64_t> align(std::map<std::string, Tensor>& tensors, const Te
   model.log_emission = log_emission.data();
   model.lengths = &length;
   model.log_final = log_final.data();
-  if (hmm::find_fault(model).kind != hmm::Fault::kNone)
-    throw std::runtime_error("the model holds NaN or infinity");
+  hmm::Fault fault = hmm::find_table_fault(model);
   std::vector<std::int64_t> states(T, -1);
   float log_score;
-  hmm::viterbi(model, hmm::ThreadPool::executor(1), hmm::ViterbiMemory::kAuto, states.data(), &log_score);
+  // Viterbi checks the emissions itself.
+  if (fault.kind == hmm::Fault::kNone)
+    fault = hmm::viterbi(model, hmm::ThreadPool::executor(1), hmm::ViterbiMemory::kAuto, states.data(),
+                         &log_score);
+  if (fault.kind != hmm::Fault::kNone) throw std::runtime_error("the model holds NaN or infinity");
   if (T > 0 && states[0] < 0) states.clear();
   return states;
 }
