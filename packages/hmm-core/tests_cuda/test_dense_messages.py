@@ -49,6 +49,14 @@ def test_any_number_of_frames_and_states(
     assert_agrees(op, hmm)
 
 
+def test_states_of_several_programs(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_operations, "block_size", lambda *_: None)
+    # On a GPU, three programs share each sequence.
+    hmm = poisoned(random_hmm(2, 4, 40, impossible=0.5, seed=3), device)
+    assert_agrees(forward, hmm)
+    assert_agrees(backward, hmm)
+
+
 def test_no_sequences(device: torch.device) -> None:
     hmm = poisoned(random_hmm(0, 4, 3), device)
     for op in OPS:
