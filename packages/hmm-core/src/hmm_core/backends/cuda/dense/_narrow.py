@@ -1,7 +1,7 @@
 """Recursion of forward or backward messages for few states: one program a sequence, its matrix in registers.
 
 Both directions are one recursion over steps s = 0, 1, ...: the frame is s forwards and n - 1 - s backwards,
-the matrix is read as it stands or transposed, and the emission enters before or after the message is stored.
+the matrix is that of the model or its transpose, and the emission enters before or after a message is stored.
 
 Long sequences are cut into chunks that run at the same time (Hassan, Särkkä and García-Fernández 2021). What
 a chunk does to a message is a matrix, whose rows are the recursion from each single state: the same kernel,
@@ -31,13 +31,11 @@ class Messages(NamedTuple):
 
 
 @triton.jit
-def load_matrix(log_weight, reverse, K, BLOCK: tl.constexpr):
-    """Log weights [from, to] of the recursion: transposed if it runs backwards."""
+def load_matrix(log_weight, K, BLOCK: tl.constexpr):
+    """Log weights [from, to]."""
     i = tl.arange(0, BLOCK)
-    row = tl.where(reverse != 0, 1, K)
-    column = tl.where(reverse != 0, K, 1)
     mask = (i[:, None] < K) & (i[None, :] < K)
-    return tl.load(log_weight + i[:, None] * row + i[None, :] * column, mask=mask, other=float("-inf"))
+    return tl.load(log_weight + i[:, None] * K + i[None, :], mask=mask, other=float("-inf"))
 
 
 @triton.jit
@@ -71,6 +69,7 @@ def relative_emission(places, mask):
 def narrow_kernel(
     log_initial,
     log_weight,
+    log_weight_back,
     log_emission,
     lengths,
     log_final,
@@ -123,10 +122,12 @@ def narrow_kernel(
     known = tl.min((density >= 0).to(tl.int32) & ((density < P) | (k >= K)).to(tl.int32), 0)
     density = tl.minimum(tl.maximum(density, 0), P - 1)
     emission = log_emission + b * T * P
-    weight = log_weight + b * weight_stride
+    weight = log_weight
     output = alpha
     if reverse != 0:
+        weight = log_weight_back
         output = beta
+    weight += b * weight_stride
     output += b * tl.cdiv(T, tl.maximum(every, 1)) * K
 
     offset = tl.full((), 0.0, tl.float64)
@@ -149,7 +150,7 @@ def narrow_kernel(
     lift = tl.full((), 0.0, dtype)
     if (reverse != 0) & (chunk > 0) & (first < n):
         ahead, lift = relative_emission(emission + (n - first) * P + density, mask)
-    matrix = load_matrix(weight, reverse, K, BLOCK)
+    matrix = load_matrix(weight, K, BLOCK)
     # Every so many frames one is kept; the first is due, and 0 keeps none.
     due = every * 0
     kept = first * 0
@@ -158,7 +159,7 @@ def narrow_kernel(
         t = tl.where(reverse != 0, n - 1 - s, s)
         if VARYING:
             arc = tl.maximum(tl.where(reverse != 0, tl.minimum(t, T - 2), t - 1), 0)
-            matrix = load_matrix(weight + arc * step_stride, reverse, K, BLOCK)
+            matrix = load_matrix(weight + arc * step_stride, K, BLOCK)
         e, peak = relative_emission(emission + t * P + density, mask)
         y = x
         if s > 0:
@@ -248,6 +249,11 @@ def warps(block: int, dtype: torch.dtype) -> int:
     return 4 if block == 64 else 8
 
 
+def processors(device: torch.device) -> int:
+    """Multiprocessors of a device; none in the interpreter, which runs programs one after another."""
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 0
+
+
 def chunk_count(model: Model, directions: int) -> int:
     """Into how many chunks to cut the sequences, which then run at the same time.
 
@@ -255,13 +261,11 @@ def chunk_count(model: Model, directions: int) -> int:
     The thresholds are estimates that no measurement has confirmed.
     """
     B, T, K, _ = model.sizes
-    if not 1 < K <= 32 or T < 2048 or model.log_emission.device.type != "cuda":
-        return 1
-    processors = torch.cuda.get_device_properties(model.log_emission.device).multi_processor_count
-    if directions * B * 4 > processors:
+    available = processors(model.log_emission.device)
+    if not 1 < K <= 32 or T < 2048 or directions * B * 4 > available:
         return 1
     # About 16 programs of one warp fit a multiprocessor; shorter chunks than 64 frames are mostly overhead.
-    return max(1, min(T // 64, 16 * processors // (directions * B * K)))
+    return max(1, min(T // 64, 16 * available // (directions * B * K)))
 
 
 def allocate(model: Model, directions: tuple[int, ...], every: int) -> Messages:
@@ -291,6 +295,8 @@ def narrow_messages(
     start_offset = like.new_empty(start.shape[:3], dtype=torch.float64)
     end = like.new_empty((*start.shape, K))
     end_offset = like.new_empty(start.shape, dtype=torch.float64)
+    # A copy, so that both directions read rows, and the compiler lays the matrix out for that.
+    back = model.log_weight.transpose(2, 3).contiguous() if 1 in directions else model.log_weight
 
     def run(rows: int, every: int) -> None:
         """Launch one program a chunk, or a row of a chunk."""
@@ -299,6 +305,7 @@ def narrow_messages(
             (B * chunks * rows, count),
             model.log_initial,
             model.log_weight,
+            back,
             model.log_emission,
             model.lengths,
             model.log_final,

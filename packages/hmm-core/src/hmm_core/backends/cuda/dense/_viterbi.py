@@ -78,7 +78,7 @@ def narrow_viterbi_kernel(
     pointers += b * segment * K
     checkpoints += b * segments * K
 
-    matrix = load_matrix(weight, 0, K, BLOCK)
+    matrix = load_matrix(weight, K, BLOCK)
     wrong = tl.max(tl.max(is_wrong(matrix), 1), 0)
     x = tl.load(log_initial + b * initial_stride + k, mask=mask, other=float("-inf"))
     x += tl.load(emission, mask=mask & (k < n * BLOCK), other=float("-inf"))
@@ -95,7 +95,7 @@ def narrow_viterbi_kernel(
             if u % segment == 0:
                 tl.store(checkpoints + u // segment * K + k, x, mask=mask)
             if VARYING:
-                matrix = load_matrix(weight + u * step_stride, 0, K, BLOCK)
+                matrix = load_matrix(weight + u * step_stride, K, BLOCK)
                 wrong = tl.maximum(wrong, tl.max(tl.max(is_wrong(matrix), 1), 0))
             best, origin = tl.max(
                 x[:, None] + matrix, 0, return_indices=True, return_indices_tie_break_left=True

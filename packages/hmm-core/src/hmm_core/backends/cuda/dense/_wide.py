@@ -13,7 +13,7 @@ from torch import Tensor
 from hmm_core.backends.cuda._launch import launch
 from hmm_core.backends.cuda._math import finite_or_zero
 from hmm_core.backends.cuda._model import Model
-from hmm_core.backends.cuda.dense._narrow import Messages, allocate
+from hmm_core.backends.cuda.dense._narrow import Messages, allocate, processors
 
 # States that a program computes at a time.
 _OWN = 16
@@ -271,16 +271,9 @@ def tile_sizes(dtype: torch.dtype) -> dict[str, int]:
 
 
 def programs_per_sequence(model: Model) -> int:
-    """How many programs share a sequence: all that run at once, if there are fewer sequences.
-
-    The interpreter runs programs one after another, where they cannot wait for each other.
-    """
+    """How many programs share a sequence: all that run at once, if there are fewer sequences."""
     B, _, K, _ = model.sizes
-    device = model.log_emission.device
-    if device.type != "cuda":
-        return 1
-    processors = torch.cuda.get_device_properties(device).multi_processor_count
-    return max(1, min(processors // max(B, 1), -(-K // _OWN)))
+    return max(1, min(processors(model.log_emission.device) // max(B, 1), -(-K // _OWN)))
 
 
 def wide_messages(model: Model, *, directions: tuple[int, ...], every: int, absolute: bool) -> Messages:
