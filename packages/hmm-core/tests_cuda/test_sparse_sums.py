@@ -150,7 +150,7 @@ def test_derivatives_are_those_by_small_steps(device: torch.device) -> None:
 def test_compiled_graphs_know_what_is_kept(keep: bool, device: torch.device) -> None:
     problem = canonical(*converted(random_hmm(2, 4, 3, sparse=True), torch.float32, device))
     torch.library.opcheck(
-        torch.ops.hmm_core.log_likelihood.default, (*problem, "cuda", keep), test_utils="test_faketensor"
+        torch.ops.hmm_core.log_likelihood.default, (*problem, keep, "cuda"), test_utils="test_faketensor"
     )
 
 
