@@ -226,7 +226,7 @@ def test_the_registered_operations_pass_opcheck() -> None:
     x = torch.randn((2, 4, 3), dtype=torch.float64).requires_grad_()
     torch.library.opcheck(
         torch.ops.hmm_core.pairwise_cost.default,
-        (x, x.detach() + 1, pairs[1], pairs[1], True, backend),
+        (x, x.detach() + 1, pairs[1], pairs[1], "euclidean", backend),
     )
 
 

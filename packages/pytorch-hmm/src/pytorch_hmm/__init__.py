@@ -29,6 +29,7 @@ if _TYPE_CHECKING:
     from hmm_core import BackendUnavailableError as BackendUnavailableError
     from hmm_core import DTWResult as DTWResult
     from hmm_core import ForwardResult as ForwardResult
+    from hmm_core import FrameCost as FrameCost
     from hmm_core import Graph as Graph
     from hmm_core import Itakura as Itakura
     from hmm_core import KBestPaths as KBestPaths
@@ -140,6 +141,7 @@ _EXPORTS = {
     "FilterResult": "hmm_stream",
     "FitResult": "hmm_models",
     "ForwardResult": "hmm_core",
+    "FrameCost": "hmm_core",
     "GaussianHMM": "hmm_models",
     "GaussianMixtures": "hmm_models",
     "Graph": "hmm_core",

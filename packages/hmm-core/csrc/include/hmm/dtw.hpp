@@ -98,17 +98,18 @@ class Warper {
         current[v] = diagonal[v] = infinity;
         packed[v] = U{};
       }
+      const StripRows<const Real> costs = pair.costs(strip, 1);
       if (index > 0) {
         diagonal[0][kCount - 1] = row[strip.start - 1];
-      } else if (strip.start == 0 && strip.end[0] > 0 && pair.cost[0] < kInfinity) {
+      } else if (strip.start == 0 && strip.end[0] > 0 && costs.first[0] < kInfinity) {
         // So that the first cell costs c whatever its weight is.
-        diagonal[0][kCount - 1] = kDouble ? -pair.cost[0] : 0;
+        diagonal[0][kCount - 1] = kDouble ? -costs.first[0] : 0;
       }
       Word* back = kKeep ? back_.data() + strip_words_[index] : nullptr;
       for (std::int64_t t = strip.start; t < strip.stop; t += kChoices) {
         for (int v = 0; v < kVectors; ++v) {
           for (std::int64_t s = 0; s < kChoices; s += kCount)
-            load_skewed<1>(pair, strip, v, t + s, watch, tile[v] + s);
+            load_skewed(costs, strip, v, t + s, watch, tile[v] + s);
         }
         const std::int64_t steps = strip.stop - t < kChoices ? strip.stop - t : kChoices;
         for (std::int64_t s = 0; s < steps; ++s) {
@@ -203,8 +204,15 @@ class Warper {
     Watch<Real> watch;
     const U one = choice(1), two = choice(2);
     if (pair.first_column(0) == 0) previous[0] = 0;
+    Strip strip;
+    StripRows<const Real> costs{};
     for (std::int64_t i = 0; i < pair.n; ++i) {
-      const Real* cost = pair.cost + i * pair.pitch;
+      const std::int64_t k = i % kStripRows;
+      if (k == 0) {
+        pair.template open<Real>(i / kStripRows, strip);
+        costs = pair.costs(strip, 1);
+      }
+      const Real* cost = costs.first + k * costs.pitch;
       const std::int64_t begin = pair.first_column(i);
       const std::int64_t end = pair.last_column(i);
       for (std::int64_t block = 0; block < blocks; ++block) {
@@ -266,11 +274,12 @@ void dtw(const Warping<Real>& w, StepPattern pattern, const Executor& executor, 
          std::int64_t* path, std::int64_t* path_length) {
   const double cells =
       static_cast<double>(w.batch) * static_cast<double>(w.rows) * static_cast<double>(w.columns);
-  const int threads = useful_threads(executor, w.batch, cells / 4);
+  const int threads = useful_threads(executor, w.batch, cells * static_cast<double>(w.size + 8) / 32);
   const std::int64_t room = w.rows + w.columns > 0 ? w.rows + w.columns - 1 : 0;
+  PerWorker<detail::FrameCosts<Real>> frames(threads);
   PerWorker<detail::Warper<Real>> warpers(threads);
   parallel_for(executor, w.batch, threads, [&](std::int64_t b, int worker) {
-    distance[b] = warpers[worker].align(detail::Pair<Real>(w, b), pattern,
+    distance[b] = warpers[worker].align(detail::Pair<Real>(w, b, frames[worker]), pattern,
                                         path == nullptr ? nullptr : path + b * room * 2, room,
                                         path == nullptr ? nullptr : path_length + b);
   });

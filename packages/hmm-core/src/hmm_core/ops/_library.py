@@ -77,10 +77,10 @@ def register(
     return operation
 
 
-def implementation(op: str, backend: str) -> Callable[..., object]:
-    """Return the function of an operation in a backend."""
-    function: Callable[..., object] = getattr(_module(op, backend), op.rpartition(".")[2])
-    return function
+def implementation(op: str, backend: str, function: str = "") -> Callable[..., object]:
+    """Return the function of an operation in a backend, or another one of its module."""
+    found: Callable[..., object] = getattr(_module(op, backend), function or op.rpartition(".")[2])
+    return found
 
 
 @cache
