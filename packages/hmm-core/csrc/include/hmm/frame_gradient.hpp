@@ -31,6 +31,9 @@ class FrameGradient {
     by_y_ = by_y;
     pitch_ = costs_->pitch();
     weight_.reserve(kStripRows * pitch_);
+    first_ = 0;
+    stop_ = pitch_;
+    clear();
     if (by_x != nullptr) {
       sum_x_.reserve(kStripRows * width_);
       y_.reserve(m_ * width_);
@@ -45,18 +48,15 @@ class FrameGradient {
     }
   }
 
-  // Where e of a strip goes.
-  StripRows<Real> strip(const Strip& strip) {
-    first_ = strip.begin[0] / kWidth * kWidth;
-    stop_ = (strip.end[strip.rows - 1] + kWidth - 1) / kWidth * kWidth;
-    for (std::int64_t k = 0; k < kStripRows; ++k) {
-      for (std::int64_t j = first_; j < stop_; ++j) weight_[k * pitch_ + j] = 0;
-    }
-    return {weight_.data(), pitch_, 0};
-  }
+  // Where e of a strip goes, zeros before.
+  StripRows<Real> strip(const Strip&) { return {weight_.data(), pitch_, 0}; }
 
-  // Takes e of a strip, which is where it was asked for.
-  void add(const Strip& strip, const StripRows<const Real>& costs) {
+  // Takes e of a strip from there; it is 0 before step `from`.
+  void add(const Strip& strip, const StripRows<const Real>& costs, std::int64_t from) {
+    first_ = from - (kStripRows - 1);
+    if (first_ < strip.begin[0]) first_ = strip.begin[0];
+    first_ = first_ / kWidth * kWidth;
+    stop_ = (strip.end[strip.rows - 1] + kWidth - 1) / kWidth * kWidth;
     Real row[kStripRows] = {};
     if (by_x_ != nullptr) {
       for (std::int64_t k = 0; k < kStripRows * width_; ++k) sum_x_[k] = 0;
@@ -95,6 +95,7 @@ class FrameGradient {
                       sum_y_.data() + j * width_ + d);
       }
     }
+    clear();
   }
 
   // After the last strip.
@@ -112,6 +113,12 @@ class FrameGradient {
   static constexpr std::int64_t kCount = kLanes<Real>;
   static constexpr std::int64_t kWidth = kTileColumns<Real>;
   static constexpr std::int64_t kBlock = 2 * kStripRows;  // columns whose frames stay in the first cache
+
+  void clear() {
+    for (std::int64_t k = 0; k < kStripRows; ++k) {
+      for (std::int64_t j = first_; j < stop_; ++j) weight_[k * pitch_ + j] = 0;
+    }
+  }
 
   // Frames relative to the mean, each padded with zeros, up to `rows` of them.
   void centre(const Real* from, std::int64_t count, std::int64_t rows, Real* to) const {

@@ -8,7 +8,9 @@
 //   E[i, j] = E[i+1, j+1] p_diagonal[i+1, j+1] + E[i, j+1] p_left[i, j+1] + E[i+1, j] p_up[i+1, j]
 //
 // The shares of one strip at a time are computed from the row above it, which alone is kept: (N / 32) M
-// numbers. Of costs that come from frames, E goes on to the frames strip by strip; neither is ever whole.
+// numbers. E flows to earlier columns only, and far from the best path it is too small for a number: the way
+// back computes a strip up to the last column that anything flows into, and stops where all has flowed off.
+// Of costs that come from frames, E goes on to the frames strip by strip; neither is ever whole.
 #pragma once
 
 #include <cmath>
@@ -101,13 +103,23 @@ enum class SoftOutcome { kDone, kTooLarge, kWrong };
 // E where the costs stand.
 template <typename Real>
 struct CostGradient {
-  Real* gradient;  // of the pair
-  std::int64_t pitch;
+  Real* gradient;      // of the pair
+  std::int64_t pitch;  // columns
 
   StripRows<Real> strip(const Strip& strip) const {
     return {gradient + strip.first * pitch, pitch, -kStripRows * pitch};
   }
-  void add(const Strip&, const StripRows<const Real>&) const {}
+  // Fills with zeros what was not stored, before step `from` and outside the band.
+  void add(const Strip& strip, const StripRows<const Real>&, std::int64_t from) const {
+    for (std::int64_t k = 0; k < strip.rows; ++k) {
+      Real* const row = gradient + (strip.first + k) * pitch;
+      const std::int64_t end = strip.end[k];
+      std::int64_t begin = strip.begin[k] > from - k ? strip.begin[k] : from - k;
+      if (begin > end) begin = end;
+      for (std::int64_t j = 0; j < begin; ++j) row[j] = 0;
+      for (std::int64_t j = end; j < pitch; ++j) row[j] = 0;
+    }
+  }
 };
 
 // Aligns one pair after another, keeping its buffers. Costs are In; arithmetic is in Real.
@@ -169,12 +181,15 @@ class SoftWarper {
     Weigher<Real> weigh(gamma);
     Last last{};
     const std::int64_t count = pair.strips();
+    std::int64_t reach = pair.m;
     for (std::int64_t index = count - 1; index >= 0; --index) {
-      pair.template open<Real>(index, strip_);
+      pair.template open<Real>(index, strip_, reach);
       share_.reserve(strip_.steps() * kVectors * 3 * kCount);
       const StripRows<const In> costs = strip<true>(pair, index, watch, weigh, last);
-      strip_back(index == count - 1, static_cast<Real>(factor), gradient.strip(strip_));
-      gradient.add(strip_, costs);
+      const std::int64_t from =
+          strip_back(index == count - 1, static_cast<Real>(factor), gradient.strip(strip_));
+      gradient.add(strip_, costs, from);
+      while (reach > 0 && flow_[kPadding + reach - 1] == 0) --reach;
     }
   }
 
@@ -286,18 +301,21 @@ class SoftWarper {
   }
 
   // E of one strip from the shares and from what flows into its last row; leaves what flows into the row
-  // above.
-  void strip_back(bool is_last, Real factor, const StripRows<In>& to) {
+  // above. Returns the first step that was stored: before it E is 0.
+  std::int64_t strip_back(bool is_last, Real factor, const StripRows<In>& to) {
     Real* flow = flow_.data() + kPadding;
+    std::int64_t inflow = strip_.begin[strip_.rows - 1];
+    while (inflow < strip_.end[strip_.rows - 1] && flow[inflow] == 0) ++inflow;
     V left[kVectors], lower[kVectors], diagonal[kVectors];
     for (int v = 0; v < kVectors; ++v) left[v] = lower[v] = diagonal[v] = V{};
     if (is_last) {
       const std::int64_t k = strip_.rows - 1;
       left[k / kCount][kCount - 1 - k % kCount] = 1;
     }
-    const std::int64_t blocks = (strip_.steps() + kCount - 1) / kCount;
+    std::int64_t block = (strip_.steps() + kCount - 1) / kCount;
     V tile[kVectors][kCount];
-    for (std::int64_t block = blocks - 1; block >= 0; --block) {
+    while (block > 0) {
+      --block;
       const std::int64_t t = strip_.start + block * kCount;
       const std::int64_t steps = strip_.stop - t < kCount ? strip_.stop - t : kCount;
       for (std::int64_t s = kCount - 1; s >= steps; --s) {
@@ -319,8 +337,16 @@ class SoftWarper {
         flow[t + s] = lower[0][kCount - 1];
       }
       for (int v = 0; v < kVectors; ++v) store_skewed(to, strip_, v, t, factor, tile[v]);
+      if (t - kStripRows < inflow) {
+        V rest{};
+        for (int v = 0; v < kVectors; ++v) rest += left[v] + lower[v] + diagonal[v];
+        if (!any(rest > 0)) break;
+      }
     }
-    flow[strip_.start - 1] = diagonal[0][kCount - 1];
+    const std::int64_t from = strip_.start + block * kCount;
+    flow[from - 1] = diagonal[0][kCount - 1];
+    for (std::int64_t j = strip_.start - 1; j < from - 1; ++j) flow[j] = 0;
+    return from;
   }
 
   Buffer<Real> mantissa_;
@@ -361,14 +387,10 @@ class AnySoftWarper {
                 Real factor, Real* to) {
     const SoftRows<Real> kept = rows_of(message, rows, columns);
     const auto kind = static_cast<Kind>(kept.exponent[0]);
-    for (std::int64_t i = 0; i < rows; ++i) {
-      const bool read = kind != kNone && i < pair.n;
-      const std::int64_t begin = read ? pair.first_column(i) : columns;
-      for (std::int64_t j = 0; j < begin; ++j) to[i * columns + j] = 0;
-      for (std::int64_t j = read ? pair.last_column(i) : columns; j < columns; ++j) to[i * columns + j] = 0;
-    }
-    CostGradient<Real> gradient_to{to, pair.pitch};
+    const std::int64_t n = kind == kNone ? 0 : pair.n;
+    CostGradient<Real> gradient_to{to, columns};
     if (kind != kNone) spread(pair, gamma, kept, kind, factor, gradient_to);
+    for (std::int64_t k = n * columns; k < rows * columns; ++k) to[k] = 0;
   }
 
   // The value, and its derivatives by the frames, (rows, D) and (columns, D); null: not wanted.

@@ -151,14 +151,17 @@ struct Pair {
   std::int64_t first_column(std::int64_t i) const { return begin == nullptr ? 0 : begin[i]; }
   std::int64_t last_column(std::int64_t i) const { return end == nullptr ? m : end[i]; }
 
+  // The columns below `limit` of a strip.
   template <typename Lanes>
-  void open(std::int64_t index, Strip& strip) const {
+  void open(std::int64_t index, Strip& strip,
+            std::int64_t limit = std::numeric_limits<std::int64_t>::max()) const {
     constexpr std::int64_t kCount = kLanes<Lanes>;
     strip.first = index * kStripRows;
     strip.rows = n - strip.first < kStripRows ? n - strip.first : kStripRows;
     for (std::int64_t k = 0; k < strip.rows; ++k) {
       strip.begin[k] = first_column(strip.first + k);
       strip.end[k] = last_column(strip.first + k);
+      if (strip.end[k] > limit) strip.end[k] = limit;
     }
     for (std::int64_t k = strip.rows; k < kStripRows; ++k) strip.begin[k] = strip.end[k] = 0;
     for (std::int64_t v = 0; v < kStripRows / kCount; ++v) {
