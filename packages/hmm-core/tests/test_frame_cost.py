@@ -75,6 +75,56 @@ def test_dtw_of_frames_is_that_of_their_costs_to_the_bit(
                 assert torch.equal(have, want)  # type: ignore[arg-type]  # every field is there
 
 
+def long_frames(kind: str, N: int, M: int) -> tuple[Tensor, Tensor]:
+    """Pairs long enough for cells to be left out; numbers are small integers, which make ties."""
+    generator = torch.Generator().manual_seed(len(kind))
+    shape = (3, max(N, M), 2)
+    if kind == "equal":
+        return torch.ones(3, N, 2), torch.ones(3, M, 2)
+    if kind == "unrelated":
+        x, y = (torch.randint(-3, 4, shape, generator=generator) for _ in range(2))
+        return x[:, :N].float(), y[:, :M].float()
+    walk = torch.randint(-1, 2, shape, generator=generator).cumsum(1)
+    if kind == "alternating":  # means of some frames say nothing
+        walk = walk * (1 - 2 * (torch.arange(shape[1]) % 2))[:, None]
+    warped = walk[:, (torch.linspace(0, 1, M) ** 2 * (shape[1] - 1)).long()]
+    if kind == "shifted":  # the best path has a long way along an edge
+        warped = warped.roll(M // 3, 1)
+    return walk[:, :N].float(), (warped + torch.randint(0, 2, warped.shape, generator=generator)).float()
+
+
+@pytest.mark.parametrize("kind", ["warped", "shifted", "alternating", "unrelated", "equal"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("N", "M"), [(256, 256), (300, 700), (517, 300)])
+def test_cells_too_far_away_to_matter_do_not_matter(
+    kind: str, dtype: torch.dtype, N: int, M: int, variant: str
+) -> None:
+    assert variant
+    x, y = (frames.to(dtype) for frames in long_frames(kind, N, M))
+    lengths = torch.tensor([N, 256, N - 3]), torch.tensor([M - 1, M, 256])
+    for metric in METRICS:
+        cost = pairwise_cost(x, y, *lengths, metric=metric, backend="cpu")
+        for pattern in PATTERNS[:2]:
+            for keep in (True, False):
+                options: dict[str, Any] = {"step_pattern": pattern, "return_path": keep, "backend": "cpu"}
+                actual = dtw(FrameCost(x, y, metric), *lengths, **options)
+                expected = dtw(cost, *lengths, **options)
+                assert torch.equal(actual.distance, expected.distance)
+                if keep:
+                    assert torch.equal(actual.path, expected.path)  # type: ignore[arg-type]  # both have one
+                    assert torch.equal(actual.path_length, expected.path_length)  # type: ignore[arg-type]  # the same
+
+
+@pytest.mark.usefixtures("native")
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("at", [0, 150, 299])
+def test_no_wrong_frame_of_a_long_pair_is_overlooked(metric: Any, at: int) -> None:
+    x, y = long_frames("warped", 300, 300)
+    y[1, at, 1] = torch.nan
+    with pytest.raises(ValueError, match=r"y must hold finite numbers; got nan at"):
+        dtw(FrameCost(x, y, metric), backend="cpu")
+
+
 @pytest.mark.usefixtures("native")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("metric", METRICS)
@@ -130,15 +180,16 @@ def test_equal_sequences_have_a_distance_of_exactly_zero(
 def test_far_from_the_origin_and_close_to_each_other_float32_keeps_its_digits(metric: Any) -> None:
     generator = torch.Generator().manual_seed(2)
     # Multiples of 2^-9 near 1000 are float32 numbers, and so are their differences.
-    x = torch.randint(-4000, 4000, (2, 50, 20), generator=generator) / 512 + 1000
-    y = x + torch.randint(-3, 4, x.shape, generator=generator) / 512
+    x = torch.randint(-30000, 30000, (2, 50, 20), generator=generator) / 512 + 1000
+    y = x + torch.randint(-1, 2, x.shape, generator=generator) / 512
     found = []
     for dtype, backend in ((torch.float32, "cpu"), (torch.float64, "reference")):
         a, b = leaves_of(x.to(dtype), y.to(dtype))
         value = soft_dtw(FrameCost(a, b, metric), gamma=0.1, backend=backend)  # type: ignore[arg-type]  # one of them
         found.append((value, *gradients(value, a, b)))
-    # Rounding 40 dimensions of costs up to 10^4 in float32, at a temperature of a tenth.
-    torch.testing.assert_close([part.double() for part in found[0]], list(found[1]), rtol=1e-4, atol=1e-4)
+    # Frames of size 60 and a hundredth apart: products alone would lose the third digit of the derivatives of
+    # their distances.
+    torch.testing.assert_close([part.double() for part in found[0]], list(found[1]), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("metric", METRICS)

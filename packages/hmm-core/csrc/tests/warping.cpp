@@ -89,10 +89,12 @@ void frames_are_their_costs(Random& random, std::int64_t N, std::int64_t M, std:
   hmm::frame_cost(frames, executor, cost.data());
   std::vector<Real> distance[2], value[2], by_x(x.size(), 9), by_y(y.size(), 9), gradient(cost.size());
   for (int k = 0; k < 2; ++k) {
-    distance[k].resize(size(B));
     value[k].resize(size(B));
-    hmm::dtw(k == 0 ? frames : costs, hmm::StepPattern::kAsymmetric, executor, distance[k].data(),
-             static_cast<std::int64_t*>(nullptr), static_cast<std::int64_t*>(nullptr));
+    distance[k].resize(size(3 * B));
+    for (int pattern = 0; pattern < 3; ++pattern)
+      hmm::dtw(k == 0 ? frames : costs, static_cast<hmm::StepPattern>(pattern), executor,
+               distance[k].data() + pattern * B, static_cast<std::int64_t*>(nullptr),
+               static_cast<std::int64_t*>(nullptr));
   }
   hmm::soft_dtw_frames(frames, 0.5, executor, value[0].data(), by_x.data(), by_y.data());
   std::vector<Real> factor(size(B), 1), message(size(B * hmm::soft_dtw_message_size<Real>(N, M)));
@@ -130,6 +132,8 @@ void all() {
          {hmm::Metric::kSquaredEuclidean, hmm::Metric::kEuclidean, hmm::Metric::kCosine})
       frames_are_their_costs<Real>(random, n, m, n % 7 == 0 ? 80 : 5, metric);
   }
+  // Long enough for cells that are too far away to be left out.
+  frames_are_their_costs<Real>(random, 300, 270, 3, hmm::Metric::kEuclidean);
 }
 
 }  // namespace

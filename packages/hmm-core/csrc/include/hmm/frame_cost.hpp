@@ -122,20 +122,23 @@ class FrameCosts {
     return to;
   }
 
+  // The same for a strip whose columns are asked for one after another.
+  const Real* open_strip(std::int64_t first, std::int64_t count) {
+    take(first, count);
+    return strips_.data();
+  }
+  void extend_strip(std::int64_t first, std::int64_t count, std::int64_t begin, std::int64_t end) {
+    columns(first, count, begin, end, strips_.data(), pitch_);
+  }
+
   // Columns begin..end-1, and some around them up to a multiple of kWidth.
   void rows(std::int64_t first, std::int64_t count, std::int64_t begin, std::int64_t end, Real* cost,
             std::int64_t pitch) {
-    const std::int64_t tiles = (count + kTileRows - 1) / kTileRows;
-    for (std::int64_t t = 0; t < tiles; ++t) {
-      const std::int64_t left = count - t * kTileRows;
-      interlace(x_ + (first + t * kTileRows) * size_, left < kTileRows ? left : kTileRows, kTileRows,
-                x_panel_.data() + t * kTileRows * size_, x_square_.data() + first + t * kTileRows);
-    }
-    for (std::int64_t p = begin / kWidth; p * kWidth < end; ++p) {
-      for (std::int64_t t = 0; t < tiles; ++t) tile(first, count, p, t, cost, pitch);
-    }
+    take(first, count);
+    columns(first, count, begin, end, cost, pitch);
   }
 
+  std::int64_t size() const { return size_; }
   std::int64_t pitch() const { return pitch_; }
   const Real* x() const { return x_; }
   const Real* y() const { return y_; }
@@ -148,11 +151,11 @@ class FrameCosts {
   // Costs below 1 / kCancelled of |x_i|^2 + |y_j|^2 have lost digits in the product.
   static constexpr Real kCancelled = 64;
   static constexpr Real kFar = Real(1e30);
+  static constexpr std::int64_t kWidth = kTileColumns<Real>;
 
  private:
   using V = Vec<Real>;
   static constexpr std::int64_t kCount = kLanes<Real>;
-  static constexpr std::int64_t kWidth = kTileColumns<Real>;
   static constexpr std::int64_t kMostKept = (std::int64_t{1} << 24) / static_cast<std::int64_t>(sizeof(Real));
 
   // Puts `count` frames side by side: [d][width], 0 beyond count.
@@ -208,6 +211,21 @@ class FrameCosts {
       for (std::int64_t r = 0; r < rows; ++r) {
         for (std::int64_t c = 0; c < columns; ++c) to[r * pitch + c] = square[r][c / kCount][c % kCount];
       }
+    }
+  }
+
+  // Interlaces rows of x.
+  void take(std::int64_t first, std::int64_t count) {
+    for (std::int64_t t = 0; t < count; t += kTileRows) {
+      interlace(x_ + (first + t) * size_, count - t < kTileRows ? count - t : kTileRows, kTileRows,
+                x_panel_.data() + t * size_, x_square_.data() + first + t);
+    }
+  }
+
+  void columns(std::int64_t first, std::int64_t count, std::int64_t begin, std::int64_t end, Real* cost,
+               std::int64_t pitch) {
+    for (std::int64_t p = begin / kWidth; p * kWidth < end; ++p) {
+      for (std::int64_t t = 0; t * kTileRows < count; ++t) tile(first, count, p, t, cost, pitch);
     }
   }
 

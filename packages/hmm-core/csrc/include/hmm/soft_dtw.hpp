@@ -183,7 +183,7 @@ class SoftWarper {
     const std::int64_t count = pair.strips();
     std::int64_t reach = pair.m;
     for (std::int64_t index = count - 1; index >= 0; --index) {
-      pair.template open<Real>(index, strip_, reach);
+      pair.template open<Real>(index, strip_, 0, reach);
       share_.reserve(strip_.steps() * kVectors * 3 * kCount);
       const StripRows<const In> costs = strip<true>(pair, index, watch, weigh, last);
       const std::int64_t from =

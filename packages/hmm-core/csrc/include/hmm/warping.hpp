@@ -151,9 +151,9 @@ struct Pair {
   std::int64_t first_column(std::int64_t i) const { return begin == nullptr ? 0 : begin[i]; }
   std::int64_t last_column(std::int64_t i) const { return end == nullptr ? m : end[i]; }
 
-  // The columns below `limit` of a strip.
+  // The columns first..limit-1 of a strip.
   template <typename Lanes>
-  void open(std::int64_t index, Strip& strip,
+  void open(std::int64_t index, Strip& strip, std::int64_t first = 0,
             std::int64_t limit = std::numeric_limits<std::int64_t>::max()) const {
     constexpr std::int64_t kCount = kLanes<Lanes>;
     strip.first = index * kStripRows;
@@ -161,6 +161,7 @@ struct Pair {
     for (std::int64_t k = 0; k < strip.rows; ++k) {
       strip.begin[k] = first_column(strip.first + k);
       strip.end[k] = last_column(strip.first + k);
+      if (strip.begin[k] < first) strip.begin[k] = first;
       if (strip.end[k] > limit) strip.end[k] = limit;
     }
     for (std::int64_t k = strip.rows; k < kStripRows; ++k) strip.begin[k] = strip.end[k] = 0;
@@ -183,6 +184,11 @@ struct Pair {
     if (cost != nullptr) return {cost + strip.first * pitch, pitch, direction * kStripRows * pitch};
     return {frames->strip(strip.first, strip.rows, strip.begin[0], strip.end[strip.rows - 1]),
             frames->pitch(), 0};
+  }
+
+  // Costs of frames whose columns are yet to be asked for.
+  StripRows<const Real> open_costs(const Strip& strip) const {
+    return {frames->open_strip(strip.first, strip.rows), frames->pitch(), 0};
   }
 };
 

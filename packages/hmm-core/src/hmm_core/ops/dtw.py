@@ -90,7 +90,8 @@ def dtw(
     are in the precision of ``cost``. The gradient of ``distance`` by ``cost`` is the weight of each cell on
     the path, 0 without one, and flows on to frames; torch.func, forward-mode differentiation,
     ``torch.compile(fullgraph=True)`` and ``torch.export`` work. The kernel gives the same bits for frames as
-    for their :func:`~hmm_core.pairwise_cost`.
+    for their :func:`~hmm_core.pairwise_cost`; in long pairs without a window, under a symmetric pattern, it
+    leaves out cells further away than some path is long, which are many where the sequences are alike.
 
     References
     ----------
