@@ -31,7 +31,8 @@ using Number = decltype(real_of(std::declval<W>()));
 void bind_warping(nb::module_& module) {
   nb::class_<AnyWarping>(module, "Warping")
       .def("__init__", [](AnyWarping* self, bool is_double, Integer B, Integer N, Integer M, Address cost,
-                          Address lengths_x, Address lengths_y, Address begin, Address end) {
+                          Address x, Address y, Integer D, int metric, Address lengths_x, Address lengths_y,
+                          Address begin, Address end) {
         new (self) AnyWarping{};
         self->is_double = is_double;
         const auto fill = [&](auto& w) {
@@ -40,6 +41,10 @@ void bind_warping(nb::module_& module) {
           w.rows = N;
           w.columns = M;
           w.cost = pointer<const Real>(cost);
+          w.x = pointer<const Real>(x);
+          w.y = pointer<const Real>(y);
+          w.size = D;
+          w.metric = static_cast<hmm::Metric>(metric);
           w.lengths_x = pointer<const Integer>(lengths_x);
           w.lengths_y = pointer<const Integer>(lengths_y);
           w.begin = pointer<const Integer>(begin);
@@ -76,26 +81,19 @@ void bind_warping(nb::module_& module) {
     const hmm::WarpingKernels& kernels = hmm::warping_kernels();
     return is_double ? kernels.twice.soft_dtw_message_size(N, M) : kernels.single.soft_dtw_message_size(N, M);
   });
-  module.def("frame_cost",
-             [](bool is_double, Integer B, Integer N, Integer M, Integer D, bool root, Address x, Address y,
-                Address lengths_x, Address lengths_y, int threads, Address cost) {
-               const auto run = [&](const auto& kernels, auto zero) {
-                 using Real = decltype(zero);
-                 hmm::FramePairs<Real> frames;
-                 frames.batch = B;
-                 frames.rows = N;
-                 frames.columns = M;
-                 frames.size = D;
-                 frames.root = root;
-                 frames.x = pointer<const Real>(x);
-                 frames.y = pointer<const Real>(y);
-                 frames.lengths_x = pointer<const Integer>(lengths_x);
-                 frames.lengths_y = pointer<const Integer>(lengths_y);
-                 prefer_large_pages(cost, B * N * M * static_cast<Integer>(sizeof(Real)));
-                 kernels.frame_cost(frames, hmm::ThreadPool::executor(threads), pointer<Real>(cost));
-               };
-               const nb::gil_scoped_release released;
-               const hmm::WarpingKernels& kernels = hmm::warping_kernels();
-               is_double ? run(kernels.twice, double{}) : run(kernels.single, float{});
+  module.def("soft_dtw_frames",
+             [](const AnyWarping& any, double gamma, int threads, Address value, Address by_x, Address by_y) {
+               any.visit([&](const auto& w, const auto& kernels) {
+                 using Real = Number<decltype(w)>;
+                 kernels.soft_dtw_frames(w, gamma, hmm::ThreadPool::executor(threads), pointer<Real>(value),
+                                         pointer<Real>(by_x), pointer<Real>(by_y));
+               });
              });
+  module.def("frame_cost", [](const AnyWarping& any, int threads, Address cost) {
+    any.visit([&](const auto& w, const auto& kernels) {
+      using Real = Number<decltype(w)>;
+      prefer_large_pages(cost, w.batch * w.rows * w.columns * static_cast<Integer>(sizeof(Real)));
+      kernels.frame_cost(w, hmm::ThreadPool::executor(threads), pointer<Real>(cost));
+    });
+  });
 }

@@ -8,8 +8,8 @@ namespace hmm {
 
 HMM_DEFINE_KERNELS(WarpingKernels, warping_kernels) = {
     {&dtw<float>, &soft_dtw<float>, &soft_dtw_backward<float>, &soft_dtw_message_size<float>,
-     &frame_cost<float>},
+     &soft_dtw_frames<float>, &frame_cost<float>},
     {&dtw<double>, &soft_dtw<double>, &soft_dtw_backward<double>, &soft_dtw_message_size<double>,
-     &frame_cost<double>}};
+     &soft_dtw_frames<double>, &frame_cost<double>}};
 
 }  // namespace hmm

@@ -6,8 +6,7 @@
 #include "dispatch.hpp"
 #include "hmm/dtw.hpp"
 #include "hmm/executor.hpp"
-#include "hmm/frame_cost.hpp"
-#include "hmm/warping.hpp"
+#include "hmm/warping_model.hpp"
 
 namespace hmm {
 
@@ -19,7 +18,9 @@ struct WarpingFunctions {
   void (*soft_dtw_backward)(const Warping<Real>&, double gamma, const Executor&, const Real* factor,
                             Real* message, Real* gradient);
   std::int64_t (*soft_dtw_message_size)(std::int64_t rows, std::int64_t columns);
-  void (*frame_cost)(const FramePairs<Real>&, const Executor&, Real* cost);
+  void (*soft_dtw_frames)(const Warping<Real>&, double gamma, const Executor&, Real* value, Real* by_x,
+                          Real* by_y);
+  void (*frame_cost)(const Warping<Real>&, const Executor&, Real* cost);
 };
 
 struct WarpingKernels {

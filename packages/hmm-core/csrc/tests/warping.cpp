@@ -62,12 +62,78 @@ void warping_is_the_plain_recursion(Random& random, std::int64_t N, std::int64_t
   }
 }
 
+// Frames are warped as their costs are, and have the derivatives that follow from those of the costs.
+template <typename Real>
+void frames_are_their_costs(Random& random, std::int64_t N, std::int64_t M, std::int64_t D,
+                            hmm::Metric metric) {
+  const std::int64_t B = 2;
+  const auto size = [](std::int64_t n) { return static_cast<std::size_t>(n); };
+  std::vector<Real> x(size(B * N * D)), y(size(B * M * D)), cost(size(B * N * M));
+  for (Real& value : x) value = static_cast<Real>(random.uniform());
+  for (Real& value : y) value = static_cast<Real>(random.uniform());
+  std::copy(x.begin(), x.begin() + D, y.begin());  // frames that are the same
+  const std::vector<std::int64_t> rows{N, (N + 1) / 2}, columns{M, (M + 2) / 2 < M ? (M + 2) / 2 : M};
+  hmm::Warping<Real> frames;
+  frames.batch = B;
+  frames.rows = N;
+  frames.columns = M;
+  frames.lengths_x = rows.data();
+  frames.lengths_y = columns.data();
+  hmm::Warping<Real> costs = frames;
+  frames.x = x.data();
+  frames.y = y.data();
+  frames.size = D;
+  frames.metric = metric;
+  costs.cost = cost.data();
+  const hmm::Executor executor = hmm::ThreadPool::executor(2);
+  hmm::frame_cost(frames, executor, cost.data());
+  std::vector<Real> distance[2], value[2], by_x(x.size(), 9), by_y(y.size(), 9), gradient(cost.size());
+  for (int k = 0; k < 2; ++k) {
+    value[k].resize(size(B));
+    distance[k].resize(size(3 * B));
+    for (int pattern = 0; pattern < 3; ++pattern)
+      hmm::dtw(k == 0 ? frames : costs, static_cast<hmm::StepPattern>(pattern), executor,
+               distance[k].data() + pattern * B, static_cast<std::int64_t*>(nullptr),
+               static_cast<std::int64_t*>(nullptr));
+  }
+  hmm::soft_dtw_frames(frames, 0.5, executor, value[0].data(), by_x.data(), by_y.data());
+  std::vector<Real> factor(size(B), 1), message(size(B * hmm::soft_dtw_message_size<Real>(N, M)));
+  hmm::soft_dtw(costs, 0.5, executor, value[1].data(), message.data());
+  hmm::soft_dtw_backward(costs, 0.5, executor, factor.data(), message.data(), gradient.data());
+  CHECK(distance[0] == distance[1]);
+  CHECK(value[0] == value[1]);
+  std::vector<long double> expected_x(x.size()), expected_y(y.size());
+  for (std::int64_t b = 0; b < B; ++b)
+    for (std::int64_t i = 0; i < rows[size(b)]; ++i)
+      for (std::int64_t j = 0; j < columns[size(b)]; ++j) {
+        const long double c = cost[size((b * N + i) * M + j)], e = gradient[size((b * N + i) * M + j)];
+        const long double weights[] = {2 * e, c > 0 ? e / c : 0, e};
+        for (std::int64_t d = 0; d < D; ++d) {
+          const std::size_t at_x = size((b * N + i) * D + d), at_y = size((b * M + j) * D + d);
+          const long double term = weights[static_cast<int>(metric)] *
+                                   (static_cast<long double>(x[at_x]) - static_cast<long double>(y[at_y]));
+          expected_x[at_x] += term;
+          expected_y[at_y] -= term;
+        }
+      }
+  const long double tolerance = 100 * static_cast<long double>(N + M) * std::numeric_limits<Real>::epsilon();
+  for (std::size_t k = 0; k < x.size(); ++k) CHECK_CLOSE(by_x[k], expected_x[k], tolerance);
+  for (std::size_t k = 0; k < y.size(); ++k) CHECK_CLOSE(by_y[k], expected_y[k], tolerance);
+}
+
 template <typename Real>
 void all() {
   Random random;
   const std::int64_t shapes[][2] = {{1, 1},   {1, 5},   {7, 1},   {5, 6},  {16, 16},
                                     {33, 20}, {20, 70}, {65, 64}, {130, 9}};
-  for (const auto& [n, m] : shapes) warping_is_the_plain_recursion<Real>(random, n, m);
+  for (const auto& [n, m] : shapes) {
+    warping_is_the_plain_recursion<Real>(random, n, m);
+    for (const hmm::Metric metric :
+         {hmm::Metric::kSquaredEuclidean, hmm::Metric::kEuclidean, hmm::Metric::kCosine})
+      frames_are_their_costs<Real>(random, n, m, n % 7 == 0 ? 80 : 5, metric);
+  }
+  // Long enough for cells that are too far away to be left out.
+  frames_are_their_costs<Real>(random, 300, 270, 3, hmm::Metric::kEuclidean);
 }
 
 }  // namespace

@@ -29,6 +29,7 @@ from hmm_core.ops.expected_transitions import expected_transitions as expected_t
 from hmm_core.ops.forward import forward as forward
 from hmm_core.ops.kbest import kbest as kbest
 from hmm_core.ops.log_likelihood import log_likelihood as log_likelihood
+from hmm_core.ops.pairwise_cost import FrameCost as FrameCost
 from hmm_core.ops.pairwise_cost import pairwise_cost as pairwise_cost
 from hmm_core.ops.posterior import posterior as posterior
 from hmm_core.ops.sample import sample as sample
@@ -52,6 +53,7 @@ __all__ = [
     "BeamPath",
     "DTWResult",
     "ForwardResult",
+    "FrameCost",
     "Graph",
     "Itakura",
     "KBestPaths",

@@ -30,6 +30,7 @@ if _TYPE_CHECKING:
     from hmm_core import BeamPath as BeamPath
     from hmm_core import DTWResult as DTWResult
     from hmm_core import ForwardResult as ForwardResult
+    from hmm_core import FrameCost as FrameCost
     from hmm_core import Graph as Graph
     from hmm_core import Itakura as Itakura
     from hmm_core import KBestPaths as KBestPaths
@@ -190,6 +191,7 @@ _EXPORTS = {
     "FilterResult": "hmm_stream",
     "FitResult": "hmm_models",
     "ForwardResult": "hmm_core",
+    "FrameCost": "hmm_core",
     "GaussianHMM": "hmm_models",
     "GaussianMixtures": "hmm_models",
     "Graph": "hmm_core",

@@ -9,7 +9,7 @@ from torch import Tensor
 from hmm_bench._instance import Instance
 from hmm_bench._workload import Workload
 from hmm_bench.problems._problem import Answer, Backend, Problem, absolute_error, relative_error
-from hmm_core import dtw, pairwise_cost, soft_dtw
+from hmm_core import FrameCost, dtw, pairwise_cost, soft_dtw
 
 GAMMA = 1.0
 """Temperature of soft-DTW."""
@@ -32,11 +32,11 @@ class _Warping(Problem):
         return {"cost": torch.cdist(walk, warped).square()}
 
 
-def _cost(workload: Workload) -> Tensor:
-    """Return the costs, computed where features are given."""
+def _cost(workload: Workload) -> Tensor | FrameCost:
+    """Return the costs, or the features that have them."""
     if "cost" in workload.tensors:
         return workload["cost"]
-    return pairwise_cost(workload["x"], workload["y"], metric="sqeuclidean")
+    return FrameCost(workload["x"], workload["y"], "sqeuclidean")
 
 
 class Dtw(_Warping):
@@ -45,13 +45,14 @@ class Dtw(_Warping):
     tolerance = 1e-5
 
     def core(self, _: Instance, workload: Workload, backend: Backend) -> Callable[[], Answer]:
-        """Compute ``dtw`` and its path, with the costs before where features are given."""
+        """Compute ``dtw`` and its path, from costs or features."""
         # There is a path unless it was declined.
         return lambda: (cast(Tensor, dtw(_cost(workload), step_pattern="symmetric1", backend=backend).path),)
 
     def error(self, exact: Workload, answer: Answer, expected: Answer) -> float:
         """Sum the costs along the paths, if they are paths."""
-        cost = _cost(exact)
+        given = _cost(exact)
+        cost = pairwise_cost(*given[:2], metric=given.metric) if isinstance(given, FrameCost) else given
         return relative_error(_path_cost(cost, answer[0]), _path_cost(cost, expected[0]))
 
 

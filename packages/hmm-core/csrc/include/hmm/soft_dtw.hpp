@@ -8,7 +8,9 @@
 //   E[i, j] = E[i+1, j+1] p_diagonal[i+1, j+1] + E[i, j+1] p_left[i, j+1] + E[i+1, j] p_up[i+1, j]
 //
 // The shares of one strip at a time are computed from the row above it, which alone is kept: (N / 32) M
-// numbers.
+// numbers. E flows to earlier columns only, and far from the best path it is too small for a number: the way
+// back computes a strip up to the last column that anything flows into, and stops where all has flowed off.
+// Of costs that come from frames, E goes on to the frames strip by strip; neither is ever whole.
 #pragma once
 
 #include <cmath>
@@ -16,6 +18,7 @@
 #include <limits>
 
 #include "hmm/extended.hpp"
+#include "hmm/frame_gradient.hpp"
 #include "hmm/warping.hpp"
 
 HMM_BEGIN_TARGET
@@ -97,6 +100,28 @@ struct SoftRows {
 // What became of a pair.
 enum class SoftOutcome { kDone, kTooLarge, kWrong };
 
+// E where the costs stand.
+template <typename Real>
+struct CostGradient {
+  Real* gradient;      // of the pair
+  std::int64_t pitch;  // columns
+
+  StripRows<Real> strip(const Strip& strip) const {
+    return {gradient + strip.first * pitch, pitch, -kStripRows * pitch};
+  }
+  // Fills with zeros what was not stored, before step `from` and outside the band.
+  void add(const Strip& strip, const StripRows<const Real>&, std::int64_t from) const {
+    for (std::int64_t k = 0; k < strip.rows; ++k) {
+      Real* const row = gradient + (strip.first + k) * pitch;
+      const std::int64_t end = strip.end[k];
+      std::int64_t begin = strip.begin[k] > from - k ? strip.begin[k] : from - k;
+      if (begin > end) begin = end;
+      for (std::int64_t j = 0; j < begin; ++j) row[j] = 0;
+      for (std::int64_t j = end; j < pitch; ++j) row[j] = 0;
+    }
+  }
+};
+
 // Aligns one pair after another, keeping its buffers. Costs are In; arithmetic is in Real.
 template <typename Real, typename In>
 class SoftWarper {
@@ -143,8 +168,11 @@ class SoftWarper {
     return SoftOutcome::kDone;
   }
 
-  // After forward(...) of a pair that has a path, with the rows that it kept: factor * E, within the band.
-  void backward(const Pair<In>& pair, double gamma, const SoftRows<Real>& rows, In factor, In* gradient) {
+  // After forward(...) of a pair that has a path, with the rows that it kept: gives factor * E, within the
+  // band, to a CostGradient or a FrameGradient.
+  template <typename Gradient>
+  void backward(const Pair<In>& pair, double gamma, const SoftRows<Real>& rows, In factor,
+                Gradient& gradient) {
     rows_ = rows;
     const std::int64_t width = SoftRows<Real>::width(pair.m);
     flow_.reserve(width);
@@ -153,11 +181,15 @@ class SoftWarper {
     Weigher<Real> weigh(gamma);
     Last last{};
     const std::int64_t count = pair.strips();
+    std::int64_t reach = pair.m;
     for (std::int64_t index = count - 1; index >= 0; --index) {
-      pair.template open<Real>(index, strip_);
+      pair.template open<Real>(index, strip_, 0, reach);
       share_.reserve(strip_.steps() * kVectors * 3 * kCount);
-      strip<true>(pair, index, watch, weigh, last);
-      strip_back(pair, index == count - 1, static_cast<Real>(factor), gradient);
+      const StripRows<const In> costs = strip<true>(pair, index, watch, weigh, last);
+      const std::int64_t from =
+          strip_back(index == count - 1, static_cast<Real>(factor), gradient.strip(strip_));
+      gradient.add(strip_, costs, from);
+      while (reach > 0 && flow_[kPadding + reach - 1] == 0) --reach;
     }
   }
 
@@ -178,15 +210,16 @@ class SoftWarper {
   // 2^(biased - bias), 0 where biased <= 0.
   static HMM_INLINE V shifted(I biased) { return bits<V>(max(biased, I{}) << F::kMantissaBits); }
 
-  // Runs one strip, from the row above it to its last row. kShares: for the gradient, keeps the shares and
-  // not the row.
+  // Runs one strip, from the row above it to its last row, and returns its costs. kShares: for the gradient,
+  // keeps the shares and not the row.
   template <bool kShares>
-  void strip(const Pair<In>& pair, std::int64_t index, Watch<Real>& watch, Weigher<Real>& weigher,
-             Last& last) {
+  StripRows<const In> strip(const Pair<In>& pair, std::int64_t index, Watch<Real>& watch,
+                            Weigher<Real>& weigher, Last& last) {
     const Real* above_m = rows_.mantissa + index * rows_.stride + kPadding;
     const Int* above_e = rows_.exponent + index * rows_.stride + kPadding;
     Real* below_m = rows_.mantissa + (index + 1) * rows_.stride + kPadding;
     Int* below_e = rows_.exponent + (index + 1) * rows_.stride + kPadding;
+    const StripRows<const In> costs = pair.costs(strip_, kShares ? -1 : 1);
     Extended<Real> current[kVectors], diagonal[kVectors];
     for (int v = 0; v < kVectors; ++v) current[v] = diagonal[v] = zero<Real>();
     if (index > 0) {
@@ -203,7 +236,7 @@ class SoftWarper {
     V mantissa[2][kVectors][kCount];
     I exponent[2][kVectors][kCount];
     for (int v = 0; v < kVectors; ++v) {
-      load_skewed<kShares ? -1 : 1>(pair, strip_, v, strip_.start, watch, mantissa[0][v]);
+      load_skewed(costs, strip_, v, strip_.start, watch, mantissa[0][v]);
       for (std::int64_t s = 0; s < kCount; ++s) {
         const Extended<Real> weight = weigh(mantissa[0][v][s]);
         mantissa[0][v][s] = weight.m;
@@ -215,7 +248,7 @@ class SoftWarper {
       const int next = 1 - now;
       if (t + kCount < strip_.stop) {
         for (int v = 0; v < kVectors; ++v)
-          load_skewed<kShares ? -1 : 1>(pair, strip_, v, t + kCount, watch, mantissa[next][v]);
+          load_skewed(costs, strip_, v, t + kCount, watch, mantissa[next][v]);
       } else {
         for (int v = 0; v < kVectors; ++v) {
           for (std::int64_t s = 0; s < kCount; ++s) mantissa[next][v][s] = V{};
@@ -264,21 +297,25 @@ class SoftWarper {
       store(last.m + v * kCount, current[v].m);
       store(last.e + v * kCount, current[v].e);
     }
+    return costs;
   }
 
   // E of one strip from the shares and from what flows into its last row; leaves what flows into the row
-  // above.
-  void strip_back(const Pair<In>& pair, bool is_last, Real factor, In* gradient) {
+  // above. Returns the first step that was stored: before it E is 0.
+  std::int64_t strip_back(bool is_last, Real factor, const StripRows<In>& to) {
     Real* flow = flow_.data() + kPadding;
+    std::int64_t inflow = strip_.begin[strip_.rows - 1];
+    while (inflow < strip_.end[strip_.rows - 1] && flow[inflow] == 0) ++inflow;
     V left[kVectors], lower[kVectors], diagonal[kVectors];
     for (int v = 0; v < kVectors; ++v) left[v] = lower[v] = diagonal[v] = V{};
     if (is_last) {
       const std::int64_t k = strip_.rows - 1;
       left[k / kCount][kCount - 1 - k % kCount] = 1;
     }
-    const std::int64_t blocks = (strip_.steps() + kCount - 1) / kCount;
+    std::int64_t block = (strip_.steps() + kCount - 1) / kCount;
     V tile[kVectors][kCount];
-    for (std::int64_t block = blocks - 1; block >= 0; --block) {
+    while (block > 0) {
+      --block;
       const std::int64_t t = strip_.start + block * kCount;
       const std::int64_t steps = strip_.stop - t < kCount ? strip_.stop - t : kCount;
       for (std::int64_t s = kCount - 1; s >= steps; --s) {
@@ -299,9 +336,17 @@ class SoftWarper {
         }
         flow[t + s] = lower[0][kCount - 1];
       }
-      for (int v = 0; v < kVectors; ++v) store_skewed(gradient, pair.pitch, strip_, v, t, factor, tile[v]);
+      for (int v = 0; v < kVectors; ++v) store_skewed(to, strip_, v, t, factor, tile[v]);
+      if (t - kStripRows < inflow) {
+        V rest{};
+        for (int v = 0; v < kVectors; ++v) rest += left[v] + lower[v] + diagonal[v];
+        if (!any(rest > 0)) break;
+      }
     }
-    flow[strip_.start - 1] = diagonal[0][kCount - 1];
+    const std::int64_t from = strip_.start + block * kCount;
+    flow[from - 1] = diagonal[0][kCount - 1];
+    for (std::int64_t j = strip_.start - 1; j < from - 1; ++j) flow[j] = 0;
+    return from;
   }
 
   Buffer<Real> mantissa_;
@@ -342,24 +387,29 @@ class AnySoftWarper {
                 Real factor, Real* to) {
     const SoftRows<Real> kept = rows_of(message, rows, columns);
     const auto kind = static_cast<Kind>(kept.exponent[0]);
-    for (std::int64_t i = 0; i < rows; ++i) {
-      const bool read = kind != kNone && i < pair.n;
-      const std::int64_t begin = read ? pair.first_column(i) : columns;
-      for (std::int64_t j = 0; j < begin; ++j) to[i * columns + j] = 0;
-      for (std::int64_t j = read ? pair.last_column(i) : columns; j < columns; ++j) to[i * columns + j] = 0;
+    const std::int64_t n = kind == kNone ? 0 : pair.n;
+    CostGradient<Real> gradient_to{to, columns};
+    if (kind != kNone) spread(pair, gamma, kept, kind, factor, gradient_to);
+    for (std::int64_t k = n * columns; k < rows * columns; ++k) to[k] = 0;
+  }
+
+  // The value, and its derivatives by the frames, (rows, D) and (columns, D); null: not wanted.
+  Real value_and_gradient(const Warping<Real>& w, const Pair<Real>& pair, double gamma, Real* by_x,
+                          Real* by_y) {
+    Real* const message = message_.reserve(message_size(pair.n, pair.m));
+    const Real found = value(pair, gamma, message, pair.n, pair.m);
+    const SoftRows<Real> kept = rows_of(message, pair.n, pair.m);
+    const auto kind = static_cast<Kind>(kept.exponent[0]);
+    const std::int64_t n = kind == kNone ? 0 : pair.n;
+    const std::int64_t m = kind == kNone ? 0 : pair.m;
+    for (std::int64_t k = n * w.size; by_x != nullptr && k < w.rows * w.size; ++k) by_x[k] = 0;
+    for (std::int64_t k = m * w.size; by_y != nullptr && k < w.columns * w.size; ++k) by_y[k] = 0;
+    if (kind != kNone) {
+      frames_.open(w, pair, by_x, by_y);
+      spread(pair, gamma, kept, kind, Real{1}, frames_);
+      frames_.close();
     }
-    if (kind == kSingle) own_.backward(pair, gamma, kept, factor, to);
-    if constexpr (sizeof(Real) < sizeof(double)) {
-      if (kind == kTwice) {
-        double value = 0;
-        SoftRows<double> again;
-        again.stride = SoftRows<double>::width(pair.m);
-        again.mantissa = mantissa_.reserve((pair.strips() + 1) * again.stride);
-        again.exponent = exponent_.reserve((pair.strips() + 1) * again.stride);
-        twice_.forward(pair, gamma, &again, &value);
-        twice_.backward(pair, gamma, again, factor, to);
-      }
-    }
+    return found;
   }
 
   static std::int64_t message_size(std::int64_t rows, std::int64_t columns) {
@@ -368,6 +418,24 @@ class AnySoftWarper {
 
  private:
   enum Kind : int { kNone, kSingle, kTwice };
+
+  // Gives factor * E to a gradient.
+  template <typename Gradient>
+  void spread(const Pair<Real>& pair, double gamma, const SoftRows<Real>& kept, Kind kind, Real factor,
+              Gradient& gradient) {
+    if (kind == kSingle) own_.backward(pair, gamma, kept, factor, gradient);
+    if constexpr (sizeof(Real) < sizeof(double)) {
+      if (kind == kTwice) {
+        double value = 0;
+        SoftRows<double> again;
+        again.stride = SoftRows<double>::width(pair.m);
+        again.mantissa = mantissa_.reserve((pair.strips() + 1) * again.stride);
+        again.exponent = exponent_.reserve((pair.strips() + 1) * again.stride);
+        twice_.forward(pair, gamma, &again, &value);
+        twice_.backward(pair, gamma, again, factor, gradient);
+      }
+    }
+  }
 
   // The exponents stand after the mantissas, the kind in the padding of the first row.
   static SoftRows<Real> rows_of(Real* message, std::int64_t rows, std::int64_t columns) {
@@ -378,9 +446,18 @@ class AnySoftWarper {
 
   SoftWarper<Real, Real> own_;
   SoftWarper<double, Real> twice_;
+  FrameGradient<Real> frames_;
+  Buffer<Real> message_;
   Buffer<double> mantissa_;
   Buffer<std::int64_t> exponent_;
 };
+
+// About how many nanoseconds the values take.
+template <typename Real>
+double soft_dtw_work(const Warping<Real>& w) {
+  return static_cast<double>(w.batch) * static_cast<double>(w.rows) * static_cast<double>(w.columns) *
+         static_cast<double>(w.size + 32) / 32;
+}
 
 }  // namespace detail
 
@@ -393,29 +470,48 @@ std::int64_t soft_dtw_message_size(std::int64_t rows, std::int64_t columns) {
 // Values (B,); `message` (B, soft_dtw_message_size) may be null.
 template <typename Real>
 void soft_dtw(const Warping<Real>& w, double gamma, const Executor& executor, Real* value, Real* message) {
-  const double cells =
-      static_cast<double>(w.batch) * static_cast<double>(w.rows) * static_cast<double>(w.columns);
-  const int threads = useful_threads(executor, w.batch, cells);
+  const int threads = useful_threads(executor, w.batch, detail::soft_dtw_work(w));
   const std::int64_t size = soft_dtw_message_size<Real>(w.rows, w.columns);
+  PerWorker<detail::FrameCosts<Real>> frames(threads);
   PerWorker<detail::AnySoftWarper<Real>> warpers(threads);
   parallel_for(executor, w.batch, threads, [&](std::int64_t b, int worker) {
-    value[b] = warpers[worker].value(detail::Pair<Real>(w, b), gamma,
+    value[b] = warpers[worker].value(detail::Pair<Real>(w, b, frames[worker]), gamma,
                                      message == nullptr ? nullptr : message + b * size, w.rows, w.columns);
   });
 }
 
-// Gradient (B, N, M) of sum_b factor[b] value[b]: 0 outside the band, in padding and without a path.
+// Gradient (B, N, M) of sum_b factor[b] value[b] by the costs: 0 outside the band, in padding and without a
+// path.
 template <typename Real>
 void soft_dtw_backward(const Warping<Real>& w, double gamma, const Executor& executor, const Real* factor,
                        Real* message, Real* gradient) {
   const std::int64_t cells = w.rows * w.columns;
-  const int threads =
-      useful_threads(executor, w.batch, 2 * static_cast<double>(w.batch) * static_cast<double>(cells));
+  const int threads = useful_threads(executor, w.batch, 2 * detail::soft_dtw_work(w));
   const std::int64_t size = soft_dtw_message_size<Real>(w.rows, w.columns);
+  PerWorker<detail::FrameCosts<Real>> frames(threads);
   PerWorker<detail::AnySoftWarper<Real>> warpers(threads);
   parallel_for(executor, w.batch, threads, [&](std::int64_t b, int worker) {
-    warpers[worker].gradient(detail::Pair<Real>(w, b), gamma, message + b * size, w.rows, w.columns,
-                             factor[b], gradient + b * cells);
+    warpers[worker].gradient(detail::Pair<Real>(w, b, frames[worker]), gamma, message + b * size, w.rows,
+                             w.columns, factor[b], gradient + b * cells);
+  });
+}
+
+// Values (B,) of frames, and the derivative of each by its frames, (B, N, D) and (B, M, D): 0 in padding and
+// without a path. A null derivative is not computed.
+template <typename Real>
+void soft_dtw_frames(const Warping<Real>& w, double gamma, const Executor& executor, Real* value, Real* by_x,
+                     Real* by_y) {
+  if (by_x == nullptr && by_y == nullptr) {
+    soft_dtw(w, gamma, executor, value, static_cast<Real*>(nullptr));
+    return;
+  }
+  const int threads = useful_threads(executor, w.batch, 3 * detail::soft_dtw_work(w));
+  PerWorker<detail::FrameCosts<Real>> frames(threads);
+  PerWorker<detail::AnySoftWarper<Real>> warpers(threads);
+  parallel_for(executor, w.batch, threads, [&](std::int64_t b, int worker) {
+    value[b] = warpers[worker].value_and_gradient(w, detail::Pair<Real>(w, b, frames[worker], true), gamma,
+                                                  by_x == nullptr ? nullptr : by_x + b * w.rows * w.size,
+                                                  by_y == nullptr ? nullptr : by_y + b * w.columns * w.size);
   });
 }
 

@@ -14,6 +14,13 @@
 
 #define HMM_INLINE inline __attribute__((always_inline))
 
+// Unrolls the loop that follows, whose vectors then stay in registers.
+#if defined(__clang__)
+#define HMM_UNROLL _Pragma("unroll")
+#else
+#define HMM_UNROLL _Pragma("GCC unroll 16")
+#endif
+
 // Bytes in a vector register.
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
 #define HMM_VECTOR_BYTES 64

@@ -11,34 +11,9 @@
 
 #include "hmm/buffer.hpp"
 #include "hmm/executor.hpp"
+#include "hmm/frame_cost.hpp"
 #include "hmm/simd.hpp"
-
-// Unrolls the loop that follows, whose vectors then stay in registers.
-#if defined(__clang__)
-#define HMM_UNROLL _Pragma("unroll")
-#else
-#define HMM_UNROLL _Pragma("GCC unroll 16")
-#endif
-
-namespace hmm {
-
-// Pairs of sequences: addresses of contiguous memory that the caller owns.
-template <typename Real>
-struct Warping {
-  std::int64_t batch = 0;    // B
-  std::int64_t rows = 0;     // N
-  std::int64_t columns = 0;  // M
-
-  const Real* cost = nullptr;               // (B, N, M), +inf: forbidden
-  const std::int64_t* lengths_x = nullptr;  // (B,), 0..N
-  const std::int64_t* lengths_y = nullptr;  // (B,), 0..M
-  // Columns begin..end-1 of each row may be used; neither ever decreases, and end is at most the length.
-  // Null: all.
-  const std::int64_t* begin = nullptr;  // (B, N)
-  const std::int64_t* end = nullptr;    // (B, N)
-};
-
-}  // namespace hmm
+#include "hmm/warping_model.hpp"
 
 HMM_BEGIN_TARGET
 
@@ -60,7 +35,6 @@ struct Unsigned<double> {
 template <typename Real>
 using UIntVec = typename Unsigned<Real>::V;
 
-constexpr std::int64_t kStripRows = 32;
 template <typename Real>
 constexpr int kStripVectors = static_cast<int>(kStripRows / kLanes<Real>);
 
@@ -141,36 +115,54 @@ struct Strip {
   std::int64_t steps() const { return stop - start; }
 };
 
+// Memory that holds the rows of a strip.
+template <typename Number>
+struct StripRows {
+  Number* first;       // column 0 of the first row
+  std::int64_t pitch;  // from one row to the next
+  std::int64_t
+      beyond;  // from a number to the one of the next strip, to be fetched early; 0: nothing to fetch
+};
+
 // One pair.
 template <typename Real>
 struct Pair {
-  const Real* cost;
-  std::int64_t pitch;  // from one row to the next
+  const Real* cost;  // null: from the frames
+  FrameCosts<Real>* frames;
+  std::int64_t pitch;  // from one row of costs to the next
   std::int64_t n;
   std::int64_t m;
   const std::int64_t* begin;
   const std::int64_t* end;
 
-  Pair(const Warping<Real>& w, std::int64_t b)
-      : cost(w.cost + b * w.rows * w.columns),
+  // `keep`: the costs of frames will be read twice.
+  Pair(const Warping<Real>& w, std::int64_t b, FrameCosts<Real>& costs, bool keep = false)
+      : cost(w.cost == nullptr ? nullptr : w.cost + b * w.rows * w.columns),
+        frames(&costs),
         pitch(w.columns),
         n(w.lengths_x[b]),
         m(w.lengths_y[b]),
         begin(w.begin == nullptr ? nullptr : w.begin + b * w.rows),
-        end(w.end == nullptr ? nullptr : w.end + b * w.rows) {}
+        end(w.end == nullptr ? nullptr : w.end + b * w.rows) {
+    if (cost == nullptr) costs.open(w, b, keep);
+  }
 
   std::int64_t strips() const { return (n + kStripRows - 1) / kStripRows; }
   std::int64_t first_column(std::int64_t i) const { return begin == nullptr ? 0 : begin[i]; }
   std::int64_t last_column(std::int64_t i) const { return end == nullptr ? m : end[i]; }
 
+  // The columns first..limit-1 of a strip.
   template <typename Lanes>
-  void open(std::int64_t index, Strip& strip) const {
+  void open(std::int64_t index, Strip& strip, std::int64_t first = 0,
+            std::int64_t limit = std::numeric_limits<std::int64_t>::max()) const {
     constexpr std::int64_t kCount = kLanes<Lanes>;
     strip.first = index * kStripRows;
     strip.rows = n - strip.first < kStripRows ? n - strip.first : kStripRows;
     for (std::int64_t k = 0; k < strip.rows; ++k) {
       strip.begin[k] = first_column(strip.first + k);
       strip.end[k] = last_column(strip.first + k);
+      if (strip.begin[k] < first) strip.begin[k] = first;
+      if (strip.end[k] > limit) strip.end[k] = limit;
     }
     for (std::int64_t k = strip.rows; k < kStripRows; ++k) strip.begin[k] = strip.end[k] = 0;
     for (std::int64_t v = 0; v < kStripRows / kCount; ++v) {
@@ -185,6 +177,18 @@ struct Pair {
     strip.start = strip.begin[0];
     strip.stop = strip.end[strip.rows - 1] + strip.rows - 1;
     if (strip.stop < strip.start) strip.stop = strip.start;
+  }
+
+  // Costs of a strip. `direction`: 1 if the one below comes next, -1 if the one above.
+  StripRows<const Real> costs(const Strip& strip, int direction) const {
+    if (cost != nullptr) return {cost + strip.first * pitch, pitch, direction * kStripRows * pitch};
+    return {frames->strip(strip.first, strip.rows, strip.begin[0], strip.end[strip.rows - 1]),
+            frames->pitch(), 0};
+  }
+
+  // Costs of frames whose columns are yet to be asked for.
+  StripRows<const Real> open_costs(const Strip& strip) const {
+    return {frames->open_strip(strip.first, strip.rows), frames->pitch(), 0};
   }
 };
 
@@ -223,21 +227,20 @@ HMM_INLINE Vec<Real> load_as(const In* from) {
 }
 
 // Costs of vector v of a strip at steps t..t+kLanes-1, one vector for each step; +inf outside the band.
-// `direction`: 1 if the strip below comes next, -1 if the one above.
-template <int direction, typename Real, typename In>
-HMM_INLINE void load_skewed(const Pair<In>& pair, const Strip& strip, int v, std::int64_t t,
+template <typename Real, typename In>
+HMM_INLINE void load_skewed(const StripRows<const In>& costs, const Strip& strip, int v, std::int64_t t,
                             Watch<Real>& watch, Vec<Real>* out) {
   using V = Vec<Real>;
   constexpr std::int64_t kCount = kLanes<Real>;
   V row[kCount];
   const std::int64_t k0 = v * kCount;
   if (t >= strip.inside[v] && t + kCount <= strip.outside[v]) {
-    const In* from = pair.cost + (strip.first + k0) * pair.pitch + t - k0;
+    const In* from = costs.first + k0 * costs.pitch + t - k0;
     for (std::int64_t k = 0; k < kCount; ++k) {
-      const In* const next = from + k * (pair.pitch - 1);
+      const In* const next = from + k * (costs.pitch - 1);
       row[kCount - 1 - k] = load_as<Real>(next);
-      // So many rows at once are more than the machine foresees by itself: ask for the next strip.
-      __builtin_prefetch(next + direction * kStripRows * pair.pitch, 0, 2);
+      // So many rows at once are more than the machine foresees by itself.
+      __builtin_prefetch(next + costs.beyond, 0, 2);
       watch.see(row[kCount - 1 - k]);
     }
   } else {
@@ -245,12 +248,12 @@ HMM_INLINE void load_skewed(const Pair<In>& pair, const Strip& strip, int v, std
       alignas(64) Real columns[kCount];
       for (Real& c : columns) c = std::numeric_limits<Real>::infinity();
       const std::int64_t column = t - k0 - k;
-      const std::int64_t offset = (strip.first + k0 + k) * pair.pitch + column;
+      const std::int64_t offset = (k0 + k) * costs.pitch + column;
       std::int64_t c = strip.begin[k0 + k] - column;
       std::int64_t stop = strip.end[k0 + k] - column;
       if (c < 0) c = 0;
       if (stop > kCount) stop = kCount;
-      for (; c < stop; ++c) columns[c] = static_cast<Real>(pair.cost[offset + c]);
+      for (; c < stop; ++c) columns[c] = static_cast<Real>(costs.first[offset + c]);
       row[kCount - 1 - k] = load<V>(columns);
       watch.see(row[kCount - 1 - k]);
     }
@@ -262,8 +265,8 @@ HMM_INLINE void load_skewed(const Pair<In>& pair, const Strip& strip, int v, std
 // The way back: values of vector v of a strip at steps t..t+kLanes-1, times a factor, to where their costs
 // stand.
 template <typename Real, typename In>
-HMM_INLINE void store_skewed(In* to, std::int64_t pitch, const Strip& strip, int v, std::int64_t t,
-                             Real factor, Vec<Real>* row) {
+HMM_INLINE void store_skewed(const StripRows<In>& to, const Strip& strip, int v, std::int64_t t, Real factor,
+                             Vec<Real>* row) {
   constexpr std::int64_t kCount = kLanes<Real>;
   const std::int64_t k0 = v * kCount;
   const bool whole = sizeof(In) == sizeof(Real) && t >= strip.inside[v] && t + kCount <= strip.outside[v];
@@ -271,16 +274,16 @@ HMM_INLINE void store_skewed(In* to, std::int64_t pitch, const Strip& strip, int
   for (std::int64_t k = 0; k < kCount; ++k) {
     const Vec<Real> values = row[kCount - 1 - k] * factor;
     const std::int64_t column = t - k0 - k;
-    const std::int64_t offset = (strip.first + k0 + k) * pitch + column;
+    In* const at = to.first + (k0 + k) * to.pitch + column;
     if (whole) {
-      __builtin_prefetch(to + offset - kStripRows * pitch, 1, 2);
-      std::memcpy(to + offset, &values, sizeof(values));
+      __builtin_prefetch(at + to.beyond, 1, 2);
+      std::memcpy(at, &values, sizeof(values));
     } else {
       std::int64_t c = strip.begin[k0 + k] - column;
       std::int64_t stop = strip.end[k0 + k] - column;
       if (c < 0) c = 0;
       if (stop > kCount) stop = kCount;
-      for (; c < stop; ++c) to[offset + c] = static_cast<In>(values[c]);
+      for (; c < stop; ++c) at[c] = static_cast<In>(values[c]);
     }
   }
 }

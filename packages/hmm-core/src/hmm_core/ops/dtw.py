@@ -8,16 +8,23 @@ from torch import Tensor
 from hmm_core._dispatch import Backend
 from hmm_core._results import DTWResult
 from hmm_core._windows import Window
-from hmm_core.backends.reference.dtw import dtw as reference_dtw
-from hmm_core.ops._library import Context, needs_reference, register
-from hmm_core.ops._warping import PAIRS_SCHEMA, prepare_pairs, refuse_wrong_costs
+from hmm_core.ops._library import Context, implementation, needs_reference, register
+from hmm_core.ops._warping import (
+    FRAME_PAIRS_SCHEMA,
+    PAIRS_SCHEMA,
+    FramePairs,
+    Pairs,
+    prepare_pairs,
+    refuse_wrong_costs,
+)
+from hmm_core.ops.pairwise_cost import FrameCost
 
 StepPattern = Literal["symmetric1", "symmetric2", "asymmetric"]
 _PATTERNS = ("symmetric1", "symmetric2", "asymmetric")
 
 
 def dtw(
-    cost: Tensor,
+    cost: Tensor | FrameCost,
     lengths_x: Tensor | None = None,
     lengths_y: Tensor | None = None,
     *,
@@ -44,10 +51,11 @@ def dtw(
 
     Parameters
     ----------
-    cost : Tensor, shape (B, N, M)
-        :math:`c_{ij}`, the cost of aligning frame i of the first sequence with frame j of the second, for
-        example from :func:`~hmm_core.pairwise_cost`; any finite number, or ``+inf`` to forbid it. Entries at
-        or after the lengths and outside the window are never read.
+    cost : Tensor, shape (B, N, M), or FrameCost
+        :math:`c_{ij}`, the cost of aligning frame i of the first sequence with frame j of the second: any
+        finite number, or ``+inf`` to forbid it. Entries at or after the lengths and outside the window are
+        never read. A :class:`~hmm_core.FrameCost` holds the frames (B, N, D) and (B, M, D) instead, whose
+        costs are computed on the way.
     lengths_x, lengths_y : Tensor of int64, shape (B,), optional
         Valid frames, 0..N and 0..M. All if omitted.
     step_pattern : {"symmetric1", "symmetric2", "asymmetric"}
@@ -70,17 +78,20 @@ def dtw(
     TypeError
         If an argument is not a tensor, or has the wrong dtype.
     ValueError
-        If shapes or devices disagree, a length is out of range, or a cost that is read is NaN or ``-inf``.
+        If shapes or devices disagree, a length is out of range, or a cost that is read is NaN or ``-inf``,
+        as those of frames are that are not finite.
     BackendUnavailableError
         If an explicitly named backend cannot take these arguments.
 
     Notes
     -----
-    O(B N M) time, of the window only where there is one; N M / 4 bytes for each pair in work. Of equally
-    cheap ways the first in the table wins, in every backend and as in dtw-python. Sums are in the precision
-    of ``cost``. The gradient of ``distance`` by ``cost`` is the weight of each cell on the path, 0 without
-    one; torch.func, forward-mode differentiation, ``torch.compile(fullgraph=True)`` and ``torch.export``
-    work.
+    O(B N M) time, O(B N M D) from frames, of the window only where there is one; N M / 4 bytes for each pair
+    in work. Of equally cheap ways the first in the table wins, in every backend and as in dtw-python. Sums
+    are in the precision of ``cost``. The gradient of ``distance`` by ``cost`` is the weight of each cell on
+    the path, 0 without one, and flows on to frames; torch.func, forward-mode differentiation,
+    ``torch.compile(fullgraph=True)`` and ``torch.export`` work. The kernel gives the same bits for frames as
+    for their :func:`~hmm_core.pairwise_cost`; in long pairs without a window, under a symmetric pattern, it
+    leaves out cells further away than some path is long, which are many where the sequences are alike.
 
     References
     ----------
@@ -104,83 +115,96 @@ def dtw(
             f'step_pattern must be "symmetric1", "symmetric2" or "asymmetric"; got {step_pattern!r}'
         )
     pairs, chosen = prepare_pairs(cost, lengths_x, lengths_y, window, backend)
-    cost = pairs.cost
-    recorded = torch.is_grad_enabled() and cost.requires_grad
-    keep = return_path or recorded
+    given = pairs[:2] if isinstance(pairs, FramePairs) else pairs[:1]
+    differentiated = needs_reference() or (
+        torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given)
+    )
+    keep = return_path or differentiated
+    fixed = [part.detach() if isinstance(part, Tensor) else part for part in pairs]
     if needs_reference():
-        # The kernel's derivative is unknown here: the sum along the path has one.
-        distance, path, length = reference_dtw(cost.detach(), *pairs[1:], step_pattern, keep_path=True)
-        along = _sum_along(cost, path, step_pattern)
-        distance = distance + (along - along.detach())
+        found = implementation("dtw.dtw", "reference")(*fixed, step_pattern, keep)
+    elif isinstance(pairs, FramePairs):
+        found = _dtw_frames_op(*fixed, step_pattern, keep)
     else:
-        distance, path, length = cast(
-            tuple[Tensor, Tensor, Tensor],
-            _dtw_op(*pairs, step_pattern, keep, chosen, recorded=recorded),
-        )
+        found = _dtw_op(*fixed, step_pattern, keep, chosen)
+    distance, path, length = cast(tuple[Tensor, Tensor, Tensor], found)
     refuse_wrong_costs(pairs, chosen, distance)
+    if differentiated:
+        # The derivative of the distance is that of the sum along the path.
+        along = _sum_along(pairs, path, step_pattern)
+        distance = distance + (along - along.detach())
     return DTWResult(distance, path, length) if return_path else DTWResult(distance, None, None)
 
 
-def _cells(path: Tensor, columns: int, step_pattern: str) -> tuple[Tensor, Tensor]:
-    """Flat index (B, L) of the cells of each path, 0 after its end, and their weights, 0 there."""
+def _compute_frames(*arguments: object) -> object:
+    """Run the kernel that computes the costs of frames itself."""
+    return implementation("dtw.dtw_frames", "cpu")(*arguments)
+
+
+def _sum_along(pairs: Pairs | FramePairs, path: Tensor, step_pattern: str) -> Tensor:
+    """Weighted cost (B,) of each path, but for terms without a derivative."""
     used = path[..., 0] >= 0
     weight = used.long()
     if step_pattern == "symmetric2":
         moved = path - path.roll(1, dims=1)
         first = torch.arange(path.shape[1], device=path.device) == 0
         weight = torch.where(used & ~first, moved.sum(2), weight)
-    return torch.where(used, path[..., 0] * columns + path[..., 1], 0), weight
+    i, j = torch.where(used[..., None], path, 0).unbind(2)
+    if isinstance(pairs, Pairs):
+        cost = pairs.cost
+        if path.shape[1] == 0 or cost.shape[1] * cost.shape[2] == 0:
+            return cost.sum((1, 2))
+        cells = cost.flatten(1).gather(1, i * cost.shape[2] + j)
+    else:
+        x, y = pairs.x, pairs.y
+        if path.shape[1] == 0 or x.shape[1] * y.shape[1] == 0:
+            return x.sum((1, 2)) + y.sum((1, 2))
+        D = x.shape[2]
+        # What padding holds must not reach a derivative.
+        a, b = (
+            torch.where(used[..., None], frames.gather(1, index[..., None].expand(-1, -1, D)), 0.0)
+            for frames, index in ((x, i), (y, j))
+        )
+        cells = (a - b).square().sum(2)
+        if pairs.metric == "euclidean":
+            apart = cells > 0
+            cells = torch.where(apart, torch.where(apart, cells, 1.0).sqrt(), 0.0)
+        elif pairs.metric == "cosine":
+            directed = (a != 0).any(2) & (b != 0).any(2)
+            cells = torch.where(directed, 0.5 * cells, 0.0)
+    return torch.where(weight > 0, cells * weight, 0.0).sum(1)
 
 
-def _sum_along(cost: Tensor, path: Tensor, step_pattern: str) -> Tensor:
-    """Weighted cost (B,) of each path."""
-    if path.shape[1] == 0 or cost.shape[1] * cost.shape[2] == 0:
-        return cost.sum((1, 2))
-    index, weight = _cells(path, cost.shape[2], step_pattern)
-    return torch.where(weight > 0, cost.flatten(1).gather(1, index) * weight, 0.0).sum(1)
+def _empty(like: Tensor, lengths: Tensor, frames: int, keep_path: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Shapes of the distances, the paths and their lengths, for pairs of N + M ``frames``."""
+    B = like.shape[0]
+    room = torch.sym_max(frames - 1, 0) if keep_path else 0
+    return like.new_empty(B), lengths.new_empty((B, room, 2)), lengths.new_empty(B)
 
 
-def _save(ctx: Context, inputs: tuple[object, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
-    """Keep the path for the derivative."""
-    ctx.save_for_backward(cast(Tensor, inputs[0]), output[1])
-    ctx.options = (inputs[5],)
-    ctx.mark_non_differentiable(*output[1:])
-    ctx.set_materialize_grads(False)
+def _save(ctx: Context, inputs: tuple[object, ...], output: tuple[Tensor, ...]) -> None:
+    """Declare that the operations have no derivative: ``dtw`` records one along the path."""
+    del inputs
+    ctx.mark_non_differentiable(*output)
 
 
-def _differentiate(ctx: Context, gradient: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
-    """Weights of the cells on the path, by torch operations: they can be differentiated again."""
-    result = None
-    if gradient is not None:
-        cost, path = ctx.saved_tensors
-        index, weight = _cells(path, cost.shape[2], cast(str, ctx.options[0]))
-        flat = gradient.new_zeros((cost.shape[0], cost.shape[1] * cost.shape[2]))
-        # A path visits a cell once; the cells after its end add 0 to the first.
-        share = torch.where(weight > 0, gradient[:, None] * weight, 0.0)
-        result = flat.scatter_add(1, index, share).view(cost.shape) if flat.numel() else flat.view(cost.shape)
-    return (result, *[None] * 7)
-
-
-def _fake(
-    cost: Tensor,
-    lengths_x: Tensor,
-    _lengths_y: Tensor,
-    _begin: Tensor | None,
-    _end: Tensor | None,
-    _step_pattern: str,
-    keep_path: bool,
-    _backend: str,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Shapes of the distances, the paths and their lengths."""
-    B, N, M = cost.shape
-    room = torch.sym_max(N + M - 1, 0) if keep_path else 0
-    return cost.new_empty(B), lengths_x.new_empty((B, room, 2)), lengths_x.new_empty(B)
+def _differentiate(_ctx: Context, *_: None) -> tuple[None, ...]:
+    """Nothing to differentiate."""
+    return ()
 
 
 _dtw_op = register(
     "dtw",
     f"({PAIRS_SCHEMA}, str step_pattern, bool keep_path, str backend) -> (Tensor, Tensor, Tensor)",
-    _fake,
+    lambda cost, lengths_x, *rest: _empty(cost, lengths_x, cost.shape[1] + cost.shape[2], rest[-2]),
+    save=_save,
+    differentiate=_differentiate,
+)
+_dtw_frames_op = register(
+    "dtw_frames",
+    f"({FRAME_PAIRS_SCHEMA}, str step_pattern, bool keep_path) -> (Tensor, Tensor, Tensor)",
+    lambda x, y, lengths_x, *rest: _empty(x, lengths_x, x.shape[1] + y.shape[1], rest[-1]),
+    compute=_compute_frames,
     save=_save,
     differentiate=_differentiate,
 )

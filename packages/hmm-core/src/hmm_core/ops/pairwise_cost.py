@@ -1,20 +1,48 @@
 """Costs of aligning frames with frames."""
 
-from typing import Literal, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
-from hmm_core._dispatch import Backend, resolve
+from hmm_core._dispatch import Backend, Chosen, resolve
 from hmm_core._tracing import values_are_readable
-from hmm_core._validate import floating
+from hmm_core._validate import check_shape, floating, integer
 from hmm_core._values import check_range
 from hmm_core.backends.reference.pairwise_cost import pairwise_cost as reference_pairwise_cost
 from hmm_core.ops._library import Context, needs_reference, register
-from hmm_core.ops._warping import canonical_lengths
 
 Metric = Literal["euclidean", "sqeuclidean", "cosine"]
 _METRICS = ("euclidean", "sqeuclidean", "cosine")
+
+
+class FrameCost(NamedTuple):
+    r"""Costs of aligning frames with frames, for a recursion that computes them as it goes.
+
+    ``dtw(FrameCost(x, y))`` is ``dtw(pairwise_cost(x, y))`` without the table of costs: the kernels hold some
+    rows of it at a time.
+
+    Parameters
+    ----------
+    x : Tensor, shape (B, N, D)
+        Frames of the first sequences. Frames at or after their lengths are not read.
+    y : Tensor, shape (B, M, D)
+        Frames of the second sequences.
+    metric : {"euclidean", "sqeuclidean", "cosine"}
+        How frames are compared, see :func:`~hmm_core.pairwise_cost`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from hmm_core import dtw
+    >>> x = torch.tensor([[[0.0, 0.0], [3.0, 4.0]]])
+    >>> dtw(FrameCost(x, x + 1, "sqeuclidean")).distance
+    tensor([4.])
+    """
+
+    x: Tensor
+    y: Tensor
+    metric: Metric = "euclidean"
 
 
 def pairwise_cost(
@@ -63,8 +91,9 @@ def pairwise_cost(
 
     Notes
     -----
-    O(B N M D) time. The kernel computes one matrix product relative to the mean of y, and distances that
-    cancel in it frame by frame: equal frames cost exactly 0, and the relative error is about 1e-6 in float32.
+    O(B N M D) time; :class:`~hmm_core.FrameCost` spares the table where only a recursion reads it. The kernel
+    computes one matrix product relative to the mean of y, and distances that cancel in it frame by frame:
+    equal frames cost exactly 0, and the relative error is about 1e-6 in float32.
     Differentiable, twice as well; the derivative of ``euclidean`` at equal frames is 0.
 
     Examples
@@ -75,6 +104,25 @@ def pairwise_cost(
     tensor([[[0., 5.],
              [5., 0.]]])
     """
+    frames, chosen = prepare_frames(x, y, metric, lengths_x, lengths_y, backend)
+    x, y, lengths_x, lengths_y, _ = frames
+    # Padding may hold anything, and must not reach a derivative.
+    x, y = without_padding(x, lengths_x), without_padding(y, lengths_y)
+    if needs_reference():
+        return reference_pairwise_cost(x, y, lengths_x, lengths_y, metric)
+    recorded = torch.is_grad_enabled() and (x.requires_grad or y.requires_grad)
+    return cast(Tensor, _pairwise_cost_op(x, y, lengths_x, lengths_y, metric, chosen, recorded=recorded))
+
+
+def prepare_frames(
+    x: Tensor,
+    y: Tensor,
+    metric: str,
+    lengths_x: Tensor | None,
+    lengths_y: Tensor | None,
+    backend: Backend,
+) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor, str], Chosen]:
+    """Check frames, bring them to length 1 for the cosine, and choose where to compute."""
     if metric not in _METRICS:
         raise ValueError(f'metric must be "euclidean", "sqeuclidean" or "cosine"; got {metric!r}')
     x = floating("x", x, None)
@@ -93,51 +141,56 @@ def pairwise_cost(
     if chosen == "reference" and values_are_readable():
         check_range("lengths_x", lengths_x, "N", x.shape[1])
         check_range("lengths_y", lengths_y, "M", y.shape[1])
-    # Padding may hold anything, and must not reach a derivative either.
-    x, zero_x = _frames(x, lengths_x, metric)
-    y, zero_y = _frames(y, lengths_y, metric)
-    root = metric == "euclidean"
-    if needs_reference():
-        cost = reference_pairwise_cost(x, y, lengths_x, lengths_y, root)
-    else:
-        recorded = torch.is_grad_enabled() and (x.requires_grad or y.requires_grad)
-        cost = cast(Tensor, _pairwise_cost_op(x, y, lengths_x, lengths_y, root, chosen, recorded=recorded))
     if metric == "cosine":
-        cost = torch.where((zero_x[:, :, None] | zero_y[:, None]) & (cost < torch.inf), 1.0, 0.5 * cost)
-    return cost
+        x, y = _directions(x, lengths_x), _directions(y, lengths_y)
+    return (x, y, lengths_x, lengths_y, metric), chosen
 
 
-def _frames(frames: Tensor, lengths: Tensor, metric: str) -> tuple[Tensor, Tensor]:
-    """Frames with 0 in padding, of length 1 for the cosine; and which frames are 0."""
+def canonical_lengths(name: str, lengths: Tensor | None, like: Tensor, full: int, source: str) -> Tensor:
+    """Lengths (B,), all full if omitted."""
+    B = like.shape[0]
+    if lengths is None:
+        return torch.full((B,), full, dtype=torch.int64, device=like.device)
+    lengths = integer(name, lengths, like, source.split(" ", maxsplit=1)[0])
+    check_shape(name, lengths, {"(B,)": (B,)}, f"with B from {source} = {tuple(like.shape)}")
+    return lengths
+
+
+def without_padding(frames: Tensor, lengths: Tensor) -> Tensor:
+    """Frames with 0 in padding."""
     valid = torch.arange(frames.shape[1], device=frames.device) < lengths[:, None]
-    frames = torch.where(valid[..., None], frames, 0.0)
-    if metric != "cosine":
-        return frames, valid
+    return torch.where(valid[..., None], frames, 0.0)
+
+
+def _directions(frames: Tensor, lengths: Tensor) -> Tensor:
+    """Frames of length 1, 0 in padding and where they are 0."""
+    frames = without_padding(frames, lengths)
     square = frames.square().sum(2)
-    zero = square == 0
-    return frames / torch.where(zero, 1.0, square).sqrt()[..., None], zero
+    return frames / torch.where(square == 0, 1.0, square).sqrt()[..., None]
 
 
 def _save(ctx: Context, inputs: tuple[object, ...], output: Tensor) -> None:
     """Keep the frames, and the costs where their root was taken."""
-    x, y, _, _, root, _ = inputs
+    x, y, _, _, metric, _ = inputs
     ctx.save_for_backward(cast(Tensor, x), cast(Tensor, y), output)
-    ctx.options = (root,)
+    ctx.options = (metric,)
     ctx.set_materialize_grads(False)
 
 
 def _differentiate(ctx: Context, gradient: Tensor | None) -> tuple[Tensor | None, ...]:
-    """2 sum_j w[i, j] (x[i] - y[j]), likewise by y; in torch, and so differentiable again."""
+    """Sum over j of w[i, j] (x[i] - y[j]), likewise by y; in torch, and so differentiable again."""
     if gradient is None:
         return (None,) * 6
     x, y, cost = ctx.saved_tensors
-    weight = gradient
-    if ctx.options[0]:
+    (metric,) = ctx.options
+    if metric == "euclidean":
         apart = (cost > 0) & (cost < torch.inf)
-        weight = torch.where(apart, 0.5 * gradient / torch.where(apart, cost, 1.0), 0.0)
+        weight = torch.where(apart, gradient / torch.where(apart, cost, 1.0), 0.0)
+    elif metric == "cosine":
+        directed = (x != 0).any(2)[:, :, None] & (y != 0).any(2)[:, None]
+        weight = torch.where(directed & (cost < torch.inf), gradient, 0.0)
     else:
-        weight = torch.where(cost < torch.inf, gradient, 0.0)
-    weight = 2 * weight
+        weight = torch.where(cost < torch.inf, 2 * gradient, 0.0)
     by_x = weight.sum(2)[..., None] * x - weight @ y if ctx.needs_input_grad[0] else None
     by_y = weight.sum(1)[..., None] * y - weight.mT @ x if ctx.needs_input_grad[1] else None
     return (by_x, by_y, None, None, None, None)
@@ -145,7 +198,7 @@ def _differentiate(ctx: Context, gradient: Tensor | None) -> tuple[Tensor | None
 
 _pairwise_cost_op = register(
     "pairwise_cost",
-    "(Tensor x, Tensor y, Tensor lengths_x, Tensor lengths_y, bool root, str backend) -> Tensor",
+    "(Tensor x, Tensor y, Tensor lengths_x, Tensor lengths_y, str metric, str backend) -> Tensor",
     lambda x, y, *_: x.new_empty((x.shape[0], x.shape[1], y.shape[1])),
     save=_save,
     differentiate=_differentiate,

@@ -8,13 +8,20 @@ from torch import Tensor
 
 from hmm_core._dispatch import Backend
 from hmm_core._windows import Window
+from hmm_core.backends.reference.pairwise_cost import pairwise_cost as reference_pairwise_cost
 from hmm_core.ops._library import Context, differentiate_twice, implementation, needs_reference, register
-from hmm_core.ops._warping import PAIRS_SCHEMA, prepare_pairs, refuse_wrong_costs
-from hmm_core.ops.pairwise_cost import Metric, pairwise_cost
+from hmm_core.ops._warping import (
+    FRAME_PAIRS_SCHEMA,
+    PAIRS_SCHEMA,
+    FramePairs,
+    prepare_pairs,
+    refuse_wrong_costs,
+)
+from hmm_core.ops.pairwise_cost import FrameCost, Metric, without_padding
 
 
 def soft_dtw(
-    cost: Tensor,
+    cost: Tensor | FrameCost,
     lengths_x: Tensor | None = None,
     lengths_y: Tensor | None = None,
     *,
@@ -31,10 +38,11 @@ def soft_dtw(
 
     Parameters
     ----------
-    cost : Tensor, shape (B, N, M)
-        :math:`c_{ij}`, the cost of aligning frame i of the first sequence with frame j of the second, for
-        example from :func:`~hmm_core.pairwise_cost`; any finite number, or ``+inf`` to forbid it. Entries at
-        or after the lengths and outside the window are never read.
+    cost : Tensor, shape (B, N, M), or FrameCost
+        :math:`c_{ij}`, the cost of aligning frame i of the first sequence with frame j of the second: any
+        finite number, or ``+inf`` to forbid it. Entries at or after the lengths and outside the window are
+        never read. A :class:`~hmm_core.FrameCost` holds the frames (B, N, D) and (B, M, D) instead, whose
+        costs are computed on the way.
     lengths_x, lengths_y : Tensor of int64, shape (B,), optional
         Valid frames, 0..N and 0..M. All if omitted.
     gamma : float
@@ -57,7 +65,7 @@ def soft_dtw(
     ValueError
         If shapes or devices disagree, a length is out of range, ``gamma`` is not above 0, or a cost that is
         read is NaN, ``-inf``, or finite but so large that its exponent is lost (1e14 ``gamma`` for paths of
-        300 steps).
+        300 steps); frames must be finite.
     BackendUnavailableError
         If an explicitly named backend cannot take these arguments.
 
@@ -66,8 +74,10 @@ def soft_dtw(
     O(B N M) time. The gradient by ``cost`` is the expected alignment, the probability that a path drawn with
     weight :math:`\exp(-\text{cost} / \gamma)` visits a cell: one pass back, which computes the cells again
     from every 32nd row, so that N M / 16 numbers are kept. It is 0 without a path, and can be differentiated
-    again, through the reference. The kernel sums numbers with exponents of their own: nothing underflows,
-    however small ``gamma`` is. torch.func transforms, forward-mode differentiation,
+    again, through the reference. From frames the time is O(B N M D), and their gradient is computed along
+    with the value, where it may be asked for, from some rows of costs at a time: up to 16 MB of costs are
+    held for each pair in work, more are computed twice. The kernel sums numbers with exponents of their own:
+    nothing underflows, however small ``gamma`` is. torch.func transforms, forward-mode differentiation,
     ``torch.compile(fullgraph=True)`` and ``torch.export`` work.
 
     References
@@ -90,8 +100,13 @@ def soft_dtw(
     """
     gamma = _check_gamma(gamma)
     pairs, chosen = prepare_pairs(cost, lengths_x, lengths_y, window, backend)
-    cost = pairs.cost
-    keep = torch.is_grad_enabled() and cost.requires_grad
+    if isinstance(pairs, FramePairs):
+        wanted = [torch.is_grad_enabled() and frames.requires_grad for frames in (pairs.x, pairs.y)]
+        found = _soft_dtw_frames_op(*pairs, gamma, *wanted, recorded=any(wanted))
+        value = cast(tuple[Tensor, Tensor, Tensor], found)[0]
+        refuse_wrong_costs(pairs, chosen, value, gamma)
+        return value
+    keep = torch.is_grad_enabled() and pairs.cost.requires_grad
     if needs_reference():
         value = _reference(*pairs, gamma)
     else:
@@ -144,7 +159,8 @@ def soft_dtw_divergence(
 
     Notes
     -----
-    Three times the work of :func:`~hmm_core.soft_dtw`. Differentiable by ``x`` and ``y``.
+    Three times the work of :func:`~hmm_core.soft_dtw` of a :class:`~hmm_core.FrameCost`. Differentiable by
+    ``x`` and ``y``.
 
     References
     ----------
@@ -163,8 +179,9 @@ def soft_dtw_divergence(
 
     def value(a: Tensor, b: Tensor, lengths_a: Tensor | None, lengths_b: Tensor | None) -> Tensor:
         """Soft-DTW of two batches."""
-        cost = pairwise_cost(a, b, lengths_a, lengths_b, metric=metric, backend=backend)
-        return soft_dtw(cost, lengths_a, lengths_b, gamma=gamma, window=window, backend=backend)
+        return soft_dtw(
+            FrameCost(a, b, metric), lengths_a, lengths_b, gamma=gamma, window=window, backend=backend
+        )
 
     own = 0.5 * (value(x, x, lengths_x, lengths_x) + value(y, y, lengths_y, lengths_y))
     mutual = value(x, y, lengths_x, lengths_y)
@@ -184,6 +201,11 @@ def _reference(*arguments: object) -> Tensor:
     """Values by the definition."""
     function = implementation("soft_dtw.soft_dtw", "reference")
     return cast(tuple[Tensor, Tensor], function(*arguments, keep=False))[0]
+
+
+def _compute_frames(*arguments: object) -> object:
+    """Run the kernel that computes the costs of frames, and the derivatives by the frames, itself."""
+    return implementation("soft_dtw.soft_dtw_frames", "cpu")(*arguments)
 
 
 def _save(ctx: Context, inputs: tuple[object, ...], output: tuple[Tensor, Tensor]) -> None:
@@ -238,6 +260,57 @@ def _fake(
     return cost.new_empty(B), cost.new_empty((B, size))
 
 
+def _save_frames(ctx: Context, inputs: tuple[object, ...], output: tuple[Tensor, ...]) -> None:
+    """Keep the derivatives, and the arguments for the second ones."""
+    ctx.save_for_backward(*output[1:], *cast(tuple[Tensor | None, ...], inputs[:6]))
+    ctx.options = inputs[6:]
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)
+
+
+def _differentiate_frames(ctx: Context, gradient: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+    """Scale the derivatives by the frames; where they are differentiated again, through the reference."""
+    results: list[Tensor | None] = [None] * 10
+    if gradient is None:
+        return tuple(results)
+    *derivatives, x, y, lengths_x, lengths_y, begin, end = ctx.saved_tensors
+    metric, gamma, *wanted = cast(tuple[str, float, bool, bool], ctx.options)
+    places = [place for place in (0, 1) if wanted[place]]
+    for place in places:
+        results[place] = gradient[:, None, None] * derivatives[place]
+    if torch.is_grad_enabled():
+        cost = reference_pairwise_cost(
+            without_padding(x, lengths_x), without_padding(y, lengths_y), lengths_x, lengths_y, metric
+        )
+        value = _reference(cost, lengths_x, lengths_y, begin, end, gamma)
+        if value.requires_grad:
+            leaves = [(x, y)[place] for place in places]
+            recorded = torch.autograd.grad(value, leaves, gradient, create_graph=True, allow_unused=True)
+            for place, found in zip(places, recorded, strict=True):
+                if found is not None:
+                    results[place] = cast(Tensor, results[place]).detach() + (found - found.detach())
+    return tuple(results)
+
+
+def _fake_frames(x: Tensor, y: Tensor, *rest: object) -> tuple[Tensor, Tensor, Tensor]:
+    """Shapes of the values and of the derivatives by the frames."""
+    B, N, D = x.shape
+    by_x, by_y = rest[-2:]
+    return (
+        x.new_empty(B),
+        x.new_empty((B, N if by_x else 0, D)),
+        x.new_empty((B, y.shape[1] if by_y else 0, D)),
+    )
+
+
+_soft_dtw_frames_op = register(
+    "soft_dtw_frames",
+    f"({FRAME_PAIRS_SCHEMA}, float gamma, bool by_x, bool by_y) -> (Tensor, Tensor, Tensor)",
+    _fake_frames,
+    compute=_compute_frames,
+    save=_save_frames,
+    differentiate=_differentiate_frames,
+)
 _derivative_op = register(
     "soft_dtw_backward",
     f"(Tensor gradient, Tensor message, {PAIRS_SCHEMA}, float gamma, str backend) -> Tensor",

@@ -159,6 +159,10 @@ class Warping:
         N: int,
         M: int,
         cost: int,
+        x: int,
+        y: int,
+        D: int,
+        metric: int,
         lengths_x: int,
         lengths_y: int,
         begin: int,
@@ -174,18 +178,7 @@ def soft_dtw_backward(
     pairs: Warping, gamma: float, threads: int, factor: int, message: int, gradient: int, /
 ) -> None: ...
 def soft_dtw_message_size(is_double: bool, N: int, M: int, /) -> int: ...
-def frame_cost(
-    is_double: bool,
-    B: int,
-    N: int,
-    M: int,
-    D: int,
-    root: bool,
-    x: int,
-    y: int,
-    lengths_x: int,
-    lengths_y: int,
-    threads: int,
-    cost: int,
-    /,
+def soft_dtw_frames(
+    pairs: Warping, gamma: float, threads: int, value: int, by_x: int, by_y: int, /
 ) -> None: ...
+def frame_cost(pairs: Warping, threads: int, cost: int, /) -> None: ...

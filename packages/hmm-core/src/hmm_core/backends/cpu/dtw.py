@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from hmm_core.backends.cpu import _cpu
-from hmm_core.backends.cpu._warping import describe
+from hmm_core.backends.cpu._warping import describe, describe_frames
 
 _PATTERNS = ("symmetric1", "symmetric2", "asymmetric")
 
@@ -24,10 +24,33 @@ def dtw(
     step.
     """
     pairs, _keep = describe(cost, lengths_x, lengths_y, begin, end)
-    B, N, M = cost.shape
-    distance = cost.new_empty(B)
-    path = lengths_x.new_empty(B, max(N + M - 1, 0) if keep_path else 0, 2)
-    length = lengths_x.new_zeros(B)
+    return _align(pairs, cost, sum(cost.shape[1:]), step_pattern, keep_path)
+
+
+def dtw_frames(
+    x: Tensor,
+    y: Tensor,
+    lengths_x: Tensor,
+    lengths_y: Tensor,
+    begin: Tensor | None,
+    end: Tensor | None,
+    metric: str,
+    step_pattern: str,
+    keep_path: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the same as ``dtw`` of the costs of frames, which are computed as they are used."""
+    pairs, _keep = describe_frames(x, y, lengths_x, lengths_y, begin, end, metric)
+    return _align(pairs, x, x.shape[1] + y.shape[1], step_pattern, keep_path)
+
+
+def _align(
+    pairs: _cpu.Warping, like: Tensor, frames: int, step_pattern: str, keep_path: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Allocate and run, for pairs of N + M ``frames``."""
+    B = like.shape[0]
+    distance = like.new_empty(B)
+    path = torch.empty((B, max(frames - 1, 0) if keep_path else 0, 2), dtype=torch.int64)
+    length = torch.zeros(B, dtype=torch.int64)
     # Without room for a step there is none to write; the address must not be null all the same.
     address = path.data_ptr() or length.data_ptr()
     _cpu.dtw(

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from hmm_core.backends.cpu import _cpu
-from hmm_core.backends.cpu._warping import describe
+from hmm_core.backends.cpu._warping import describe, describe_frames
 
 
 def soft_dtw(
@@ -49,3 +49,26 @@ def soft_dtw_backward(
         result.data_ptr(),
     )
     return result
+
+
+def soft_dtw_frames(
+    x: Tensor,
+    y: Tensor,
+    lengths_x: Tensor,
+    lengths_y: Tensor,
+    begin: Tensor | None,
+    end: Tensor | None,
+    metric: str,
+    gamma: float,
+    by_x: bool,
+    by_y: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Values (B,) of the costs of frames, and their derivatives (B, N, D) and (B, M, D) where wanted."""
+    pairs, _keep = describe_frames(x, y, lengths_x, lengths_y, begin, end, metric)
+    B, N, D = x.shape
+    value = x.new_empty(B)
+    of_x, of_y = x.new_empty((B, N if by_x else 0, D)), x.new_empty((B, y.shape[1] if by_y else 0, D))
+    _cpu.soft_dtw_frames(
+        pairs, gamma, torch.get_num_threads(), value.data_ptr(), of_x.data_ptr(), of_y.data_ptr()
+    )
+    return value, of_x, of_y

@@ -13,7 +13,7 @@ TILE = 32
 
 
 @triton.jit(do_not_specialize=["N", "M"])
-def frame_cost(x, y, lengths_x, lengths_y, cost, N, M, D, ROOT: tl.constexpr, TILE: tl.constexpr):
+def frame_cost(x, y, lengths_x, lengths_y, cost, N, M, D, METRIC: tl.constexpr, TILE: tl.constexpr):
     """One tile of one pair's costs; ``+inf`` in padding."""
     b = tl.program_id(0).to(tl.int64)
     i = tl.program_id(1) * TILE + tl.arange(0, TILE)
@@ -23,19 +23,24 @@ def frame_cost(x, y, lengths_x, lengths_y, cost, N, M, D, ROOT: tl.constexpr, TI
     x += (b * N + i) * D
     y += (b * M + j) * D
     square = tl.zeros((TILE, TILE), cost.dtype.element_ty)
+    directed_x, directed_y = tl.zeros((TILE,), tl.int32), tl.zeros((TILE,), tl.int32)
     for d in range(D):
-        difference = (
-            tl.load(x + d, mask=in_x, other=0.0)[:, None] - tl.load(y + d, mask=in_y, other=0.0)[None, :]
-        )
+        value_x, value_y = tl.load(x + d, mask=in_x, other=0.0), tl.load(y + d, mask=in_y, other=0.0)
+        difference = value_x[:, None] - value_y[None, :]
         square += difference * difference
-    if ROOT:
+        if METRIC == "cosine":
+            directed_x |= (value_x != 0).to(tl.int32)
+            directed_y |= (value_y != 0).to(tl.int32)
+    if METRIC == "euclidean":
         square = tl.sqrt(square)
+    elif METRIC == "cosine":
+        square = tl.where((directed_x > 0)[:, None] & (directed_y > 0)[None, :], 0.5 * square, 1.0)
     square = tl.where(in_x[:, None] & in_y[None, :], square, float("inf"))
     inside = (i < N)[:, None] & (j < M)[None, :]
     tl.store(cost + (b * N + i)[:, None] * M + j[None, :], square, mask=inside)
 
 
-def pairwise_cost(x: Tensor, y: Tensor, lengths_x: Tensor, lengths_y: Tensor, root: bool) -> Tensor:
+def pairwise_cost(x: Tensor, y: Tensor, lengths_x: Tensor, lengths_y: Tensor, metric: str) -> Tensor:
     """Costs (B, N, M), ``+inf`` in padding; the derivative of a distance of 0 is 0."""
     B, N, D = x.shape
     M = y.shape[1]
@@ -44,7 +49,7 @@ def pairwise_cost(x: Tensor, y: Tensor, lengths_x: Tensor, lengths_y: Tensor, ro
         frame_cost,
         (B, triton.cdiv(N, TILE), triton.cdiv(M, TILE)),
         *(x.contiguous(), y.contiguous(), lengths_x.contiguous(), lengths_y.contiguous(), cost, N, M, D),
-        ROOT=root,
+        METRIC=metric,
         TILE=TILE,
     )
     return cost
