@@ -26,7 +26,7 @@ def model() -> GaussianHMM:
         for table in (model.initial.logits, model.transition.logits, model.emission.weight_logits):
             table.normal_()
         model.transition.logits[0, 2] = -torch.inf
-        model.emission.log_variance.normal_(std=0.3)
+        dict(model.emission.named_parameters())["log_variance"].normal_(std=0.3)
     return model
 
 

@@ -14,10 +14,18 @@ from hmm_models._statistics import Statistics as Statistics
 from hmm_models.emissions._emission import Emission as Emission
 from hmm_models.emissions._emission import SamplingEmission as SamplingEmission
 from hmm_models.emissions._emission import TrainableEmission as TrainableEmission
+from hmm_models.emissions._full import FullGaussianMixtures as FullGaussianMixtures
+from hmm_models.emissions._mixture_statistics import FullMixtureStatistics as FullMixtureStatistics
 from hmm_models.emissions._mixture_statistics import MixtureStatistics as MixtureStatistics
 from hmm_models.emissions._mixtures import GaussianMixtures as GaussianMixtures
+from hmm_models.emissions._mixtures import SphericalGaussianMixtures as SphericalGaussianMixtures
+from hmm_models.emissions._prior import MixturePrior as MixturePrior
+from hmm_models.emissions._semi_continuous import SemiContinuousMixtures as SemiContinuousMixtures
+from hmm_models.emissions._semi_continuous import SemiContinuousStatistics as SemiContinuousStatistics
 from hmm_models.emissions._splitting import split_targets as split_targets
 from hmm_models.models._gaussian_hmm import GaussianHMM as GaussianHMM
+from hmm_models.models._gaussian_hmm import MixtureGaussianHMM as MixtureGaussianHMM
+from hmm_models.models._gaussian_hmm import MixtureGaussianHMMLayer as MixtureGaussianHMMLayer
 from hmm_models.models._hidden_markov_model import HiddenMarkovModel as HiddenMarkovModel
 from hmm_models.models._hidden_markov_model import Sample as Sample
 from hmm_models.models._sequence_model import SequenceModel as SequenceModel
@@ -34,19 +42,27 @@ __version__ = _version("hmm-models")
 __all__ = [
     "Emission",
     "FitResult",
+    "FullGaussianMixtures",
+    "FullMixtureStatistics",
     "GaussianHMM",
     "GaussianMixtures",
     "HMMStatistics",
     "HiddenMarkovModel",
     "LikelihoodDecreaseError",
+    "MixtureGaussianHMM",
+    "MixtureGaussianHMMLayer",
+    "MixturePrior",
     "MixtureStatistics",
     "ModelFileError",
     "ProbabilityTable",
     "Sample",
     "SamplingEmission",
     "SavableModel",
+    "SemiContinuousMixtures",
+    "SemiContinuousStatistics",
     "SequenceModel",
     "SequenceStatistics",
+    "SphericalGaussianMixtures",
     "Statistics",
     "Topology",
     "TrainableEmission",

@@ -108,15 +108,7 @@ class SequenceModel(nn.Module, ABC):
             letters = "(B, T, ...)" if D is None else f"(B, T, D) = (B, T, {D})"
             raise ValueError(f"x must have shape {letters}; got {tuple(x.shape)}")
         B, T = x.shape[:2]
-        valid = torch.ones((B, T), dtype=torch.bool, device=x.device)
-        if lengths is not None:
-            if lengths.shape != (B,):
-                raise ValueError(
-                    f"lengths must have shape (B,) = ({B},), with B from x (B, T, ...) = {tuple(x.shape)}; "
-                    f"got {tuple(lengths.shape)}"
-                )
-            valid = torch.arange(T, device=x.device) < lengths.to(x.device).unsqueeze(-1)
-        readable = valid
+        readable = valid = _valid_frames(x, lengths)
         if frame_weights is not None:
             check_shares("frame_weights", frame_weights, "(B, T)", (B, T))
             frame_weights = frame_weights.to(x.device)
@@ -130,7 +122,8 @@ class SequenceModel(nn.Module, ABC):
                 observed = None
         if allowed is not None:
             _check_mask("allowed", allowed, (B, T, self.num_states))
-        x = x.masked_fill(~readable.view(B, T, *[1] * (x.ndim - 2)), 0)
+        if readable is not valid or lengths is not None:
+            x = x.masked_fill(~readable.view(B, T, *[1] * (x.ndim - 2)), 0)
         if observed is not None:
             x = x.masked_fill(~observed, 0)
         weight = torch.ones(B, dtype=torch.float64, device=x.device)
@@ -167,8 +160,20 @@ class SequenceModel(nn.Module, ABC):
         share = state * frames.weight[:, None, None]
         if frames.frame_weight is not None:
             share = share * frames.frame_weight.to(share).unsqueeze(-1)
-        options = {} if frames.observed is None else {"observed": frames.observed[frames.valid]}
-        return self._trainable().accumulate(frames.x[frames.valid], share[frames.valid], **options)
+        emission, valid = self._trainable(), frames.valid
+        options: dict[str, Any] = {} if frames.observed is None else {"observed": frames.observed[valid]}
+        if hasattr(emission, "working_dtype"):
+            options["dtype"] = frames.x.dtype
+        if bool(valid.all()):
+            return emission.accumulate(frames.x.flatten(0, 1), share.flatten(0, 1), **options)
+        return emission.accumulate(frames.x[valid], share[valid], **options)
+
+    def _working(self, x: Tensor) -> Tensor:
+        """Observations as the E-step reads them: in float64, unless the emission says that less suffices."""
+        choose = getattr(self.emission, "working_dtype", None)
+        if not x.is_floating_point():
+            return x
+        return x.to(torch.float64 if choose is None else choose(x.dtype))
 
     @torch.no_grad()
     def initialize(
@@ -288,7 +293,7 @@ class SequenceModel(nn.Module, ABC):
         Notes
         -----
         The likelihood never falls, floored variances included; only an update that removes components may
-        lower it, and reports them.
+        lower it, and reports them. With a ``prior`` it is the sum of both logarithms that never falls.
 
         References
         ----------
@@ -320,6 +325,10 @@ class SequenceModel(nn.Module, ABC):
                 )
             return total
 
+        def penalty() -> float:
+            prior = updating.get("prior")
+            return 0.0 if prior is None else cast(Any, emission).log_prior(prior)
+
         self._refuse_impossible(x, lengths, weights, data)
         return run_em(
             accumulate,
@@ -327,6 +336,7 @@ class SequenceModel(nn.Module, ABC):
             emission.rounding,
             max_iterations,
             tolerance,
+            penalty,
         )
 
     @torch.no_grad()
@@ -342,6 +352,19 @@ class SequenceModel(nn.Module, ABC):
                 f"no path of the model can produce sequences {impossible.nonzero().flatten().tolist()}: "
                 "each must be as long as the shortest path from a start to an end; leave them out"
             )
+
+
+def _valid_frames(x: Tensor, lengths: Tensor | None) -> Tensor:
+    """Mask (B, T) of the frames before the ends."""
+    B, T = x.shape[:2]
+    if lengths is None:
+        return torch.ones((B, T), dtype=torch.bool, device=x.device)
+    if lengths.shape != (B,):
+        raise ValueError(
+            f"lengths must have shape (B,) = ({B},), with B from x (B, T, ...) = {tuple(x.shape)}; "
+            f"got {tuple(lengths.shape)}"
+        )
+    return torch.arange(T, device=x.device) < lengths.to(x.device).unsqueeze(-1)
 
 
 def _segment(lengths: Tensor, num_states: int) -> Tensor:
