@@ -16,9 +16,12 @@ _PARAMETERS = ("initial", "transition", "weight", "mean", "variance")
 
 
 class Em(Problem):
-    """Probabilities, means and variances after one step, to 2e-3 of 1, of a deviation and of a variance."""
+    """Probabilities, means and variances after one step, to 2e-2 of 1, of a deviation and of a variance.
 
-    tolerance = 2e-3
+    Most of that is for priors of peers that cannot be made quite flat.
+    """
+
+    tolerance = 2e-2
 
     def make(self, instance: Instance, generator: torch.Generator) -> Mapping[str, Tensor]:
         """Frames around wandering centres; diagonal Gaussians around random frames."""
