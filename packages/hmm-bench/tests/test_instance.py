@@ -40,7 +40,7 @@ def test_keys_may_come_in_any_order_and_defaults_may_be_missing() -> None:
     [
         ("op=viterbi B=1 K=1", "needs op, B and T; 'op=viterbi B=1 K=1' lacks T"),
         ("op=viterbi B=1 T=1", "states must be at least 1; got 0"),
-        ("op=viterbi B=1 T=1 K=1 M=3", "got 'M=3'"),
+        ("op=viterbi B=1 T=1 K=1 X=3", "got 'X=3'"),
         ("op=viterbi B=1 T=1 K=1 D=3", "features is no size of viterbi; got 3"),
         ("op=filter B=1 T=1 K=1 chunk=-1", "chunk is no size of filter; got -1"),
         ("op=viterbi B=1 T=1 K=1 K=2", "got 'K=2'"),

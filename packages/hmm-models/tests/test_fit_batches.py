@@ -49,8 +49,9 @@ def test_batches_give_what_everything_at_once_gives() -> None:
     parts.load_state_dict(whole.state_dict())
     expected = whole.fit(x, lengths, initialize=False, max_iterations=5)
     found = parts.fit_batches(Batches(x, lengths, 5), initialize=False, max_iterations=5)
-    assert found.log_likelihood == pytest.approx(expected.log_likelihood, rel=1e-9)
-    torch.testing.assert_close(parts.emission.mean, whole.emission.mean, rtol=1e-5, atol=1e-6)
+    # Densities of float32 frames are computed in float32, in other blocks.
+    assert found.log_likelihood == pytest.approx(expected.log_likelihood, rel=1e-6)
+    torch.testing.assert_close(parts.emission.mean, whole.emission.mean, rtol=1e-5, atol=1e-5)
 
 
 def test_stepwise_em_gets_further_in_its_first_pass() -> None:

@@ -150,7 +150,7 @@ def test_files_that_hold_no_known_model_are_named_with_the_reason(tmp_path: Path
     with pytest.raises(ModelFileError, match="holds tensors, but no model"):
         load_model(path)
     save_tensors(path, {}, {"class": "os.system", "model": {}})
-    with pytest.raises(ModelFileError, match=r"holds a os.system; the known classes are \['GaussianHMM'"):
+    with pytest.raises(ModelFileError, match=r"holds a os.system; the known classes are \[.*'GaussianHMM'"):
         load_model(path)
     save_tensors(path, {}, {"class": "GaussianMixtures", "model": {"sides": 3}})
     with pytest.raises(ModelFileError, match="configuration does not fit the class"):
@@ -166,7 +166,7 @@ def test_files_that_hold_no_known_model_are_named_with_the_reason(tmp_path: Path
 
 
 def test_only_registered_classes_are_saved(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match=r"one of \['GaussianHMM', 'GaussianMixtures'.*got Linear"):
+    with pytest.raises(TypeError, match=r"one of \[.*'GaussianHMM', 'GaussianMixtures'.*got Linear"):
         save_model(nn.Linear(2, 2), tmp_path / "a")
     assert not list(tmp_path.iterdir())
 

@@ -121,7 +121,7 @@ def compare(instance: Instance, implementations: Sequence[Implementation], *, ro
     -----
     An answer is right if it agrees with hmm-core's definition in float64: log-likelihoods, losses and the
     joint log-probabilities of paths to 1e-5 relative (ties may be broken in any way), probabilities and
-    gradients to 1e-3; the loss of CTC to 1e-4 and its gradient to 5e-3.
+    gradients to 1e-3; the loss of CTC to 1e-4 and its gradient to 5e-3; parameters after EM to 2e-2.
 
     Examples
     --------

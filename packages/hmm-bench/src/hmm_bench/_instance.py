@@ -15,6 +15,7 @@ SIZES = {
     "posterior": _HMM,
     "viterbi": _HMM,
     "filter": _HMM,
+    "em": ("states", "mixtures", "features"),
     "semi_markov_log_likelihood": _SEMI_MARKOV,
     "semi_markov_viterbi": _SEMI_MARKOV,
     "ctc_alignment": _CTC,
@@ -36,6 +37,7 @@ _KEYS = {
     "densities": "P",
     "tokens": "N",
     "durations": "L",
+    "mixtures": "M",
     "features": "D",
 }
 _ALWAYS = ("op", "batch", "frames", "topology", "dtype", "threads", "seed")
@@ -49,8 +51,9 @@ class Instance:
     ----------
     op : str
         ``"log_likelihood"``, its ``"gradient"`` with respect to emissions and transitions, ``"posterior"``,
-        ``"viterbi"``, ``"filter"`` (frames that arrive one after the other), the same with explicit durations
-        as ``"semi_markov_log_likelihood"`` and ``"semi_markov_viterbi"``, ``"ctc_alignment"`` and
+        ``"viterbi"``, ``"filter"`` (frames that arrive one after the other), ``"em"`` (one iteration with
+        diagonal Gaussian mixtures), likelihoods and paths with explicit durations as
+        ``"semi_markov_log_likelihood"`` and ``"semi_markov_viterbi"``, ``"ctc_alignment"`` and
         ``"ctc_loss"`` with its gradient, ``"dtw"`` with its path, ``"soft_dtw"`` with its gradient.
     batch, frames : int
         B sequences of T frames each.
@@ -72,9 +75,11 @@ class Instance:
     durations : int, default 0
         L, the longest duration of a semi-Markov model.
     features : int, default 0
-        D, where DTW begins with feature vectors; 0 where it is given costs.
+        D, where DTW begins with feature vectors; 0 where it is given costs. Of the frames of EM.
     chunk : int, default 0
         Frames that the filter is given at a time; 0 is one.
+    mixtures : int, default 0
+        M, the Gaussians of a state.
 
     Raises
     ------
@@ -103,6 +108,7 @@ class Instance:
     durations: int = 0
     features: int = 0
     chunk: int = 0
+    mixtures: int = 0
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():

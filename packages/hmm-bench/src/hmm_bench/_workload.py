@@ -21,7 +21,8 @@ class Workload:
         Named as in hmm-core: ``log_initial`` (K,), ``log_transition`` (K, K) or ``predecessors`` and
         ``log_weight`` (K, R), ``log_emission`` (B, T, K), ``log_final`` (K,), ``log_duration`` (K, L);
         ``log_prob`` (B, T, P) and ``targets`` (B, N); ``x`` (B, T, D) and ``y`` (B, N, D), or ``cost``
-        (B, T, N).
+        (B, T, N); ``x`` (B, T, D), ``initial`` (K,), ``transition`` (K, K), ``weight`` (K, M), ``mean`` and
+        ``variance`` (K, M, D) of EM, probabilities as such.
 
     Examples
     --------

@@ -17,12 +17,18 @@ from hmm_models.emissions._categorical import CategoricalStatistics as Categoric
 from hmm_models.emissions._emission import Emission as Emission
 from hmm_models.emissions._emission import SamplingEmission as SamplingEmission
 from hmm_models.emissions._emission import TrainableEmission as TrainableEmission
+from hmm_models.emissions._full import FullGaussianMixtures as FullGaussianMixtures
 from hmm_models.emissions._lazy import LazyGaussianMixtures as LazyGaussianMixtures
+from hmm_models.emissions._mixture_statistics import FullMixtureStatistics as FullMixtureStatistics
 from hmm_models.emissions._mixture_statistics import MixtureStatistics as MixtureStatistics
 from hmm_models.emissions._mixtures import GaussianMixtures as GaussianMixtures
+from hmm_models.emissions._mixtures import SphericalGaussianMixtures as SphericalGaussianMixtures
 from hmm_models.emissions._poisson import PoissonEmission as PoissonEmission
 from hmm_models.emissions._poisson import PoissonStatistics as PoissonStatistics
+from hmm_models.emissions._prior import MixturePrior as MixturePrior
 from hmm_models.emissions._scaled_posterior import ScaledPosterior as ScaledPosterior
+from hmm_models.emissions._semi_continuous import SemiContinuousMixtures as SemiContinuousMixtures
+from hmm_models.emissions._semi_continuous import SemiContinuousStatistics as SemiContinuousStatistics
 from hmm_models.emissions._splitting import split_targets as split_targets
 from hmm_models.emissions._state_scores import StateScores as StateScores
 from hmm_models.emissions._streams import MultiSpaceEmission as MultiSpaceEmission
@@ -35,6 +41,8 @@ from hmm_models.generation._global_variance import global_variance as global_var
 from hmm_models.generation._global_variance import mlpg_global_variance as mlpg_global_variance
 from hmm_models.generation._mlpg import mlpg as mlpg
 from hmm_models.models._gaussian_hmm import GaussianHMM as GaussianHMM
+from hmm_models.models._gaussian_hmm import MixtureGaussianHMM as MixtureGaussianHMM
+from hmm_models.models._gaussian_hmm import MixtureGaussianHMMLayer as MixtureGaussianHMMLayer
 from hmm_models.models._hidden_markov_model import HiddenMarkovModel as HiddenMarkovModel
 from hmm_models.models._hidden_markov_model import Sample as Sample
 from hmm_models.models._hmm_pytorch import HMMPyTorch as HMMPyTorch
@@ -85,6 +93,8 @@ __all__ = [
     "EMSequenceModel",
     "Emission",
     "FitResult",
+    "FullGaussianMixtures",
+    "FullMixtureStatistics",
     "GaussianHMM",
     "GaussianMixtures",
     "HMMPyTorch",
@@ -93,6 +103,9 @@ __all__ = [
     "HiddenMarkovModel",
     "LazyGaussianMixtures",
     "LikelihoodDecreaseError",
+    "MixtureGaussianHMM",
+    "MixtureGaussianHMMLayer",
+    "MixturePrior",
     "MixtureStatistics",
     "ModelFileError",
     "MultiSpaceEmission",
@@ -106,10 +119,13 @@ __all__ = [
     "SamplingEmission",
     "SavableModel",
     "ScaledPosterior",
+    "SemiContinuousMixtures",
+    "SemiContinuousStatistics",
     "SemiMarkovHMM",
     "SemiMarkovStatistics",
     "SequenceModel",
     "SequenceStatistics",
+    "SphericalGaussianMixtures",
     "StateScores",
     "Statistics",
     "StreamStatistics",

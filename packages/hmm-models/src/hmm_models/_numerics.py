@@ -4,15 +4,14 @@ import torch
 from torch import Tensor
 
 
-def logsumexp(value: Tensor) -> Tensor:
-    """Log-sum-exp over the last axis; a row of -inf gives -inf and no gradient."""
-    maximum = value.detach().amax(-1, keepdim=True)
+def logsumexp(value: Tensor, dim: int = -1) -> Tensor:
+    """Log-sum-exp over an axis; a row of -inf gives -inf and no gradient."""
+    maximum = value.detach().amax(dim, keepdim=True)
     maximum = torch.where(maximum == -torch.inf, 0.0, maximum)
-    total = (value - maximum).exp().sum(-1)
+    total = (value - maximum).exp().sum(dim)
     impossible = total == 0.0
-    return torch.where(
-        impossible, -torch.inf, torch.where(impossible, 1.0, total).log() + maximum.squeeze(-1)
-    )
+    log_total = torch.where(impossible, 1.0, total).log()
+    return torch.where(impossible, -torch.inf, log_total + maximum.squeeze(dim))
 
 
 def log_softmax(logits: Tensor) -> Tensor:

@@ -20,7 +20,13 @@ if hasattr(os, "sched_setaffinity"):  # before XLA counts the cores
 import jax
 import jax.numpy as jnp
 import numpy as np
-from dynamax.hidden_markov_model import hmm_filter, hmm_posterior_mode, hmm_smoother
+from dynamax.hidden_markov_model import (
+    DiagonalGaussianHMM,
+    DiagonalGaussianMixtureHMM,
+    hmm_filter,
+    hmm_posterior_mode,
+    hmm_smoother,
+)
 from numpy.typing import NDArray
 
 Arrays = dict[str, NDArray[Any]]
@@ -117,3 +123,54 @@ def filter(arrays: Arrays, _threads: int) -> Converted:  # noqa: A001  (the oper
         return answers
 
     return run, lambda answers: (np.log(np.stack(answers))[None],)
+
+
+def em(arrays: Arrays, _threads: int) -> tuple[Run, Callable[[Any], tuple[Any, ...]]]:
+    """``e_step`` for all sequences at once and ``m_step``, compiled together, priors nearly flat."""
+    jax.config.update("jax_enable_x64", arrays["x"].dtype == np.float64)
+    x = jnp.asarray(arrays["x"])
+    K, M, D = arrays["mean"].shape
+    initial = {"initial_probs": arrays["initial"], "transition_matrix": arrays["transition"]}
+    ones = {"initial_probs_concentration": 1.0, "transition_matrix_concentration": 1.0}
+    if M > 1:
+        model: Any = DiagonalGaussianMixtureHMM(
+            K,
+            M,
+            D,
+            **ones,
+            emission_weights_concentration=1.0,
+            emission_prior_mean_concentration=1e-6,
+            emission_prior_shape=1e-6,
+            emission_prior_scale=1e-6,
+        )
+        emission = {"emission_weights": arrays["weight"], "emission_means": arrays["mean"]}
+        emission["emission_scale_diags"] = np.sqrt(arrays["variance"])
+    else:
+        model = DiagonalGaussianHMM(
+            K,
+            D,
+            **ones,
+            emission_prior_mean_concentration=1e-6,
+            emission_prior_concentration=1e-6,
+            emission_prior_scale=1e-6,
+        )
+        emission = {"emission_means": arrays["mean"][:, 0]}
+        emission["emission_scale_diags"] = np.sqrt(arrays["variance"][:, 0])
+    values = {name: jnp.asarray(value) for name, value in (initial | emission).items()}
+    start, properties = model.initialize(jax.random.PRNGKey(0), method="prior", **values)
+    state = model.initialize_m_step_state(start, properties)
+
+    def step(parameters: Any, frames: Any) -> Any:  # noqa: ANN401  (arrays of jax)
+        """Take one step."""
+        statistics, _ = jax.vmap(lambda one: model.e_step(parameters, one))(frames)
+        return model.m_step(parameters, properties, statistics, state)[0]
+
+    def convert(answer: Any) -> tuple[Any, ...]:  # noqa: ANN401  (parameters)
+        """Take the parameters out."""
+        emissions = answer.emissions
+        weight = emissions.weights if M > 1 else np.ones((K, 1))
+        mean = np.asarray(emissions.means).reshape(K, M, D)
+        deviation = np.asarray(emissions.scale_diags).reshape(K, M, D)
+        return answer.initial.probs, answer.transitions.transition_matrix, weight, mean, deviation**2
+
+    return _compiled(step, start, x), convert

@@ -2,7 +2,7 @@
 # requires-python = ">=3.11"
 # dependencies = ["hmmlearn==0.3.3", "numpy>=2.1"]
 # ///
-"""The compiled recursions of hmmlearn, which are dense and float64, called for each sequence.
+"""The compiled recursions of hmmlearn, which are dense and float64, called for each sequence; its EM.
 
 hmmlearn's public methods compute emissions as well, so the kernels behind them are called. They release the
 interpreter lock; with more than one thread the sequences go through a thread pool, which hmmlearn itself does
@@ -15,7 +15,7 @@ from importlib import metadata
 from typing import Any
 
 import numpy as np
-from hmmlearn import _hmmc
+from hmmlearn import _hmmc, hmm
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
@@ -96,3 +96,43 @@ def posterior(arrays: Arrays, threads: int) -> Callable[[], tuple[Array, ...]]:
 def viterbi(arrays: Arrays, threads: int) -> Callable[[], tuple[Array, ...]]:
     """Viterbi recursion in log space."""
     return _batch(_viterbi, arrays, threads)
+
+
+def em(arrays: Arrays, _threads: int) -> tuple[Callable[[], Any], Callable[[Any], tuple[Array, ...]]]:
+    """``fit`` of ``GaussianHMM`` or ``GMMHMM`` with one iteration, priors flat.
+
+    The variances of its mixtures are those around the means before the step; the difference is taken off
+    where it is not measured.
+    """
+    x = arrays["x"].astype(np.float64)
+    B, T, D = x.shape
+    K, M, _ = arrays["mean"].shape
+    start = {name: arrays[name].astype(np.float64) for name in arrays}
+    frames, lengths = x.reshape(-1, D), [T] * B
+    options: dict[str, Any] = {"covariance_type": "diag", "n_iter": 1, "init_params": ""}
+    options["implementation"] = "scaling"
+    part: Any = slice(None) if M > 1 else 0
+    if M > 1:
+        model = hmm.GMMHMM(K, M, params="stmcw", **options)
+    else:
+        priors = {"means_weight": 0.0, "covars_prior": 0.0, "covars_weight": 0.0, "min_covar": 0.0}
+        model = hmm.GaussianHMM(K, params="stmc", **options, **priors)
+    model.n_features = D
+
+    def run() -> Any:  # noqa: ANN401  (a model)
+        """Reset, and take one step."""
+        model.startprob_, model.transmat_ = start["initial"], start["transition"]
+        model.means_, model.covars_ = start["mean"][:, part], start["variance"][:, part]
+        model.weights_ = start["weight"]
+        return model.fit(frames, lengths)
+
+    def convert(model: Any) -> tuple[Array, ...]:  # noqa: ANN401  (a model)
+        """Take the parameters out."""
+        mean = model.means_.reshape(K, M, D)
+        if M > 1:
+            variance = model.covars_ - (mean - start["mean"]) ** 2
+        else:
+            variance = np.diagonal(model.covars_, axis1=1, axis2=2).reshape(K, M, D)
+        return model.startprob_, model.transmat_, model.weights_, mean, variance
+
+    return run, convert

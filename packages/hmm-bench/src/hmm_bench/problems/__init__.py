@@ -1,6 +1,7 @@
 """What each operation of a benchmark computes, and when an answer is right."""
 
 from hmm_bench.problems._ctc import CtcAlignment, CtcLoss
+from hmm_bench.problems._em import Em
 from hmm_bench.problems._hmm import Filter, Gradient, LogLikelihood, Posterior, Viterbi
 from hmm_bench.problems._problem import Answer as Answer
 from hmm_bench.problems._problem import Backend as Backend
@@ -15,6 +16,7 @@ PROBLEMS: dict[str, Problem] = {
     "posterior": Posterior(),
     "viterbi": Viterbi(),
     "filter": Filter(),
+    "em": Em(),
     "semi_markov_log_likelihood": SemiMarkovLogLikelihood(),
     "semi_markov_viterbi": SemiMarkovViterbi(),
     "ctc_alignment": CtcAlignment(),

@@ -3,10 +3,6 @@
 import torch
 from torch import Tensor
 
-from hmm_models.emissions._accumulation import accumulate_firm
-from hmm_models.emissions._expansion import Expansion
-from hmm_models.emissions._mixture_statistics import MixtureStatistics
-
 _ITERATIONS = 20
 _RESTARTS = 3
 
@@ -57,14 +53,3 @@ def cluster_within(x: Tensor, state: Tensor, num_mixtures: int, generator: torch
         frames = (state == value).nonzero().squeeze(-1)
         component[frames] = kmeans(x[frames], num_mixtures, generator)
     return component
-
-
-def firm_statistics(
-    x: Tensor, weight: Tensor, state: Tensor, component: Tensor, shape: tuple[int, int]
-) -> MixtureStatistics:
-    """Statistics, of shape (K, M), of frames whose state and component are both known."""
-    (K, M), D = shape, x.shape[-1]
-    # One density per component: each frame belongs to its own with certainty.
-    certain = Expansion(x.new_zeros(D), x.new_zeros(K * M, 1, 2 * D), x.new_zeros(K * M, 1))
-    sums = accumulate_firm(certain, x, state * M + component, weight)
-    return MixtureStatistics(sums.occupancy.view(K, M), sums.first.view(K, M, D), sums.second.view(K, M, D))

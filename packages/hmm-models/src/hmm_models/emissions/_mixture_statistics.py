@@ -81,3 +81,44 @@ class MixtureStatistics(Statistics):
             torch.zeros(shape, dtype=torch.float64, device=device),
             torch.zeros(shape, dtype=torch.float64, device=device),
         )
+
+
+@dataclass(frozen=True, eq=False)
+class FullMixtureStatistics(Statistics):
+    r"""What an M-step of full covariances needs to know of the data.
+
+    As :class:`MixtureStatistics`, with :math:`\sum_n \gamma_{npm} x_n x_n^T`, summed over all components that
+    share a covariance.
+
+    Parameters
+    ----------
+    occupancy : Tensor of float64, shape (P, M)
+        Frames that fell to each component.
+    first : Tensor of float64, shape (P, M, D)
+        Sum of their features.
+    second : Tensor of float64, shape (P or 1, M or 1, D, D)
+        Sum of the products of their features.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from hmm_models import FullGaussianMixtures
+    >>> densities, x = FullGaussianMixtures(2, 1, 3, shared="all"), torch.randn(10, 3)
+    >>> total = densities.accumulate(x, density_index=torch.arange(10) % 2)
+    >>> total.first.shape, total.second.shape
+    (torch.Size([2, 1, 3]), torch.Size([1, 1, 3, 3]))
+    """
+
+    occupancy: Tensor
+    first: Tensor
+    second: Tensor
+
+    def __post_init__(self) -> None:
+        P, M, D = self.first.shape
+        if self.occupancy.shape != (P, M):
+            raise ValueError(
+                f"occupancy must have shape (P, M) = {(P, M)}; got {tuple(self.occupancy.shape)}"
+            )
+        shape = tuple(self.second.shape)
+        if len(shape) != 4 or shape[0] not in {1, P} or shape[1] not in {1, M} or shape[2:] != (D, D):
+            raise ValueError(f"second must have shape (P or 1, M or 1, D, D) for {(P, M, D)}; got {shape}")

@@ -1,6 +1,7 @@
 """How many components each density deserves, and how they come about."""
 
 import heapq
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -67,13 +68,22 @@ def split_targets(
 
 
 def split_heaviest(
-    weight: Tensor, mean: Tensor, log_variance: Tensor, target: Tensor, perturbation: float
+    weight: Tensor,
+    mean: Tensor,
+    target: Tensor,
+    perturbation: float,
+    deviation: Callable[[Tensor, Tensor, Tensor], Tensor],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Split the heaviest components until each density has its target; see ``GaussianMixtures.split``."""
-    weight, mean, log_variance = weight.clone(), mean.clone(), log_variance.clone()
+    """Split the heaviest components until each density has its target; see ``MixtureEmission.split``.
+
+    ``deviation(density, component, direction)`` turns a direction into one of the component's length. Returns
+    weights, means, and for each component the one (P, M) that it was split from.
+    """
+    weight, mean = weight.clone(), mean.clone()
     reach = torch.full_like(weight, perturbation)
     # Every split has a direction of its own, and halves reach half as far: no two components coincide.
     P, M, D = mean.shape
+    origin = torch.arange(M, device=mean.device).expand(P, M).clone()
     directions = torch.randn(M, D, generator=torch.Generator().manual_seed(0)).to(mean)
     directions /= directions.square().mean(-1, keepdim=True).sqrt()
     for direction in directions:
@@ -84,11 +94,10 @@ def split_heaviest(
         source = weight[rows].argmax(-1)
         free = (~used[rows]).int().argmax(-1)
         weight[rows, source] *= 0.5
-        deviation = (0.5 * log_variance[rows, source]).exp()
-        step = reach[rows, source].unsqueeze(-1) * deviation * direction
+        step = deviation(rows, origin[rows, source], direction) * reach[rows, source].unsqueeze(-1)
         reach[rows, source] *= 0.5
-        for value in (weight, reach, mean, log_variance):
+        for value in (weight, reach, mean, origin):
             value[rows, free] = value[rows, source]
         mean[rows, source] += step
         mean[rows, free] -= step
-    return weight, mean, log_variance
+    return weight, mean, origin

@@ -1,21 +1,29 @@
 """Hidden Markov model whose states emit Gaussian mixtures."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Self
 
 from hmm_models._serialization import register_model
-from hmm_models.emissions._mixtures import GaussianMixtures
+from hmm_models.emissions._full import FullGaussianMixtures
+from hmm_models.emissions._mixture_emission import MixtureEmission
+from hmm_models.emissions._mixtures import GaussianMixtures, SphericalGaussianMixtures
 from hmm_models.models._hidden_markov_model import HiddenMarkovModel, blank_topology
 from hmm_models.transitions._topology import Topology
 
-_COVARIANCE_TYPES = ("diag",)
+_EMISSIONS: dict[str, Callable[[int, int, int], MixtureEmission[Any]]] = {
+    "spherical": SphericalGaussianMixtures,
+    "diag": GaussianMixtures,
+    "tied": partial(FullGaussianMixtures, shared="all"),
+    "full": FullGaussianMixtures,
+}
 
 
 @register_model
 class GaussianHMM(HiddenMarkovModel):
     """Hidden Markov model with a mixture of Gaussians in each state.
 
-    A ``HiddenMarkovModel`` whose ``emission`` is a ``GaussianMixtures``.
+    A ``HiddenMarkovModel`` whose ``emission`` is a ``GaussianMixtures`` or one of its sisters.
 
     Parameters
     ----------
@@ -27,8 +35,10 @@ class GaussianHMM(HiddenMarkovModel):
         M, components per state, >= 1.
     obs_dim : int, optional
         Another name of ``feature_dim``; give one of them.
-    covariance_type : {"diag"}
-        Shape of the covariances.
+    covariance_type : {"spherical", "diag", "tied", "full"}, default "diag"
+        One variance for each component, a variance for each dimension, one full covariance for all components
+        of all states, or a full covariance for each component. (Where the components of a state share one,
+        give ``HiddenMarkovModel`` a ``FullGaussianMixtures(..., shared="components")``.)
     topology : {"ergodic", "left_to_right"} or Topology, default "ergodic"
         See ``HiddenMarkovModel``.
 
@@ -40,7 +50,8 @@ class GaussianHMM(HiddenMarkovModel):
     Notes
     -----
     Means start at random; ``fit`` and ``initialize`` start them from data. An iteration of ``fit`` costs
-    O(B T K (K + M D)).
+    O(B T K (K + M D)), O(B T K (K + M D^2)) with full covariances, and O(B T K) memory beside the data.
+    ``MixtureGaussianHMM`` and ``MixtureGaussianHMMLayer`` are other names of this class.
 
     Examples
     --------
@@ -57,7 +68,7 @@ class GaussianHMM(HiddenMarkovModel):
     torch.Size([1, 200])
     """
 
-    emission: GaussianMixtures
+    emission: MixtureEmission[Any]
 
     def __init__(
         self,
@@ -74,11 +85,11 @@ class GaussianHMM(HiddenMarkovModel):
             raise ValueError(
                 f"give exactly one of feature_dim and its alias obs_dim; got {feature_dim} and {obs_dim}"
             )
-        if covariance_type not in _COVARIANCE_TYPES:
-            raise ValueError(f"covariance_type must be one of {_COVARIANCE_TYPES}; got {covariance_type!r}")
+        if covariance_type not in _EMISSIONS:
+            raise ValueError(f"covariance_type must be one of {tuple(_EMISSIONS)}; got {covariance_type!r}")
         if num_states < 1:
             raise ValueError(f"num_states must be >= 1; got {num_states}")
-        super().__init__(GaussianMixtures(num_states, num_mixtures, size), topology)
+        super().__init__(_EMISSIONS[covariance_type](num_states, num_mixtures, size), topology)
         self.covariance_type = covariance_type
 
     @property
@@ -128,3 +139,7 @@ class GaussianHMM(HiddenMarkovModel):
     def extra_repr(self) -> str:
         """Sizes, for ``repr``."""
         return ", ".join(f"{name}={value!r}" for name, value in self.config().items())
+
+
+MixtureGaussianHMM = GaussianHMM
+MixtureGaussianHMMLayer = GaussianHMM

@@ -237,9 +237,12 @@ class HiddenMarkovModel(EMSequenceModel):
                 raise ValueError(f"num_frames must be the length of a possible path; got {num_frames}")
             return Sample(states, self.emission.sample(states, generator))
 
-    def _arguments(self, frames: Frames, lengths: Tensor | None) -> dict[str, Any]:
+    def _arguments(
+        self, frames: Frames, lengths: Tensor | None, dtype: torch.dtype | None = None
+    ) -> dict[str, Any]:
         """Arguments of the recursions of hmm_core: this model's chain and its scores of the valid frames."""
         log_emission = self._score(frames)
+        log_emission = log_emission if dtype is None else log_emission.to(dtype)
         chain = self.topology
         return {
             "log_initial": chain.log_initial.to(log_emission),
@@ -283,15 +286,20 @@ class HiddenMarkovModel(EMSequenceModel):
 
         Notes
         -----
-        Computes in float64 whatever the dtypes. A sequence that no path can produce adds nothing but its
-        log-likelihood of ``-inf``.
+        Recursions and sums are in float64 whatever the dtypes; densities too, unless the emission has a
+        ``working_dtype``. A sequence that no path can produce adds nothing but its log-likelihood of
+        ``-inf``. Memory beside ``x`` is O(B T K).
         """
-        x = x.double() if x.is_floating_point() else x
         frames = self._frames(
-            x, lengths, weights, observed=observed, allowed=allowed, frame_weights=frame_weights
+            self._working(x),
+            lengths,
+            weights,
+            observed=observed,
+            allowed=allowed,
+            frame_weights=frame_weights,
         )
         weight, valid = frames.weight, frames.valid
-        arguments = self._arguments(frames, lengths)
+        arguments = self._arguments(frames, lengths, torch.float64)
         state, log_likelihood = hmm_core.posterior(**arguments)
         steps = hmm_core.expected_transitions(**arguments)
         share = state * weight[:, None, None]

@@ -103,7 +103,8 @@ class SequenceModel(nn.Module, ABC):
                 observed = None
         if allowed is not None:
             _check_mask("allowed", allowed, (B, T, self.num_states))
-        x = x.masked_fill(~readable.view(B, T, *[1] * (x.ndim - 2)), 0)
+        if readable is not valid or lengths is not None:
+            x = x.masked_fill(~readable.view(B, T, *[1] * (x.ndim - 2)), 0)
         if observed is not None:
             x = x.masked_fill(~observed, 0)
         weight = torch.ones(B, dtype=torch.float64, device=x.device)
@@ -280,8 +281,20 @@ class EMSequenceModel(SequenceModel):
         share = state * frames.weight[:, None, None]
         if frames.frame_weight is not None:
             share = share * frames.frame_weight.to(share).unsqueeze(-1)
-        options = {} if frames.observed is None else {"observed": frames.observed[frames.valid]}
-        return self._trainable().accumulate(frames.x[frames.valid], share[frames.valid], **options)
+        emission, valid = self._trainable(), frames.valid
+        options: dict[str, Any] = {} if frames.observed is None else {"observed": frames.observed[valid]}
+        if hasattr(emission, "working_dtype"):
+            options["dtype"] = frames.x.dtype
+        if bool(valid.all()):
+            return emission.accumulate(frames.x.flatten(0, 1), share.flatten(0, 1), **options)
+        return emission.accumulate(frames.x[valid], share[valid], **options)
+
+    def _working(self, x: Tensor) -> Tensor:
+        """Observations as the E-step reads them: in float64, unless the emission says that less suffices."""
+        choose = getattr(self.emission, "working_dtype", None)
+        if not x.is_floating_point():
+            return x
+        return x.to(torch.float64 if choose is None else choose(x.dtype))
 
     @torch.no_grad()
     def initialize(
@@ -401,7 +414,7 @@ class EMSequenceModel(SequenceModel):
         Notes
         -----
         The likelihood never falls, floored variances included; only an update that removes components may
-        lower it, and reports them.
+        lower it, and reports them. With a ``prior`` it is the sum of both logarithms that never falls.
 
         References
         ----------
@@ -438,6 +451,7 @@ class EMSequenceModel(SequenceModel):
             emission.rounding,
             max_iterations,
             tolerance,
+            lambda: self._log_prior(updating),
         )
 
     def fit_batches(
@@ -548,7 +562,13 @@ class EMSequenceModel(SequenceModel):
             emission.rounding,
             max_iterations,
             tolerance,
+            lambda: self._log_prior(updating),
         )
+
+    def _log_prior(self, options: Mapping[str, Any]) -> float:
+        """Log-density of the parameters under the prior that the emission's ``update`` is given, if any."""
+        prior = options.get("prior")
+        return 0.0 if prior is None else float(cast(Any, self.emission).log_prior(prior))
 
     def _each_statistics(self, batches: Iterable[Mapping[str, Tensor]]) -> Iterator[SequenceStatistics]:
         """E-step, batch by batch."""

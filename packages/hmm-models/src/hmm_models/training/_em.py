@@ -75,25 +75,28 @@ def run_em(
     slack: Callable[[], float],
     max_iterations: int,
     tolerance: float,
+    penalty: Callable[[], float] = lambda: 0.0,
 ) -> FitResult:
     """Alternate E- and M-steps until the gain per frame is below the tolerance.
 
-    ``slack`` says how many nats per frame the rounding of the parameters may cost. An update that removed
+    ``slack`` says how many nats per frame the rounding of the parameters may cost, ``penalty`` what a prior
+    adds to the log-likelihood of the present parameters: the sum counts. An update that removed
     components may cost more than that; any other fall of the likelihood is an error.
     """
     statistics = accumulate()
     history, reports = [float(statistics.log_likelihood)], list[UpdateReport]()
-    frames = float(statistics.num_frames) or 1.0
+    frames, objective = float(statistics.num_frames) or 1.0, history[0] + penalty()
     converged = False
     while not converged and len(reports) < max_iterations:
         reports.append(update(statistics))
         statistics = accumulate()
         history.append(float(statistics.log_likelihood))
-        gain = (history[-1] - history[-2]) / frames
+        before, objective = objective, history[-1] + penalty()
+        gain = (objective - before) / frames
         _LOGGER.debug("iteration %d: log-likelihood %.6f per frame", len(reports), history[-1] / frames)
         if not gain >= -slack() and not reports[-1].removed:
             raise LikelihoodDecreaseError(
-                f"log-likelihood fell from {history[-2]:.9g} to {history[-1]:.9g} in iteration "
+                f"log-likelihood fell from {before:.9g} to {objective:.9g} in iteration "
                 f"{len(reports)}: by {-gain:.3g} nats per frame, of which rounding explains {slack():.3g}. "
                 "Center and scale the features, or train in float64"
             )

@@ -1,0 +1,88 @@
+"""Mixture densities made ready for matrix products on blocks of frames."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Generic, Self, TypeVar
+
+import torch
+from torch import Tensor
+
+from hmm_models._numerics import logsumexp
+from hmm_models._statistics import Statistics
+
+LOG_TWO_PI = math.log(2.0 * math.pi)
+# Numbers in the largest tensor of a block: 1 MiB of float32, which a core's cache holds.
+_BLOCK = 1 << 18
+# Rows that keep a matrix product efficient however large the model is.
+_FEWEST_ROWS = 64
+
+S = TypeVar("S", bound=Statistics)
+
+
+class Densities(ABC, Generic[S]):
+    """P mixtures of M components in one dtype; frames are on the last axis of all that is computed."""
+
+    constant: Tensor
+    """Shape (P, M), in the dtype of the computation; -inf for a component that is not in use."""
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """Numbers per frame in the largest tensor."""
+
+    @abstractmethod
+    def read(self, x: Tensor, observed: Tensor | None) -> Tensor:
+        """Turn features (R, D) into the other factor of the products, with frames as rows."""
+
+    @abstractmethod
+    def log_joint(self, inputs: Tensor) -> Tensor:
+        """Log of weight times density of every component, shape (P, M, R)."""
+
+    @abstractmethod
+    def moments(self, inputs: Tensor, component: Tensor) -> tuple[Tensor, ...]:
+        """Sum over frames of shares (P, M, R), and of what is read, weighted with them."""
+
+    @abstractmethod
+    def zeros(self) -> tuple[Tensor, ...]:
+        """Moments of no frames, in float64."""
+
+    @abstractmethod
+    def statistics(self, moments: tuple[Tensor, ...]) -> S:
+        """Turn moments (float64) into sums over the features as they came."""
+
+    @abstractmethod
+    def density(self, index: int) -> Self:
+        """One density alone."""
+
+    def log_prob(self, x: Tensor, observed: Tensor | None) -> Tensor:
+        """Log-density (N, P) of frames (N, D), in blocks where no gradient is recorded."""
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return self._log_prob(x, observed).T.contiguous()
+        result = x.new_empty(len(x), len(self.constant))
+        for rows in self.blocks(len(x)):
+            result[rows] = self._log_prob(x[rows], None if observed is None else observed[rows]).T
+        return result
+
+    def _log_prob(self, x: Tensor, observed: Tensor | None) -> Tensor:
+        """Log-density (P, N) of all frames at once."""
+        joint = self.log_joint(self.read(x, observed))
+        return joint[:, 0] if joint.shape[1] == 1 else logsumexp(joint, 1)
+
+    def shares(self, inputs: Tensor, density: Tensor) -> Tensor:
+        """Divide shares (P, R) of the densities among their components: (P, M, R)."""
+        if self.constant.shape[1] == 1:
+            used = (self.constant > -torch.inf).to(density)
+            return (density * used).unsqueeze(1)
+        joint = self.log_joint(inputs)
+        # A density without components has no finite maximum; its shares come out as 0.
+        peak = joint.amax(1, keepdim=True).clamp_(min=torch.finfo(joint.dtype).min)
+        joint.sub_(peak).exp_()
+        # The largest term is 1, unless all are 0.
+        return joint.mul_((density.unsqueeze(1)) / joint.sum(1, keepdim=True).clamp_(min=1.0))
+
+    def blocks(self, num_frames: int) -> Iterator[slice]:
+        """Frames that fit into the cache together."""
+        rows = max(_FEWEST_ROWS, _BLOCK // self.width)
+        for start in range(0, num_frames, rows):
+            yield slice(start, start + rows)

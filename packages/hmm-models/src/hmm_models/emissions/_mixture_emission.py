@@ -1,0 +1,768 @@
+"""What Gaussian mixtures of every covariance type have in common."""
+
+import logging
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, Generic, Self, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from hmm_models._numerics import log_softmax
+from hmm_models._report import UpdateReport
+from hmm_models.emissions._accumulation import Firm, Known, Membership, Soft, check_shares
+from hmm_models.emissions._clustering import cluster_within, kmeans
+from hmm_models.emissions._densities import Densities
+from hmm_models.emissions._mixture_statistics import FullMixtureStatistics, MixtureStatistics
+from hmm_models.emissions._prior import MixturePrior
+from hmm_models.emissions._splitting import split_heaviest, split_targets
+
+_LOGGER = logging.getLogger("hmm_models")
+# The floor of a dimension that never varies: small enough for any unit, large enough for float32.
+_SMALLEST_FLOOR = 1e-10
+# Variances below this share of the squared mean are rounding, of sums of squares and of float32 features.
+_UNRESOLVED = 1e-13
+# Nats per frame that the E-step may lose by working in float32.
+_NEGLIGIBLE = 1e-4
+# Nats per frame that products lose in float64, per squared distance of the means.
+_WORKED_DOUBLE = 1e-13
+
+S = TypeVar("S", MixtureStatistics, FullMixtureStatistics)
+
+
+class MixtureEmission(nn.Module, ABC, Generic[S]):
+    """P densities over D features, each a mixture of at most M Gaussians, whatever their covariances.
+
+    The parameters are ``weight_logits`` (P, M), whose softmax are the weights and in which ``-inf`` marks a
+    component that is not in use, ``mean`` (P, M, D), and what the subclass says of covariances.
+    """
+
+    variance_floor: Tensor
+
+    def __init__(self, num_densities: int, num_mixtures: int, feature_dim: int) -> None:
+        super().__init__()
+        sizes = {"num_densities": num_densities, "num_mixtures": num_mixtures, "feature_dim": feature_dim}
+        for name, size in sizes.items():
+            if size < 1:
+                raise ValueError(f"{name} must be >= 1; got {size}")
+        self.weight_logits = nn.Parameter(torch.zeros(num_densities, num_mixtures))
+        self.mean = nn.Parameter(torch.randn(num_densities, num_mixtures, feature_dim))
+        self.register_buffer("variance_floor", torch.full((feature_dim,), 1e-6))
+
+    @classmethod
+    def flat(
+        cls,
+        num_densities: int,
+        global_mean: Tensor,
+        global_variance: Tensor,
+        *,
+        num_mixtures: int = 1,
+        variance_floor: float = 0.01,
+    ) -> Self:
+        """Start all densities alike, from the mean and variance of all frames (a flat start).
+
+        Parameters
+        ----------
+        num_densities : int
+            P.
+        global_mean, global_variance : Tensor, shape (D,)
+            Of all training frames; variances >= 0. Their dtype and device become the model's.
+        num_mixtures : int, default 1
+            Room for components; one is in use until ``split``.
+        variance_floor : float, default 0.01
+            Share of the global variance below which no variance may fall; see ``set_variance_floor``.
+
+        Returns
+        -------
+        MixtureEmission
+            With equal densities.
+
+        Raises
+        ------
+        ValueError
+            If shapes disagree, or a value is not finite or a variance negative.
+        """
+        model = cls(num_densities, num_mixtures, global_mean.shape[-1]).to(global_mean)
+        model.reset_flat(global_mean, global_variance, variance_floor=variance_floor)
+        return model
+
+    @torch.no_grad()
+    def reset_flat(
+        self, global_mean: Tensor, global_variance: Tensor, *, variance_floor: float = 0.01
+    ) -> None:
+        """Make all densities alike again, as ``flat`` does.
+
+        Parameters
+        ----------
+        global_mean, global_variance : Tensor, shape (D,)
+            Of all training frames.
+        variance_floor : float, default 0.01
+            Share of the global variance below which no variance may fall.
+
+        Raises
+        ------
+        ValueError
+            If shapes disagree, or a value is not finite or a variance negative.
+        """
+        if global_mean.shape != (self.feature_dim,) or not bool(torch.isfinite(global_mean).all()):
+            raise ValueError(
+                f"global_mean must have shape (D,) = ({self.feature_dim},) and be finite; got {global_mean}"
+            )
+        self.set_variance_floor(global_variance, variance_floor)
+        unresolved = _UNRESOLVED * global_mean.square().to(self.variance_floor)
+        self.variance_floor.copy_(self.variance_floor.maximum(unresolved))
+        self.weight_logits[:, 0] = 0.0
+        self.weight_logits[:, 1:] = -torch.inf
+        self.mean.copy_(global_mean)
+        self._reset_covariances(global_variance.to(self.variance_floor).maximum(self.variance_floor))
+
+    @property
+    def num_densities(self) -> int:
+        """P."""
+        return self.mean.shape[0]
+
+    @property
+    def num_mixtures(self) -> int:
+        """M, the room for components in each density."""
+        return self.mean.shape[1]
+
+    @property
+    def feature_dim(self) -> int:
+        """D."""
+        return self.mean.shape[2]
+
+    @property
+    def num_components(self) -> Tensor:
+        """Components in use, shape (P,), int64."""
+        return (self.weight_logits.detach() > -torch.inf).sum(-1)
+
+    @property
+    def weight(self) -> Tensor:
+        """Mixture weights, shape (P, M); 0 for a component that is not in use."""
+        return log_softmax(self.weight_logits).exp()
+
+    @property
+    @abstractmethod
+    def covariance(self) -> Tensor:
+        """Covariances with the floor applied, in the shape of the subclass."""
+
+    @property
+    @abstractmethod
+    def variance(self) -> Tensor:
+        """Variances with the floor applied, shape (P, M, D)."""
+
+    @property
+    def num_parameters(self) -> int:
+        """Free parameters in use, as information criteria count them."""
+        components = self.num_components
+        weights = int((components - (components > 0).int()).sum())
+        return weights + int(components.sum()) * self.feature_dim + self._num_covariance_parameters()
+
+    @abstractmethod
+    def _num_covariance_parameters(self) -> int:
+        """Free parameters of the covariances in use."""
+
+    @abstractmethod
+    def _densities(self, dtype: torch.dtype, *, missing: bool = False) -> Densities[S]:
+        """Parameters made ready for products; ``missing`` says whether dimensions may be."""
+
+    @abstractmethod
+    def _reset_covariances(self, variance: Tensor) -> None:
+        """Make all covariances diagonal, with variances (D,) not below the floor."""
+
+    @abstractmethod
+    def _update_covariances(
+        self,
+        statistics: S,
+        mean: Tensor,
+        enough: Tensor,
+        prior: MixturePrior | None,
+    ) -> int:
+        """Replace covariances by the most likely ones around new means (P, M, D); count what was floored."""
+
+    @abstractmethod
+    def _copy_covariances(self, origin: Tensor) -> None:
+        """Give each component the covariance of the one (P, M) of its density that it was split from."""
+
+    @abstractmethod
+    def _deviation(self, density: Tensor, component: Tensor, direction: Tensor) -> Tensor:
+        """Turn standard normal numbers (D,) or (R, D) into deviations (R, D) from the components' means."""
+
+    @abstractmethod
+    def _losses(self) -> tuple[float, float]:
+        """Nats per frame, of rounding the parameters, and of products per rounding of their dtype."""
+
+    @abstractmethod
+    def _covariance_log_prior(self, prior: MixturePrior) -> float:
+        """Penalty of means and covariances, see ``MixturePrior``."""
+
+    def set_variance_floor(self, global_variance: Tensor, floor: float = 0.01) -> None:
+        """Let no variance fall below a share of the variance of all frames.
+
+        Parameters
+        ----------
+        global_variance : Tensor, shape (D,)
+            Variance of all training frames, >= 0 and finite.
+        floor : float, default 0.01
+            The share, > 0.
+
+        Raises
+        ------
+        ValueError
+            If the shape, a variance or ``floor`` is out of range.
+
+        Notes
+        -----
+        The floor of a dimension that never varies is 1e-10, so that it stays harmless.
+        """
+        if global_variance.shape != (self.feature_dim,):
+            raise ValueError(
+                f"global_variance must have shape (D,) = ({self.feature_dim},); "
+                f"got {tuple(global_variance.shape)}"
+            )
+        if not bool((torch.isfinite(global_variance) & (global_variance >= 0.0)).all()):
+            raise ValueError(f"global_variance must be finite and >= 0; got {global_variance.tolist()}")
+        if not floor > 0.0:
+            raise ValueError(f"floor must be > 0; got {floor}")
+        self.variance_floor.copy_((floor * global_variance).clamp_min(_SMALLEST_FLOOR))
+
+    def log_prob(self, x: Tensor, *, observed: Tensor | None = None) -> Tensor:
+        """Log-density of each frame under each density.
+
+        Parameters
+        ----------
+        x : Tensor, shape (..., D)
+            Features; finite, and small enough that their squares are.
+        observed : Tensor of bool, shape (..., D), optional
+            False where a dimension is missing: it is integrated out, and what stands there is never read.
+
+        Returns
+        -------
+        Tensor, shape (..., P)
+            In the wider dtype of ``x`` and the parameters. ``-inf`` only for a density without components.
+
+        Raises
+        ------
+        ValueError
+            If the last axis is not D, the mask has another shape, or a feature is NaN or infinite.
+
+        Notes
+        -----
+        Cost and accuracy are those of the class; memory beside the result is bounded by blocks of frames
+        where no gradient is recorded, and O(N P M) of that and more where one is. Differentiable in ``x`` and
+        the parameters; a component that is not in use gets zero gradients. Computes in full precision under
+        autocast. The check of ``x`` is left out under ``torch.compile``.
+        """
+        x = self._check_features(x, observed)
+        with torch.autocast(x.device.type, enabled=False):
+            flat = x.to(torch.promote_types(x.dtype, self.mean.dtype)).reshape(-1, self.feature_dim)
+            mask = None if observed is None else observed.reshape(-1, self.feature_dim)
+            return self._log_prob(flat, mask).reshape(*x.shape[:-1], self.num_densities)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute ``log_prob``."""
+        return self.log_prob(x)
+
+    def _check_features(self, x: Tensor, observed: Tensor | None) -> Tensor:
+        """Refuse features of another width, and NaN or infinity before it spreads to all frames.
+
+        Returns the features with zeros where nothing was observed.
+        """
+        if x.ndim < 1 or x.shape[-1] != self.feature_dim:
+            raise ValueError(f"x must have shape (..., D) = (..., {self.feature_dim}); got {tuple(x.shape)}")
+        if not x.is_floating_point():
+            raise ValueError(f"x must be floating point; got {x.dtype}")
+        if observed is not None:
+            if observed.dtype != torch.bool or observed.shape != x.shape:
+                raise ValueError(
+                    f"observed must be bool of the shape of x, {tuple(x.shape)}; "
+                    f"got {observed.dtype} of shape {tuple(observed.shape)}"
+                )
+            x = x.masked_fill(~observed, 0.0)
+        if torch.compiler.is_compiling() or not x.numel():
+            return x
+        # The largest square that the parameters' dtype holds, times the room that a sum over D needs.
+        limit = math.sqrt(torch.finfo(self.mean.dtype).max / (1e4 * self.feature_dim))
+        low, high = torch.aminmax(x.detach())
+        if not -limit <= float(low) <= float(high) <= limit:
+            wrong = ~(x.detach().abs() <= limit)
+            where = tuple(wrong.nonzero()[0].tolist())
+            raise ValueError(
+                f"x must be finite and at most {limit:.1e}; got {float(x[where])} at {where}, "
+                f"{int(wrong.sum())} such values in all"
+            )
+        return x
+
+    def _log_prob(self, x: Tensor, observed: Tensor | None) -> Tensor:
+        """Log-density (N, P) of checked frames."""
+        return self._densities(x.dtype, missing=observed is not None).log_prob(x, observed)
+
+    def _collect(self, x: Tensor, observed: Tensor | None, membership: Membership) -> S:
+        """Statistics of checked frames, computed in their dtype."""
+        densities = self._densities(x.dtype, missing=observed is not None)
+        return densities.statistics(membership.collect(densities, x, observed))
+
+    @torch.no_grad()
+    def working_dtype(self, dtype: torch.dtype) -> torch.dtype:
+        """Tell in which dtype a model's E-step computes densities and statistics of features.
+
+        Parameters
+        ----------
+        dtype : torch.dtype
+            Of the features.
+
+        Returns
+        -------
+        torch.dtype
+            float64 if that of the features or the parameters is, or where float32 could lose more than
+            1e-4 nats per frame: where means are far from each other against the deviations. Else float32.
+        """
+        if torch.float64 in {dtype, self.mean.dtype}:
+            return torch.float64
+        loss = torch.finfo(torch.float32).eps * self._losses()[1]
+        return torch.float32 if loss <= _NEGLIGIBLE else torch.float64
+
+    @torch.no_grad()
+    def rounding(self) -> float:
+        """Nats per frame that rounding may cost.
+
+        Returns
+        -------
+        float
+            By the dtype of the parameters, by how large the means are against the deviations, and by the
+            dtype in which EM works on features of the same dtype.
+        """
+        stored, spread = self._losses()
+        if self.working_dtype(self.mean.dtype) == torch.float32:
+            return stored + torch.finfo(torch.float32).eps * (1.0 + spread)
+        return 1e-9 + stored + _WORKED_DOUBLE * spread
+
+    @torch.no_grad()
+    def initialize(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        density_index: Tensor | None,
+        generator: torch.Generator,
+        *,
+        variance_floor: float = 1e-3,
+        observed: Tensor | None = None,
+    ) -> None:
+        """Start from frames whose densities are known or are to be found.
+
+        Parameters
+        ----------
+        x : Tensor, shape (N, D)
+            Features, finite.
+        weight : Tensor, shape (N,)
+            Weight of each frame, finite and > 0.
+        density_index : Tensor of int64, shape (N,), or None
+            The density of each frame; None groups them by k-means on standardised features.
+        generator : torch.Generator
+            Source of randomness.
+        variance_floor : float, default 1e-3
+            Share of the variance of all frames below which no variance may fall.
+        observed : Tensor of bool, shape (N, D), optional
+            False where a dimension is missing.
+
+        Raises
+        ------
+        ValueError
+            If shapes disagree or a value is out of range.
+
+        Notes
+        -----
+        The components of a density start from clusters of its frames, in which a missing value stands at the
+        mean of its dimension.
+        """
+        x, weight = self._check_features(x, observed).double(), weight.double()
+        mean, variance = _weighted_moments(x, weight, observed)
+        self.reset_flat(mean, variance, variance_floor=variance_floor)
+        P, M = self.num_densities, self.num_mixtures
+        self.split([M] * P)
+        scaled = _standardize(x, mean, variance, observed)
+        if density_index is None:
+            density_index = kmeans(scaled, P, generator)
+        component = density_index * M + cluster_within(scaled, density_index, M, generator)
+        self.update(self._collect(x, observed, Known(component, weight)), min_occupancy=0.0, min_weight=0.0)
+
+    @abstractmethod
+    def zero_statistics(self, device: torch.device | None = None) -> S:
+        """Statistics of no data, to add to.
+
+        Parameters
+        ----------
+        device : torch.device, optional
+            Where the sums live.
+
+        Returns
+        -------
+        MixtureStatistics or FullMixtureStatistics
+            Zeros in float64.
+        """
+
+    @torch.no_grad()
+    def accumulate(
+        self,
+        x: Tensor,
+        density_posterior: Tensor | None = None,
+        density_index: Tensor | None = None,
+        weight: Tensor | None = None,
+        *,
+        observed: Tensor | None = None,
+        dtype: torch.dtype = torch.float64,
+    ) -> S:
+        """Collect what ``update`` needs from frames whose densities are known, softly or firmly.
+
+        Parameters
+        ----------
+        x : Tensor, shape (N, D)
+            Features, finite.
+        density_posterior : Tensor, shape (N, P), optional
+            Share of each density in each frame, finite and >= 0 (a state posterior). Give this or
+            ``density_index``.
+        density_index : Tensor of int64, shape (N,), optional
+            The density of each frame, or -1 for a frame to leave out.
+        weight : Tensor, shape (N,), optional
+            Weight of each frame, finite and >= 0; 1 if omitted.
+        observed : Tensor of bool, shape (N, D), optional
+            False where a dimension is missing: what is expected there is added. The values are never read.
+        dtype : torch.dtype, default torch.float64
+            In which products are computed, on centred features; sums over blocks of frames are in float64.
+            See ``working_dtype``. Frames of known densities are computed in float64.
+
+        Returns
+        -------
+        MixtureStatistics or FullMixtureStatistics
+            In float64, on the device of ``x``.
+
+        Raises
+        ------
+        ValueError
+            If shapes disagree, values are out of range, or not exactly one of the two is given.
+
+        Notes
+        -----
+        Soft: every component meets every frame. Firm: a frame meets only the components of its own density.
+        Memory is bounded by blocks of frames.
+        """
+        if x.ndim != 2:
+            raise ValueError(f"x must have shape (N, D) = (N, {self.feature_dim}); got {tuple(x.shape)}")
+        x = self._check_features(x, observed)
+        N, P = x.shape[0], self.num_densities
+        if weight is not None:
+            check_shares("weight", weight, "(N,)", (N,))
+        if density_posterior is not None and density_index is None:
+            check_shares("density_posterior", density_posterior, "(N, P)", (N, P))
+            share = density_posterior.to(dtype)
+            share = share if weight is None else share * weight.to(dtype).unsqueeze(-1)
+            return self._collect(x.to(dtype), observed, Soft(share))
+        if density_index is None or density_posterior is not None:
+            raise ValueError("give exactly one of density_posterior and density_index")
+        if density_index.shape != (N,) or density_index.dtype != torch.int64:
+            raise ValueError(
+                f"density_index must be int64 of shape (N,) = ({N},); "
+                f"got {density_index.dtype} of shape {tuple(density_index.shape)}"
+            )
+        if N and not -1 <= int(density_index.min()) <= int(density_index.max()) < P:
+            raise ValueError(
+                f"density_index must be in -1..P-1 = -1..{P - 1}; "
+                f"got {int(density_index.min())}..{int(density_index.max())}"
+            )
+        firm = Firm(density_index, x.new_ones(N) if weight is None else weight)
+        return self._collect(x.double(), observed, firm)
+
+    @torch.no_grad()
+    def update(
+        self,
+        statistics: S,
+        *,
+        min_occupancy: float = 1e-3,
+        min_weight: float = 0.0,
+        revive: bool = False,
+        prior: MixturePrior | None = None,
+    ) -> UpdateReport:
+        """Replace the parameters by the most likely ones given the statistics (M-step).
+
+        Parameters
+        ----------
+        statistics : MixtureStatistics or FullMixtureStatistics
+            From ``accumulate``, summed over the data.
+        min_occupancy : float, default 1e-3
+            Frames below which a component is removed. Kaldi uses 10.
+        min_weight : float, default 0
+            Weight within its density below which a component is removed. Kaldi uses 1e-5.
+        revive : bool, default False
+            Refill each removed component at once by splitting the heaviest one of its density.
+        prior : MixturePrior, optional
+            The parameters become the most likely ones given the statistics and this belief; it is
+            ``log_likelihood + log_prior(prior)`` that cannot fall then.
+
+        Returns
+        -------
+        UpdateReport
+            What was removed, revived, kept for lack of data and floored; also logged to ``hmm_models``.
+
+        Raises
+        ------
+        ValueError
+            If the statistics are of another shape, or not finite.
+
+        Notes
+        -----
+        Variances below the floor are set to it (full covariances: in every direction), which is the best
+        choice under that constraint, so the likelihood cannot fall; it can fall by removing components or
+        reviving them. A density in which no component has enough frames keeps its parameters unchanged and is
+        reported.
+        """
+        self._check_statistics(statistics)
+        statistics = statistics.to(self.mean.device)
+        occupancy = statistics.occupancy
+        if prior is not None:
+            prior = prior.checked(self.mean, self.covariance)
+        used = self.weight_logits > -torch.inf
+        enough = used & (occupancy >= min_occupancy) & (occupancy > 0.0)
+        enough &= occupancy >= min_weight * occupancy.sum(-1, keepdim=True)
+        starved = ~enough.any(-1)
+        removed = used & ~enough & ~starved.unsqueeze(-1)
+
+        count, first = torch.where(enough, occupancy, 1.0).unsqueeze(-1), statistics.first
+        if prior is not None and prior.mean is not None:
+            count, first = count + prior.mean_strength, first + prior.mean_strength * prior.mean
+        mean = torch.where(enough.unsqueeze(-1), first / count, self.mean.double())
+        kept = torch.where(enough, occupancy + (prior.weight_strength if prior else 0.0), 0.0)
+        logits = (kept / kept.sum(-1, keepdim=True)).log()
+
+        self.weight_logits.copy_(torch.where(starved.unsqueeze(-1), self.weight_logits, logits))
+        num_floored = self._update_covariances(statistics, mean, enough, prior)
+        self.mean.copy_(mean)
+        if revive:
+            self.split(used.sum(-1))
+        gone = tuple((int(p), int(m)) for p, m in removed.nonzero().tolist())
+        report = UpdateReport(
+            removed=gone,
+            revived=gone if revive else (),
+            starved=tuple(starved.nonzero().flatten().tolist()),
+            num_floored=num_floored,
+        )
+        _log(report)
+        return report
+
+    def _check_statistics(self, statistics: S) -> None:
+        """Refuse statistics of another shape, and NaN or infinity."""
+        if statistics.first.shape != self.mean.shape:
+            raise ValueError(
+                f"statistics must have shape (P, M, D) = {tuple(self.mean.shape)}; "
+                f"got {tuple(statistics.first.shape)}"
+            )
+        expected = self.zero_statistics().second.shape
+        if statistics.second.shape != expected:
+            raise ValueError(
+                f"statistics.second must have shape {tuple(expected)}; got {tuple(statistics.second.shape)}"
+            )
+        if not all(bool(torch.isfinite(value).all()) for value in statistics.tensors()):
+            raise ValueError("statistics must be finite; got NaN or infinity")
+
+    @torch.no_grad()
+    def log_prior(self, prior: MixturePrior) -> float:
+        """Logarithm of a prior at the present parameters, up to a constant.
+
+        Parameters
+        ----------
+        prior : MixturePrior
+            As given to ``update``.
+
+        Returns
+        -------
+        float
+            In nats; what ``update`` with this prior adds to the log-likelihood.
+
+        Raises
+        ------
+        ValueError
+            If the prior does not fit the model.
+        """
+        prior = prior.checked(self.mean, self.covariance)
+        log_weight = log_softmax(self.weight_logits.double())
+        weights = prior.weight_strength * float(log_weight[log_weight > -torch.inf].sum())
+        return weights + self._covariance_log_prior(prior)
+
+    @torch.no_grad()
+    def split(
+        self,
+        num_components: int | Sequence[int] | Tensor,
+        occupancy: Tensor | None = None,
+        *,
+        power: float = 0.25,
+        min_occupancy: float = 20.0,
+        perturbation: float = 0.2,
+    ) -> None:
+        """Add components by splitting the heaviest ones.
+
+        Parameters
+        ----------
+        num_components : int, or sequence of int or Tensor of shape (P,)
+            Components that each density shall have; or one number, the budget of all densities together,
+            which ``split_targets`` hands out by occupancy. Densities never lose components.
+        occupancy : Tensor, shape (P,) or (P, M), optional
+            Frames of each density, for handing out a budget; all alike if omitted.
+        power, min_occupancy : float
+            See ``split_targets``; only for a budget with ``occupancy``.
+        perturbation : float, default 0.2
+            Distance of the two halves from the component they come from, in standard deviations per
+            dimension (root mean square), > 0. It halves with each further split of a half.
+
+        Raises
+        ------
+        ValueError
+            If shapes disagree or a target is < 1.
+
+        Notes
+        -----
+        Deterministic: the heaviest component is split (the first one of equals), along a fixed
+        direction. M grows when a target needs it: the parameters are then new tensors, which an
+        existing optimizer does not know. The likelihood can fall a little until the next EM iteration.
+        """
+        target = self._split_target(num_components, occupancy, power, min_occupancy)
+        self._grow(int(target.max()))
+        weight, mean, origin = split_heaviest(
+            self.weight.double(), self.mean.double(), target, perturbation, self._deviation
+        )
+        self.weight_logits.copy_(weight.log())
+        self.mean.copy_(mean)
+        self._copy_covariances(origin)
+
+    def _split_target(
+        self,
+        num_components: int | Sequence[int] | Tensor,
+        occupancy: Tensor | None,
+        power: float,
+        min_occupancy: float,
+    ) -> Tensor:
+        """Components that each density shall have, shape (P,)."""
+        P = self.num_densities
+        if isinstance(num_components, int):
+            if occupancy is None:
+                return split_targets(torch.ones(P), num_components, power=power, min_occupancy=0.0)
+            frames = occupancy.sum(-1) if occupancy.ndim == 2 else occupancy
+            if frames.shape != (P,):
+                raise ValueError(
+                    f"occupancy must have shape (P,) = ({P},) or (P, M); got {tuple(occupancy.shape)}"
+                )
+            return split_targets(frames, num_components, power=power, min_occupancy=min_occupancy).to(
+                self.mean.device
+            )
+        target = torch.as_tensor(num_components, device=self.mean.device)
+        if target.shape != (P,) or target.is_floating_point() or bool((target < 1).any()):
+            raise ValueError(
+                f"num_components must be integers >= 1 of shape (P,) = ({P},), or one budget; "
+                f"got {num_components}"
+            )
+        return target
+
+    def _grow(self, num_mixtures: int) -> None:
+        """Make room for more components, none of them in use."""
+        extra = num_mixtures - self.num_mixtures
+        if extra <= 0:
+            return
+        P = self.num_densities
+        for name, old in list(self.named_parameters(recurse=False)):
+            if name in self._shared_parameters():
+                continue
+            filler = old[:, :1].expand(P, extra, *old.shape[2:])
+            if name == "weight_logits":
+                filler = torch.full_like(filler, -torch.inf)
+            setattr(self, name, nn.Parameter(torch.cat([old, filler], 1), requires_grad=old.requires_grad))
+
+    def _shared_parameters(self) -> tuple[str, ...]:
+        """Names of parameters that several components share."""
+        return ()
+
+    @torch.no_grad()
+    def sample(self, density_index: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw features.
+
+        Parameters
+        ----------
+        density_index : Tensor of int64, shape (...)
+            The density of each frame, 0..P-1.
+        generator : torch.Generator, optional
+            Source of randomness; torch's global one if omitted.
+
+        Returns
+        -------
+        Tensor, shape (..., D)
+            Features in the dtype of the parameters.
+        """
+        index = density_index.flatten()
+        component = torch.multinomial(self.weight[index], 1, generator=generator).squeeze(-1)
+        mean = self.mean[index, component]
+        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
+        sample = mean + self._deviation(index, component, noise)
+        return sample.reshape(*density_index.shape, self.feature_dim)
+
+    def config(self) -> dict[str, Any]:
+        """Describe the structure for ``save_model``.
+
+        Returns
+        -------
+        dict
+            The arguments of the class.
+        """
+        return {
+            "num_densities": self.num_densities,
+            "num_mixtures": self.num_mixtures,
+            "feature_dim": self.feature_dim,
+        }
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Build the structure that ``config`` described.
+
+        Parameters
+        ----------
+        config : mapping
+            The arguments of the class.
+
+        Returns
+        -------
+        MixtureEmission
+            With fresh parameters.
+        """
+        return cls(**config)
+
+    def extra_repr(self) -> str:
+        """Sizes, for ``repr``."""
+        return ", ".join(f"{name}={size}" for name, size in self.config().items())
+
+
+def standardize(x: Tensor, weight: Tensor, observed: Tensor | None) -> Tensor:
+    """Frames of mean 0 and variance 1, with 0 for what is missing."""
+    return _standardize(x, *_weighted_moments(x, weight, observed), observed)
+
+
+def _standardize(x: Tensor, mean: Tensor, variance: Tensor, observed: Tensor | None) -> Tensor:
+    """Subtract the mean and divide by the deviation, where there is one."""
+    scaled = (x - mean) / torch.where(variance > 0.0, variance, 1.0).sqrt()
+    return scaled if observed is None else scaled.masked_fill(~observed, 0.0)
+
+
+def _weighted_moments(x: Tensor, weight: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Mean and variance (D,) of frames; both are 0 in a dimension that is always missing."""
+    share = weight.unsqueeze(-1) if observed is None else weight.unsqueeze(-1) * observed
+    total = share.sum(0)
+    total = torch.where(total > 0.0, total, 1.0)
+    mean = (share * x).sum(0) / total
+    return mean, (share * (x - mean).square()).sum(0) / total
+
+
+def _log(report: UpdateReport) -> None:
+    """Say what an M-step did that a user should know."""
+    if report.removed:
+        action = "removed and revived" if report.revived else "removed"
+        _LOGGER.info("%s %d components with too few frames: %s", action, len(report.removed), report.removed)
+    if report.starved:
+        _LOGGER.info("kept %d densities without enough frames: %s", len(report.starved), report.starved)
+    if report.num_floored:
+        _LOGGER.debug("raised %d variances to the floor", report.num_floored)
