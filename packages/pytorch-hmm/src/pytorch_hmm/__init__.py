@@ -85,6 +85,8 @@ if _TYPE_CHECKING:
     from hmm_models import Emission as Emission
     from hmm_models import EMSequenceModel as EMSequenceModel
     from hmm_models import FitResult as FitResult
+    from hmm_models import FullGaussianMixtures as FullGaussianMixtures
+    from hmm_models import FullMixtureStatistics as FullMixtureStatistics
     from hmm_models import GaussianHMM as GaussianHMM
     from hmm_models import GaussianMixtures as GaussianMixtures
     from hmm_models import HiddenMarkovModel as HiddenMarkovModel
@@ -93,6 +95,9 @@ if _TYPE_CHECKING:
     from hmm_models import HSMMLayer as HSMMLayer
     from hmm_models import LazyGaussianMixtures as LazyGaussianMixtures
     from hmm_models import LikelihoodDecreaseError as LikelihoodDecreaseError
+    from hmm_models import MixtureGaussianHMM as MixtureGaussianHMM
+    from hmm_models import MixtureGaussianHMMLayer as MixtureGaussianHMMLayer
+    from hmm_models import MixturePrior as MixturePrior
     from hmm_models import MixtureStatistics as MixtureStatistics
     from hmm_models import ModelFileError as ModelFileError
     from hmm_models import MultiSpaceEmission as MultiSpaceEmission
@@ -106,10 +111,13 @@ if _TYPE_CHECKING:
     from hmm_models import SamplingEmission as SamplingEmission
     from hmm_models import SavableModel as SavableModel
     from hmm_models import ScaledPosterior as ScaledPosterior
+    from hmm_models import SemiContinuousMixtures as SemiContinuousMixtures
+    from hmm_models import SemiContinuousStatistics as SemiContinuousStatistics
     from hmm_models import SemiMarkovHMM as SemiMarkovHMM
     from hmm_models import SemiMarkovStatistics as SemiMarkovStatistics
     from hmm_models import SequenceModel as SequenceModel
     from hmm_models import SequenceStatistics as SequenceStatistics
+    from hmm_models import SphericalGaussianMixtures as SphericalGaussianMixtures
     from hmm_models import StateScores as StateScores
     from hmm_models import Statistics as Statistics
     from hmm_models import StreamStatistics as StreamStatistics
@@ -192,6 +200,8 @@ _EXPORTS = {
     "FitResult": "hmm_models",
     "ForwardResult": "hmm_core",
     "FrameCost": "hmm_core",
+    "FullGaussianMixtures": "hmm_models",
+    "FullMixtureStatistics": "hmm_models",
     "GaussianHMM": "hmm_models",
     "GaussianMixtures": "hmm_models",
     "Graph": "hmm_core",
@@ -210,6 +220,9 @@ _EXPORTS = {
     "LogMel": "hmm_speech",
     "MFCC": "hmm_speech",
     "MeanVariance": "hmm_speech",
+    "MixtureGaussianHMM": "hmm_models",
+    "MixtureGaussianHMMLayer": "hmm_models",
+    "MixturePrior": "hmm_models",
     "MixtureStatistics": "hmm_models",
     "ModelFileError": "hmm_models",
     "MultiSpaceEmission": "hmm_models",
@@ -228,11 +241,14 @@ _EXPORTS = {
     "SamplingEmission": "hmm_models",
     "SavableModel": "hmm_models",
     "ScaledPosterior": "hmm_models",
+    "SemiContinuousMixtures": "hmm_models",
+    "SemiContinuousStatistics": "hmm_models",
     "SemiMarkovHMM": "hmm_models",
     "SemiMarkovStatistics": "hmm_models",
     "SequenceModel": "hmm_models",
     "SequenceStatistics": "hmm_models",
     "Sparse": "hmm_core",
+    "SphericalGaussianMixtures": "hmm_models",
     "StateScores": "hmm_models",
     "Statistics": "hmm_models",
     "StreamStatistics": "hmm_models",
