@@ -61,12 +61,14 @@ def model_of(kind: str) -> GaussianHMM:
         model = GaussianHMM(6, 3, 1, topology=phone_topology(6))
     else:
         model = GaussianHMM(5, 4, 3, topology=kind)
+    emission = model.emission
+    assert isinstance(emission, GaussianMixtures)
     with torch.no_grad():
-        model.emission.mean.mul_(3)
-        model.emission.log_variance.normal_()
-        model.emission.weight_logits.normal_()
-        model.emission.weight_logits[0, 1:] = -torch.inf
-        model.emission.variance_floor.fill_(0.5)
+        emission.mean.mul_(3)
+        emission.log_variance.normal_()
+        emission.weight_logits.normal_()
+        emission.weight_logits[0, 1:] = -torch.inf
+        emission.variance_floor.fill_(0.5)
         if kind == "ergodic":
             model.transition.logits.normal_()
     return model

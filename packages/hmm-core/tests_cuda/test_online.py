@@ -49,7 +49,7 @@ def test_filtering_is_that_of_the_reference(
     tolerance = 1e-11 if dtype is torch.float64 else 1e-5
     found = []
     for backend in ("reference", "cuda"):
-        state = FilterState(*model_of(hmm, device, dtype), backend=backend)  # type: ignore[arg-type]  # one of them
+        state = FilterState(*model_of(hmm, device, dtype), backend=backend)
         out = torch.empty(4, 5, device=device, dtype=dtype)
         totals = torch.empty(4, device=device, dtype=torch.float64)
         first = filter_step(state, frames[0])
@@ -71,7 +71,7 @@ def test_filtering_many_states(device: torch.device) -> None:
     for sparse in (False, True):
         hmm = random_hmm(1, 3, 150, sparse=sparse, seed=2)
         found = [
-            filter_step(FilterState(*model_of(hmm, device), backend=backend), hmm.log_emission[0].to(device))  # type: ignore[arg-type]  # one of them
+            filter_step(FilterState(*model_of(hmm, device), backend=backend), hmm.log_emission[0].to(device))
             for backend in ("reference", "cuda")
         ]
         torch.testing.assert_close(found[1], found[0], rtol=1e-11, atol=1e-11)
@@ -121,7 +121,7 @@ def test_decoding_is_that_of_the_reference(
         hmm, frames = rounded(hmm, frames)
     frames = frames.to(device)
     states = [
-        ViterbiState(*model_of(hmm, device), max_delay=max_delay, backend=backend)  # type: ignore[arg-type]  # one of them
+        ViterbiState(*model_of(hmm, device), max_delay=max_delay, backend=backend)
         for backend in ("reference", "cuda")
     ]
     # In chunks, taking the committed states now and then.
@@ -133,9 +133,9 @@ def test_decoding_is_that_of_the_reference(
         assert states[1].log_score == pytest.approx(states[0].log_score, rel=1e-12)
         if take:
             assert torch.equal(*(state.take() for state in states))
-    expected, actual = (state.flush() for state in states)
-    assert torch.equal(actual.states, expected.states)
-    assert float(actual.log_score) == pytest.approx(float(expected.log_score), rel=1e-12)
+    best, found = (state.flush() for state in states)
+    assert torch.equal(found.states, best.states)
+    assert float(found.log_score) == pytest.approx(float(best.log_score), rel=1e-12)
     assert states[1].num_frames == 0
 
 
@@ -144,7 +144,7 @@ def test_decoding_many_states(device: torch.device, sparse: bool) -> None:
     hmm = random_hmm(1, 5, 150, sparse=sparse, seed=6)
     found = []
     for backend in ("reference", "cuda"):
-        state = ViterbiState(*model_of(hmm, device), max_delay=1, backend=backend)  # type: ignore[arg-type]  # one of them
+        state = ViterbiState(*model_of(hmm, device), max_delay=1, backend=backend)
         best = viterbi_step(state, hmm.log_emission[0].to(device))
         found.append((best, state.take(), state.flush(torch.zeros(150, device=device).double()).states))
     for have, want in zip(found[1], found[0], strict=True):

@@ -163,14 +163,16 @@ def test_gradients_are_those_of_the_reference(device: torch.device) -> None:
     # The last sequence cannot be.
     problem.hmm.log_emission[3, 2] = -INF
     found = []
+    graph = problem.hmm.log_transition
+    assert isinstance(graph, Sparse)
     for backend in ("reference", "cuda"):
         leaves = [
             problem.hmm.log_initial.clone().requires_grad_(),
-            problem.hmm.log_transition.log_weight.clone().requires_grad_(),
+            graph.log_weight.clone().requires_grad_(),
             problem.log_duration.clone().requires_grad_(),
             problem.hmm.log_emission.clone().requires_grad_(),
         ]
-        transition = Sparse(problem.hmm.log_transition.predecessors, leaves[1])
+        transition = Sparse(graph.predecessors, leaves[1])
         hmm = problem.hmm._replace(log_initial=leaves[0], log_transition=transition, log_emission=leaves[3])
         total = Segments(hmm, leaves[2]).apply(semi_markov.log_likelihood, censoring="both", backend=backend)
         assert total[3] == -INF
@@ -187,6 +189,7 @@ def test_gradcheck(device: torch.device) -> None:
     def total(initial: Tensor, transition: Tensor, duration: Tensor, emission: Tensor) -> Tensor:
         return semi_markov.log_likelihood(initial, transition, duration, emission, backend="cuda")
 
+    assert isinstance(hmm.log_transition, Tensor)
     inputs = (hmm.log_initial, hmm.log_transition, problem.log_duration, hmm.log_emission)
     assert torch.autograd.gradcheck(total, [x.clone().requires_grad_() for x in inputs], fast_mode=True)
 

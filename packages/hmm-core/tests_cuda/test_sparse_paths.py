@@ -5,7 +5,7 @@ import torch
 from sparse_problems import CASES, INF, STRUCTURES, converted, draw, poisoned, use_form
 from torch import Tensor
 
-from hmm_core import Sparse, ViterbiPath, from_arcs, kbest, sample, viterbi
+from hmm_core import KBestPaths, Sparse, ViterbiPath, from_arcs, kbest, sample, viterbi
 from hmm_core.backends.cuda._launch import recording
 from hmm_core.backends.cuda.sparse import _plan
 from hmm_core.backends.cuda.sparse._viterbi import bits_of_a_slot
@@ -15,7 +15,7 @@ from hmm_core.testing import Arguments, random_hmm
 pytestmark = pytest.mark.filterwarnings("ignore:.* encountered in:RuntimeWarning")
 
 
-def assert_same_path(actual: ViterbiPath, expected: ViterbiPath) -> None:
+def assert_same_path(actual: ViterbiPath | KBestPaths, expected: ViterbiPath | KBestPaths) -> None:
     """Compare paths to the bit, and scores to a rounding of their sum."""
     assert torch.equal(actual.states.cpu(), expected.states.cpu())
     torch.testing.assert_close(actual.log_score.cpu(), expected.log_score.cpu(), rtol=1e-6, atol=0.0)

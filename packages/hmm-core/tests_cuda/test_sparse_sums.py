@@ -74,7 +74,7 @@ def assert_same(actual: dict[str, Tensor], expected: dict[str, Tensor], rtol: fl
             value.double().cpu(),
             rtol=rtol,
             atol=atol,
-            msg=lambda text, name=name: f"{name}: {text}",
+            msg=f"{{}} of {name}".format,
         )
 
 

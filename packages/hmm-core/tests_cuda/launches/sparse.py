@@ -56,7 +56,7 @@ def gradient(hmm: Arguments, *, checkpoint: bool = False) -> None:
             hmm.log_transition.predecessors, hmm.log_transition.log_weight.requires_grad_()
         ),
     )
-    moved.apply(log_likelihood, backend="cuda", checkpoint=checkpoint).sum().backward()
+    torch.autograd.backward(moved.apply(log_likelihood, backend="cuda", checkpoint=checkpoint).sum())
 
 
 def every_sum(hmm: Arguments) -> None:
