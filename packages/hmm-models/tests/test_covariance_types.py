@@ -415,3 +415,33 @@ def test_fits_with_a_prior_watch_the_penalised_objective(kind: str) -> None:
     free = HiddenMarkovModel(KINDS[kind](2, 2, 3)).double()
     free.fit(x, max_iterations=15, tolerance=0.0)
     assert pulled < float(of(free).mean.detach().abs().mean())
+
+
+@every_kind
+def test_a_map_estimate_is_the_best_of_its_objective(kind: str) -> None:
+    model, x = make(kind, P=1, M=1), torch.randn(5, 3).double() + 2
+    believed = model.covariance.detach().clone()
+    prior = MixturePrior(torch.zeros(3), 4.0, believed, 3.0)
+    model.update(model.accumulate(x, torch.ones(5, 1)), prior=prior)
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+
+    def objective() -> float:
+        return float(model.log_prob(x).sum().detach()) + float(model.log_prior(prior))
+
+    best = objective()
+    for _ in range(200):
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(torch.randn_like(parameter) * 0.02)
+        assert objective() < best
+        model.load_state_dict(start)
+
+
+def test_a_shared_covariance_is_around_the_means_that_starved_densities_keep() -> None:
+    model, x = make("all", P=2, M=1), torch.randn(20, 3).double()
+    share = torch.ones(20, 2).double() * torch.tensor([1.0, 1e-5])
+    kept = model.mean.detach()[1, 0].clone()
+    assert model.update(model.accumulate(x, share)).starved == (1,)
+    inside, outside = x - x.mean(0), x - kept
+    expected = (inside.T @ inside + 1e-5 * outside.T @ outside) / (20 * (1 + 1e-5))
+    torch.testing.assert_close(model.covariance.detach()[0, 0], expected, rtol=1e-9, atol=1e-9)

@@ -51,7 +51,10 @@ class TrainableEmission(Emission, Protocol):
     """An emission that EM can train.
 
     The keyword options of ``initialize`` and ``update`` can be given to a model's ``fit``. An emission that
-    can marginalise single dimensions takes ``observed`` (N, D) in ``log_prob`` and ``accumulate``, too.
+    can marginalise single dimensions takes ``observed`` (N, D) in ``log_prob`` and ``accumulate``, too. One
+    whose ``update`` takes a ``prior`` tells its value by ``log_prior(prior)``; one whose products may be in
+    float32 says so by ``working_dtype(dtype)`` and takes ``dtype`` in ``accumulate``. An attribute
+    ``num_parameters`` counts the free parameters in use.
     """
 
     def zero_statistics(self, device: torch.device | None = None) -> Statistics:
