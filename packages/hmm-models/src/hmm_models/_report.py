@@ -13,4 +13,4 @@ class UpdateReport(NamedTuple):
     starved: tuple[int, ...] = ()
     """Densities without any component that had enough frames; they keep their parameters."""
     num_floored: int = 0
-    """Variances raised to the floor, counted per component and dimension, or direction of a full covariance."""
+    """Variances raised to the floor, per component and dimension, or direction of a full covariance."""
