@@ -1,6 +1,7 @@
 """Dynamic time warping with its path, and soft-DTW with its gradient (W8), 32 pairs of 1000 frames.
 
-The gradient of soft-DTW is that by the costs, 128 MB which every call allocates, or by the first features.
+The gradient of soft-DTW is that by the costs, 128 MB which every call allocates, or by the first features;
+the one peer for the latter does not reach the precision that is asked, so no ratio is.
 """
 
 import sys
@@ -44,7 +45,6 @@ CASES = [
         "W8 soft-DTW and gradient from 80-dim features",
         pairs("soft_dtw", 80),
         ("pysdtw",),
-        at_least=15,
         slow=("pysdtw",),
         rounds=5,
     ),
