@@ -3,6 +3,9 @@
 from importlib.metadata import version as _version
 
 from hmm_models._report import UpdateReport as UpdateReport
+from hmm_models._selection import Selection as Selection
+from hmm_models._selection import select_num_mixtures as select_num_mixtures
+from hmm_models._selection import select_num_states as select_num_states
 from hmm_models._serialization import ModelFileError as ModelFileError
 from hmm_models._serialization import SavableModel as SavableModel
 from hmm_models._serialization import load_model as load_model
@@ -119,6 +122,7 @@ __all__ = [
     "SamplingEmission",
     "SavableModel",
     "ScaledPosterior",
+    "Selection",
     "SemiContinuousMixtures",
     "SemiContinuousStatistics",
     "SemiMarkovHMM",
@@ -151,6 +155,8 @@ __all__ = [
     "register_model",
     "save_model",
     "save_tensors",
+    "select_num_mixtures",
+    "select_num_states",
     "silence_topology",
     "split_targets",
 ]

@@ -111,6 +111,7 @@ if _TYPE_CHECKING:
     from hmm_models import SamplingEmission as SamplingEmission
     from hmm_models import SavableModel as SavableModel
     from hmm_models import ScaledPosterior as ScaledPosterior
+    from hmm_models import Selection as Selection
     from hmm_models import SemiContinuousMixtures as SemiContinuousMixtures
     from hmm_models import SemiContinuousStatistics as SemiContinuousStatistics
     from hmm_models import SemiMarkovHMM as SemiMarkovHMM
@@ -143,6 +144,8 @@ if _TYPE_CHECKING:
     from hmm_models import register_model as register_model
     from hmm_models import save_model as save_model
     from hmm_models import save_tensors as save_tensors
+    from hmm_models import select_num_mixtures as select_num_mixtures
+    from hmm_models import select_num_states as select_num_states
     from hmm_models import silence_topology as silence_topology
     from hmm_models import split_targets as split_targets
     from hmm_speech import MFCC as MFCC
@@ -241,6 +244,7 @@ _EXPORTS = {
     "SamplingEmission": "hmm_models",
     "SavableModel": "hmm_models",
     "ScaledPosterior": "hmm_models",
+    "Selection": "hmm_models",
     "SemiContinuousMixtures": "hmm_models",
     "SemiContinuousStatistics": "hmm_models",
     "SemiMarkovHMM": "hmm_models",
@@ -325,6 +329,8 @@ _EXPORTS = {
     "sample": "hmm_core",
     "save_model": "hmm_models",
     "save_tensors": "hmm_models",
+    "select_num_mixtures": "hmm_models",
+    "select_num_states": "hmm_models",
     "semi_markov": "hmm_core",
     "silence_topology": "hmm_models",
     "skip": "hmm_core",

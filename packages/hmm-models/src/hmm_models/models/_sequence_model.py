@@ -1,6 +1,7 @@
 """What all models of sequences share: scores of the frames, and training by EM."""
 
 import inspect
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, cast
@@ -266,6 +267,92 @@ class EMSequenceModel(SequenceModel):
     @abstractmethod
     def is_left_to_right(self) -> bool:
         """Whether every sequence starts in the first state and never goes back."""
+
+    @property
+    def num_parameters(self) -> int:
+        """Free parameters of all parts: what is forbidden, or follows from the rest, does not count.
+
+        Raises
+        ------
+        TypeError
+            If the emission does not say how many it has (``num_parameters``).
+        """
+        parts = dict(self.named_children())
+        if not hasattr(self.emission, "num_parameters"):
+            raise TypeError(f"emission must have num_parameters; {type(self.emission).__name__} does not")
+        return sum(int(cast(Any, part).num_parameters) for part in parts.values())
+
+    def aic(self, x: Tensor, lengths: Tensor | None = None, **data: Tensor | None) -> float:
+        r"""Akaike's information criterion, :math:`2 k - 2 \log L`; the lower the better.
+
+        Parameters
+        ----------
+        x, lengths, **data
+            The data, see ``SequenceModel``.
+
+        Returns
+        -------
+        float
+            With k free parameters.
+
+        References
+        ----------
+        .. [1] H. Akaike, "A new look at the statistical model identification", IEEE Transactions on Automatic
+           Control 19(6), 1974.
+        """
+        return self._criterion(x, lengths, lambda _: 2.0, data)
+
+    def bic(self, x: Tensor, lengths: Tensor | None = None, **data: Tensor | None) -> float:
+        r"""Bayesian information criterion, :math:`k \log n - 2 \log L`; the lower the better.
+
+        Parameters
+        ----------
+        x, lengths, **data
+            The data, see ``SequenceModel``.
+
+        Returns
+        -------
+        float
+            With k free parameters and n frames.
+
+        References
+        ----------
+        .. [1] G. Schwarz, "Estimating the dimension of a model", Annals of Statistics 6(2), 1978.
+        """
+        return self._criterion(x, lengths, math.log, data)
+
+    def hqc(self, x: Tensor, lengths: Tensor | None = None, **data: Tensor | None) -> float:
+        r"""Hannan and Quinn's criterion, :math:`2 k \log \log n - 2 \log L`; the lower the better.
+
+        Parameters
+        ----------
+        x, lengths, **data
+            The data, see ``SequenceModel``.
+
+        Returns
+        -------
+        float
+            With k free parameters and n frames, 3 at least.
+
+        References
+        ----------
+        .. [1] E. J. Hannan and B. G. Quinn, "The determination of the order of an autoregression", J. Royal
+           Statistical Society B 41(2), 1979.
+        """
+        return self._criterion(x, lengths, lambda frames: 2.0 * math.log(math.log(max(frames, 3.0))), data)
+
+    @torch.no_grad()
+    def _criterion(
+        self,
+        x: Tensor,
+        lengths: Tensor | None,
+        price: Callable[[float], float],
+        data: dict[str, Tensor | None],
+    ) -> float:
+        """Price of the parameters, given the number of frames, minus twice the log-likelihood."""
+        total = float(self.log_likelihood(x, lengths, **data).double().sum())
+        frames = float(_valid(x, lengths).sum())
+        return self.num_parameters * price(max(frames, 1.0)) - 2.0 * total
 
     def _trainable(self) -> TrainableEmission:
         """Return the emission, if EM can train it."""

@@ -39,6 +39,12 @@ class ProbabilityTable(nn.Module):
             raise ValueError(f"log_weight must allow something in every row; got {log_weight.tolist()}")
         self.logits = nn.Parameter(log_softmax(log_weight.detach()).clone())
 
+    @property
+    def num_parameters(self) -> int:
+        """Free parameters: one less than the possible entries of each row."""
+        possible = self.logits.detach() > -torch.inf
+        return int(possible.sum()) - possible[..., 0].numel()
+
     def log_prob(self) -> Tensor:
         """Log-probabilities.
 
