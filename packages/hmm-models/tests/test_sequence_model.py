@@ -116,3 +116,12 @@ def test_wrong_masks_and_options_are_named(model: GaussianHMM, x: Tensor) -> Non
         model.fit(x, speed=3)
     with pytest.raises(ValueError, match="x must hold at least one valid frame"):
         model.initialize(x, observed=torch.zeros(5, 20, dtype=torch.bool))
+
+
+def test_scikit_learns_names_do_what_they_say(model: GaussianHMM, x: Tensor) -> None:
+    lengths = torch.tensor([20, 5, 20, 20, 1])
+    total = model.log_likelihood(x, lengths).sum()
+    assert model.score(x, lengths) == pytest.approx(total.item(), rel=1e-12)
+    assert torch.equal(model.predict(x, lengths), model.viterbi(x, lengths).states)
+    assert torch.equal(model.predict_proba(x, lengths), model.posterior(x, lengths).state)
+    assert not model.predict_proba(x).requires_grad

@@ -145,6 +145,54 @@ class SequenceModel(nn.Module, ABC):
             log_emission = log_emission.masked_fill(~frames.allowed.to(log_emission.device), -torch.inf)
         return log_emission
 
+    @torch.no_grad()
+    def score(self, x: Tensor, lengths: Tensor | None = None, **data: Tensor | None) -> float:
+        """Total log-likelihood, as scikit-learn and hmmlearn name it.
+
+        Parameters
+        ----------
+        x, lengths, **data
+            The data, see ``SequenceModel``.
+
+        Returns
+        -------
+        float
+            In nats, of all sequences together.
+        """
+        return float(self.log_likelihood(x, lengths, **data).double().sum())
+
+    @torch.no_grad()
+    def predict(self, x: Tensor, lengths: Tensor | None = None, **data: Tensor | None) -> Tensor:
+        """States of the most likely path.
+
+        Parameters
+        ----------
+        x, lengths, **data
+            The data, see ``SequenceModel``.
+
+        Returns
+        -------
+        Tensor of int64, shape (B, T)
+            As ``viterbi`` gives them.
+        """
+        return cast(Tensor, cast(Any, self).viterbi(x, lengths, **data).states)
+
+    @torch.no_grad()
+    def predict_proba(self, x: Tensor, lengths: Tensor | None = None, **data: Tensor | None) -> Tensor:
+        """Probability of each state in each frame.
+
+        Parameters
+        ----------
+        x, lengths, **data
+            The data, see ``SequenceModel``.
+
+        Returns
+        -------
+        Tensor, shape (B, T, K)
+            As ``posterior`` gives them.
+        """
+        return cast(Tensor, cast(Any, self).posterior(x, lengths, **data).state)
+
     def fit_sgd(
         self,
         x: Tensor,
