@@ -2,6 +2,7 @@
 
 from importlib.metadata import version as _version
 
+from hmm_models._factory import create_speech_hmm as create_speech_hmm
 from hmm_models._report import UpdateReport as UpdateReport
 from hmm_models._selection import Selection as Selection
 from hmm_models._selection import select_num_mixtures as select_num_mixtures
@@ -146,6 +147,7 @@ __all__ = [
     "create_phoneme_aware_transitions",
     "create_prosody_aware_transitions",
     "create_skip_state_matrix",
+    "create_speech_hmm",
     "global_variance",
     "load_model",
     "load_tensors",

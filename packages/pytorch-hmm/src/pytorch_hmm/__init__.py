@@ -135,6 +135,7 @@ if _TYPE_CHECKING:
     from hmm_models import create_phoneme_aware_transitions as create_phoneme_aware_transitions
     from hmm_models import create_prosody_aware_transitions as create_prosody_aware_transitions
     from hmm_models import create_skip_state_matrix as create_skip_state_matrix
+    from hmm_models import create_speech_hmm as create_speech_hmm
     from hmm_models import global_variance as global_variance
     from hmm_models import load_model as load_model
     from hmm_models import load_tensors as load_tensors
@@ -281,6 +282,7 @@ _EXPORTS = {
     "create_phoneme_aware_transitions": "hmm_models",
     "create_prosody_aware_transitions": "hmm_models",
     "create_skip_state_matrix": "hmm_models",
+    "create_speech_hmm": "hmm_models",
     "ctc_graph": "hmm_core",
     "deltas": "hmm_speech",
     "dtw": "hmm_core",
