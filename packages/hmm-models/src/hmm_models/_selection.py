@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from hmm_models.models._gaussian_hmm import GaussianHMM
 from hmm_models.models._sequence_model import EMSequenceModel
 from hmm_models.transitions._topology import Topology
 
+_AnyModel = EMSequenceModel[Any, Any]
 Criterion = Literal["aic", "bic", "hqc", "cross_validation"]
 
 
@@ -81,7 +82,7 @@ def select_num_states(
     3
     """
 
-    def make(num_states: int) -> EMSequenceModel:
+    def make(num_states: int) -> _AnyModel:
         return GaussianHMM(
             num_states, x.shape[-1], num_mixtures, covariance_type=covariance_type, topology=topology
         ).to(x)
@@ -137,7 +138,7 @@ def select_num_mixtures(
     2
     """
 
-    def make(num_mixtures: int) -> EMSequenceModel:
+    def make(num_mixtures: int) -> _AnyModel:
         return GaussianHMM(
             num_states, x.shape[-1], num_mixtures, covariance_type=covariance_type, topology=topology
         ).to(x)
@@ -146,7 +147,7 @@ def select_num_mixtures(
 
 
 def _select(
-    make: Callable[[int], EMSequenceModel],
+    make: Callable[[int], _AnyModel],
     x: Tensor,
     lengths: Tensor | None,
     candidates: Sequence[int],
@@ -175,13 +176,13 @@ def _select(
 
 
 def _best(
-    make: Callable[[int], EMSequenceModel],
+    make: Callable[[int], _AnyModel],
     candidate: int,
     x: Tensor,
     lengths: Tensor,
     num_restarts: int,
     seed: int,
-) -> EMSequenceModel:
+) -> _AnyModel:
     """Train from several starts and keep the likeliest model."""
     best, best_score = None, -math.inf
     for restart in range(max(1, num_restarts)):
@@ -194,7 +195,7 @@ def _best(
 
 
 def _held_out(
-    make: Callable[[int], EMSequenceModel],
+    make: Callable[[int], _AnyModel],
     candidate: int,
     x: Tensor,
     lengths: Tensor,

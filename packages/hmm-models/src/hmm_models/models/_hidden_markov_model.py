@@ -28,7 +28,7 @@ class Sample(NamedTuple):
 
 
 @register_model
-class HiddenMarkovModel(EMSequenceModel):
+class HiddenMarkovModel(EMSequenceModel[Posterior, ViterbiPath]):
     r"""Hidden Markov model of the emission given.
 
     .. math::
@@ -69,6 +69,8 @@ class HiddenMarkovModel(EMSequenceModel):
     True
     """
 
+    _recursions = hmm_core
+
     def __init__(self, emission: nn.Module, topology: str | Topology = "ergodic") -> None:
         super().__init__()
         num_states = int(cast(Any, emission).num_densities)
@@ -103,97 +105,6 @@ class HiddenMarkovModel(EMSequenceModel):
         """
         chain = self.topology
         return is_left_to_right(chain.log_initial, chain.log_transition)
-
-    def log_likelihood(
-        self,
-        x: Tensor,
-        lengths: Tensor | None = None,
-        *,
-        observed: Tensor | None = None,
-        allowed: Tensor | None = None,
-        frame_weights: Tensor | None = None,
-    ) -> Tensor:
-        """Log-likelihood of each sequence.
-
-        Parameters
-        ----------
-        x, lengths, observed, allowed, frame_weights
-            The data, see ``SequenceModel``.
-
-        Returns
-        -------
-        Tensor, shape (B,)
-            In nats, ``-inf`` for a sequence that no path can produce. Differentiable.
-
-        Raises
-        ------
-        ValueError
-            If shapes disagree, a value is out of range, or a frame that is read is not finite.
-        """
-        frames = self._frames(x, lengths, observed=observed, allowed=allowed, frame_weights=frame_weights)
-        return hmm_core.log_likelihood(**self._arguments(frames, lengths))
-
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Compute ``log_likelihood``."""
-        return self.log_likelihood(x, lengths)
-
-    def posterior(
-        self,
-        x: Tensor,
-        lengths: Tensor | None = None,
-        *,
-        observed: Tensor | None = None,
-        allowed: Tensor | None = None,
-        frame_weights: Tensor | None = None,
-    ) -> Posterior:
-        """Probability of each state in each frame, given the whole sequence.
-
-        Parameters
-        ----------
-        x, lengths, observed, allowed, frame_weights
-            The data, see ``SequenceModel``.
-
-        Returns
-        -------
-        hmm_core.Posterior
-            ``state`` (B, T, K), 0 behind the end and where no path exists; ``log_likelihood`` (B,).
-
-        Raises
-        ------
-        ValueError
-            If shapes disagree, a value is out of range, or a frame that is read is not finite.
-        """
-        frames = self._frames(x, lengths, observed=observed, allowed=allowed, frame_weights=frame_weights)
-        return hmm_core.posterior(**self._arguments(frames, lengths))
-
-    def viterbi(
-        self,
-        x: Tensor,
-        lengths: Tensor | None = None,
-        *,
-        observed: Tensor | None = None,
-        allowed: Tensor | None = None,
-        frame_weights: Tensor | None = None,
-    ) -> ViterbiPath:
-        """Most likely state path of each sequence.
-
-        Parameters
-        ----------
-        x, lengths, observed, allowed, frame_weights
-            The data, see ``SequenceModel``.
-
-        Returns
-        -------
-        hmm_core.ViterbiPath
-            ``states`` (B, T), -1 behind the end and where no path exists; ``log_score`` (B,).
-
-        Raises
-        ------
-        ValueError
-            If shapes disagree, a value is out of range, or a frame that is read is not finite.
-        """
-        frames = self._frames(x, lengths, observed=observed, allowed=allowed, frame_weights=frame_weights)
-        return hmm_core.viterbi(**self._arguments(frames, lengths))
 
     def sample(
         self, num_frames: int, num_sequences: int = 1, *, generator: torch.Generator | None = None

@@ -52,7 +52,7 @@ class SemiMarkovStatistics(SequenceStatistics):
 
 
 @register_model
-class SemiMarkovHMM(EMSequenceModel):
+class SemiMarkovHMM(EMSequenceModel[SemiMarkovPosterior, SemiMarkovPath]):
     r"""Hidden semi-Markov model (HSMM): explicit durations, any emission.
 
     .. math::
@@ -115,6 +115,8 @@ class SemiMarkovHMM(EMSequenceModel):
     >>> result.converged, model.duration.mean.shape
     (True, torch.Size([2]))
     """
+
+    _recursions = semi_markov
 
     def __init__(
         self,
@@ -187,99 +189,6 @@ class SemiMarkovHMM(EMSequenceModel):
         """
         chain = self.topology
         return is_left_to_right(chain.log_initial, chain.log_transition)
-
-    def log_likelihood(
-        self,
-        x: Tensor,
-        lengths: Tensor | None = None,
-        *,
-        observed: Tensor | None = None,
-        allowed: Tensor | None = None,
-        frame_weights: Tensor | None = None,
-    ) -> Tensor:
-        """Log-likelihood of each sequence.
-
-        Parameters
-        ----------
-        x, lengths, observed, allowed, frame_weights
-            The data, see ``SequenceModel``.
-
-        Returns
-        -------
-        Tensor, shape (B,)
-            In nats, ``-inf`` for a sequence that no segmentation can produce. Differentiable.
-
-        Raises
-        ------
-        ValueError
-            If shapes disagree, a value is out of range, or a frame that is read is not finite.
-        """
-        frames = self._frames(x, lengths, observed=observed, allowed=allowed, frame_weights=frame_weights)
-        return semi_markov.log_likelihood(**self._arguments(frames, lengths))
-
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Compute ``log_likelihood``."""
-        return self.log_likelihood(x, lengths)
-
-    def posterior(
-        self,
-        x: Tensor,
-        lengths: Tensor | None = None,
-        *,
-        observed: Tensor | None = None,
-        allowed: Tensor | None = None,
-        frame_weights: Tensor | None = None,
-    ) -> SemiMarkovPosterior:
-        """Probability of each state in each frame, and expected counts.
-
-        Parameters
-        ----------
-        x, lengths, observed, allowed, frame_weights
-            The data, see ``SequenceModel``.
-
-        Returns
-        -------
-        hmm_core.semi_markov.SemiMarkovPosterior
-            ``state`` (B, T, K), 0 behind the end and where no segmentation exists; ``log_likelihood`` (B,);
-            expected counts of starts, changes, durations and ends.
-
-        Raises
-        ------
-        ValueError
-            If shapes disagree, a value is out of range, or a frame that is read is not finite.
-        """
-        frames = self._frames(x, lengths, observed=observed, allowed=allowed, frame_weights=frame_weights)
-        return semi_markov.posterior(**self._arguments(frames, lengths))
-
-    def viterbi(
-        self,
-        x: Tensor,
-        lengths: Tensor | None = None,
-        *,
-        observed: Tensor | None = None,
-        allowed: Tensor | None = None,
-        frame_weights: Tensor | None = None,
-    ) -> SemiMarkovPath:
-        """Most likely segmentation of each sequence.
-
-        Parameters
-        ----------
-        x, lengths, observed, allowed, frame_weights
-            The data, see ``SequenceModel``.
-
-        Returns
-        -------
-        hmm_core.semi_markov.SemiMarkovPath
-            ``states`` (B, T), -1 behind the end and where no segmentation exists; ``durations`` (B, T), a
-            segment's length at its first frame and 0 after it; ``log_score`` (B,).
-
-        Raises
-        ------
-        ValueError
-            If shapes disagree, a value is out of range, or a frame that is read is not finite.
-        """
-        frames = self._frames(x, lengths, observed=observed, allowed=allowed, frame_weights=frame_weights)
-        return semi_markov.viterbi(**self._arguments(frames, lengths))
 
     def sample(
         self, num_frames: int, num_sequences: int = 1, *, generator: torch.Generator | None = None

@@ -4,12 +4,15 @@ import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple, cast
+from types import ModuleType
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 
+from hmm_core import Posterior, ViterbiPath
+from hmm_core.semi_markov import SemiMarkovPath, SemiMarkovPosterior
 from hmm_models._report import UpdateReport
 from hmm_models.emissions._accumulation import check_shares
 from hmm_models.emissions._emission import Emission, TrainableEmission
@@ -18,6 +21,9 @@ from hmm_models.training._distributed import all_reduce_statistics, broadcast_mo
 from hmm_models.training._em import FitResult, SequenceStatistics, run_em, sum_statistics
 from hmm_models.training._sgd import run_sgd
 from hmm_models.training._stepwise import run_stepwise_em
+
+_Posterior = TypeVar("_Posterior", bound=Posterior | SemiMarkovPosterior)
+_Path = TypeVar("_Path", bound=ViterbiPath | SemiMarkovPath)
 
 
 class Frames(NamedTuple):
@@ -288,8 +294,110 @@ class SequenceModel(nn.Module, ABC):
             )
 
 
-class EMSequenceModel(SequenceModel):
-    """A model of sequences that expectation-maximisation can train, if its emission can be."""
+class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
+    """A model of sequences that expectation-maximisation can train, if its emission can be.
+
+    The recursions are those of ``hmm_core`` or of ``hmm_core.semi_markov``.
+    """
+
+    _recursions: ModuleType
+
+    @abstractmethod
+    def _arguments(self, frames: Frames, lengths: Tensor | None) -> dict[str, Any]:
+        """Arguments of the recursions: this model and its scores of the valid frames."""
+
+    def log_likelihood(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        *,
+        observed: Tensor | None = None,
+        allowed: Tensor | None = None,
+        frame_weights: Tensor | None = None,
+    ) -> Tensor:
+        """Log-likelihood of each sequence.
+
+        Parameters
+        ----------
+        x, lengths, observed, allowed, frame_weights
+            The data, see ``SequenceModel``.
+
+        Returns
+        -------
+        Tensor, shape (B,)
+            In nats, ``-inf`` for a sequence that no path can produce. Differentiable.
+
+        Raises
+        ------
+        ValueError
+            If shapes disagree, a value is out of range, or a frame that is read is not finite.
+        """
+        frames = self._frames(x, lengths, observed=observed, allowed=allowed, frame_weights=frame_weights)
+        return cast(Tensor, self._recursions.log_likelihood(**self._arguments(frames, lengths)))
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Compute ``log_likelihood``."""
+        return self.log_likelihood(x, lengths)
+
+    def posterior(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        *,
+        observed: Tensor | None = None,
+        allowed: Tensor | None = None,
+        frame_weights: Tensor | None = None,
+    ) -> _Posterior:
+        """Probability of each state in each frame, given the whole sequence.
+
+        Parameters
+        ----------
+        x, lengths, observed, allowed, frame_weights
+            The data, see ``SequenceModel``.
+
+        Returns
+        -------
+        hmm_core.Posterior or hmm_core.semi_markov.SemiMarkovPosterior
+            ``state`` (B, T, K), 0 behind the end and where no path exists; ``log_likelihood`` (B,); with
+            explicit durations the expected counts of starts, changes, durations and ends as well.
+
+        Raises
+        ------
+        ValueError
+            If shapes disagree, a value is out of range, or a frame that is read is not finite.
+        """
+        frames = self._frames(x, lengths, observed=observed, allowed=allowed, frame_weights=frame_weights)
+        return cast(_Posterior, self._recursions.posterior(**self._arguments(frames, lengths)))
+
+    def viterbi(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        *,
+        observed: Tensor | None = None,
+        allowed: Tensor | None = None,
+        frame_weights: Tensor | None = None,
+    ) -> _Path:
+        """Most likely state path of each sequence.
+
+        Parameters
+        ----------
+        x, lengths, observed, allowed, frame_weights
+            The data, see ``SequenceModel``.
+
+        Returns
+        -------
+        hmm_core.ViterbiPath or hmm_core.semi_markov.SemiMarkovPath
+            ``states`` (B, T), -1 behind the end and where no path exists; ``log_score`` (B,); with explicit
+            durations also ``durations`` (B, T), a segment's length at its first frame and 0 after it.
+
+        Raises
+        ------
+        ValueError
+            If shapes disagree, a value is out of range, or a frame that is read is not finite.
+        """
+        frames = self._frames(x, lengths, observed=observed, allowed=allowed, frame_weights=frame_weights)
+        return cast(_Path, self._recursions.viterbi(**self._arguments(frames, lengths)))
 
     @abstractmethod
     def accumulate(
