@@ -468,7 +468,7 @@ def test_frames_that_do_not_fit_are_an_error() -> None:
 def test_options_that_do_not_fit_are_an_error() -> None:
     with pytest.raises(ValueError, match="max_delay must be at least 0; got -1"):
         ViterbiState(HALF, STAY, max_delay=-1)
-    with pytest.raises(ValueError, match='backend must be "auto", "reference" or "cpu"'):
+    with pytest.raises(ValueError, match='backend must be "auto", "reference", "cpu" or "cuda"'):
         FilterState(HALF, STAY, backend="gpu")  # type: ignore[arg-type]
     with pytest.raises(BackendUnavailableError, match="needs CPU tensors"):
         hmm_core._dispatch.resolve("cpu", torch.device("meta"))

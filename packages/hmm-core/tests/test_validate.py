@@ -134,7 +134,7 @@ CASES: list[tuple[dict[str, Any], type[Exception], str]] = [
         ValueError,
         "emission_index must lie in 0..P-1 = 0..4; got 5 at [4]",
     ),
-    ({"backend": "tpu"}, ValueError, 'backend must be "auto", "reference" or "cpu"; got \'tpu\''),
+    ({"backend": "tpu"}, ValueError, 'backend must be "auto", "reference", "cpu" or "cuda"; got \'tpu\''),
 ]
 
 

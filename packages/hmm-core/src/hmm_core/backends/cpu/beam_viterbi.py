@@ -25,9 +25,9 @@ def beam_viterbi(
     problem = (log_initial, predecessors, log_weight, log_emission, lengths, log_final, emission_index)
     model, _keep = describe(*problem, check_emission=False)
     B, T, _ = log_emission.shape
-    states = torch.empty((B, T), dtype=torch.int64)
+    states = lengths.new_empty((B, T))
     log_score, depth = log_emission.new_empty((2, B)).unbind()
-    exact = torch.empty(B, dtype=torch.bool)
+    exact = lengths.new_empty(B, dtype=torch.bool)
     results = [tensor.data_ptr() for tensor in (states, log_score, depth, exact)]
     if _cpu.beam_viterbi(model, torch.get_num_threads(), MEMORY[memory], beam, *results):
         check_values(*Problem(*problem).canonical())

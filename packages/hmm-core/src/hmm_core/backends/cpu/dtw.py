@@ -49,8 +49,8 @@ def _align(
     """Allocate and run, for pairs of N + M ``frames``."""
     B = like.shape[0]
     distance = like.new_empty(B)
-    path = torch.empty((B, max(frames - 1, 0) if keep_path else 0, 2), dtype=torch.int64)
-    length = torch.zeros(B, dtype=torch.int64)
+    path = like.new_empty((B, max(frames - 1, 0) if keep_path else 0, 2), dtype=torch.int64)
+    length = like.new_zeros(B, dtype=torch.int64)
     # Without room for a step there is none to write; the address must not be null all the same.
     address = path.data_ptr() or length.data_ptr()
     _cpu.dtw(

@@ -20,7 +20,7 @@ def _describe(
         None if predecessors is None else predecessors[None],
         log_weight[None, None],
         log_initial.new_empty(0, 0, num_densities),
-        torch.empty(0, dtype=torch.int64),
+        torch.empty(0, dtype=torch.int64, device="cpu"),
         log_initial.new_empty(0, len(log_initial)),
         None if emission_index is None else emission_index[None],
     )
@@ -128,14 +128,14 @@ class Viterbi:
 
     def take(self) -> Tensor:
         """Return the committed states that were not yet taken."""
-        states = torch.empty(self._viterbi.num_waiting, dtype=torch.int64)
+        states = torch.empty(self._viterbi.num_waiting, dtype=torch.int64, device="cpu")
         self._viterbi.take(states.data_ptr())
         return states
 
     def finish(self, log_final: Tensor | None) -> tuple[Tensor, float]:
         """Return all states not yet taken and the score of the path; start anew."""
         opened = self.num_frames - self.num_committed
-        states = torch.empty(self._viterbi.num_waiting + opened, dtype=torch.int64)
+        states = torch.empty(self._viterbi.num_waiting + opened, dtype=torch.int64, device="cpu")
         log_final = None if log_final is None else log_final.contiguous()
         score = self._viterbi.finish(0 if log_final is None else log_final.data_ptr(), states.data_ptr())
         return states, score
