@@ -44,6 +44,7 @@ from hmm_models.emissions._student_t import StudentTStatistics as StudentTStatis
 from hmm_models.generation._global_variance import global_variance as global_variance
 from hmm_models.generation._global_variance import mlpg_global_variance as mlpg_global_variance
 from hmm_models.generation._mlpg import mlpg as mlpg
+from hmm_models.models._em_sequence_model import EMSequenceModel as EMSequenceModel
 from hmm_models.models._gaussian_hmm import GaussianHMM as GaussianHMM
 from hmm_models.models._gaussian_hmm import MixtureGaussianHMM as MixtureGaussianHMM
 from hmm_models.models._gaussian_hmm import MixtureGaussianHMMLayer as MixtureGaussianHMMLayer
@@ -55,7 +56,6 @@ from hmm_models.models._neural_hmm import NeuralHMM as NeuralHMM
 from hmm_models.models._semi_markov_hmm import HSMMLayer as HSMMLayer
 from hmm_models.models._semi_markov_hmm import SemiMarkovHMM as SemiMarkovHMM
 from hmm_models.models._semi_markov_hmm import SemiMarkovStatistics as SemiMarkovStatistics
-from hmm_models.models._sequence_model import EMSequenceModel as EMSequenceModel
 from hmm_models.models._sequence_model import SequenceModel as SequenceModel
 from hmm_models.training._distributed import all_reduce_statistics as all_reduce_statistics
 from hmm_models.training._distributed import broadcast_model as broadcast_model

@@ -7,8 +7,8 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from hmm_models.models._em_sequence_model import EMSequenceModel
 from hmm_models.models._gaussian_hmm import GaussianHMM
-from hmm_models.models._sequence_model import EMSequenceModel
 from hmm_models.transitions._topology import Topology
 
 _AnyModel = EMSequenceModel[Any, Any]

@@ -12,7 +12,8 @@ from hmm_core import Posterior, ViterbiPath
 from hmm_models._report import UpdateReport
 from hmm_models._serialization import build_model, describe_model, register_model
 from hmm_models.emissions._emission import SamplingEmission
-from hmm_models.models._sequence_model import EMSequenceModel, Frames
+from hmm_models.models._em_sequence_model import EMSequenceModel
+from hmm_models.models._sequence_model import Frames
 from hmm_models.training._em import HMMStatistics
 from hmm_models.transitions._table import ProbabilityTable
 from hmm_models.transitions._topology import Topology, check_topology, is_left_to_right, named_topology

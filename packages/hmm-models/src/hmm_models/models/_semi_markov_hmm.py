@@ -17,8 +17,9 @@ from hmm_models.durations._duration_model import DurationFamily, DurationModel
 from hmm_models.emissions._emission import SamplingEmission
 from hmm_models.emissions._lazy import LazyGaussianMixtures
 from hmm_models.emissions._mixtures import GaussianMixtures
+from hmm_models.models._em_sequence_model import EMSequenceModel
 from hmm_models.models._hidden_markov_model import Sample, blank_topology
-from hmm_models.models._sequence_model import EMSequenceModel, Frames
+from hmm_models.models._sequence_model import Frames
 from hmm_models.training._em import SequenceStatistics
 from hmm_models.transitions._table import ProbabilityTable
 from hmm_models.transitions._topology import Topology, check_topology, is_left_to_right
