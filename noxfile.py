@@ -120,7 +120,9 @@ def coverage(session: nox.Session) -> None:
         if package == "hmm-core":  # tested in two processes
             both = [data, f"{data}.triton"]
             data += ".all"
-            session.run("coverage", "combine", "--keep", *both, env={"COVERAGE_FILE": data})
+            session.run(
+                "coverage", "combine", "--keep", "--rcfile", config, *both, env={"COVERAGE_FILE": data}
+            )
         session.run("coverage", "report", "--rcfile", config, "--fail-under=95", env={"COVERAGE_FILE": data})
 
 

@@ -71,6 +71,25 @@ def test_a_wrong_answer_has_no_time_on_any_operation(instance: Instance) -> None
     assert (row.timing, row.first_call, row.ratio) == (None, None, None)
 
 
+def test_a_step_of_em_is_right_and_a_wrong_one_has_no_time() -> None:
+    instance = Instance("em", 2, 30, 2, mixtures=2, features=3)
+    (row,) = compare(instance, [CoreImplementation()], rounds=5)
+    assert row.note == ""
+    assert row.timing is not None
+
+    class Spoilt(CoreImplementation):
+        """One step, every parameter off by a tenth."""
+
+        def prepare(self, instance: Instance, workload: Workload) -> Computation:
+            run = PROBLEMS[instance.op].core(instance, workload, "auto")
+            return LocalComputation(lambda: tuple(part + 0.1 for part in run()))
+
+    (row,) = compare(instance, [Spoilt()], rounds=5)
+    assert row.note.startswith("wrong: error")
+    (row,) = compare(instance, [CoreImplementation("reference")], rounds=5)
+    assert row.note == "unavailable: hmm-models chooses the backend itself"
+
+
 def test_impossible_paths_are_wrong() -> None:
     paths = {
         "viterbi": Instance("viterbi", 1, 9, 4),
