@@ -45,11 +45,11 @@ from hmm_models.generation._global_variance import global_variance as global_var
 from hmm_models.generation._global_variance import mlpg_global_variance as mlpg_global_variance
 from hmm_models.generation._mlpg import mlpg as mlpg
 from hmm_models.models._em_sequence_model import EMSequenceModel as EMSequenceModel
+from hmm_models.models._em_sequence_model import Sample as Sample
 from hmm_models.models._gaussian_hmm import GaussianHMM as GaussianHMM
 from hmm_models.models._gaussian_hmm import MixtureGaussianHMM as MixtureGaussianHMM
 from hmm_models.models._gaussian_hmm import MixtureGaussianHMMLayer as MixtureGaussianHMMLayer
 from hmm_models.models._hidden_markov_model import HiddenMarkovModel as HiddenMarkovModel
-from hmm_models.models._hidden_markov_model import Sample as Sample
 from hmm_models.models._hmm_pytorch import HMMPyTorch as HMMPyTorch
 from hmm_models.models._neural_hmm import ContextualNeuralHMM as ContextualNeuralHMM
 from hmm_models.models._neural_hmm import NeuralHMM as NeuralHMM

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,21 +11,11 @@ import hmm_core
 from hmm_core import Posterior, ViterbiPath
 from hmm_models._report import UpdateReport
 from hmm_models._serialization import build_model, describe_model, register_model
-from hmm_models.emissions._emission import SamplingEmission
 from hmm_models.models._em_sequence_model import EMSequenceModel
 from hmm_models.models._sequence_model import Frames
 from hmm_models.training._em import HMMStatistics
 from hmm_models.transitions._table import ProbabilityTable
-from hmm_models.transitions._topology import Topology, check_topology, is_left_to_right, named_topology
-
-
-class Sample(NamedTuple):
-    """What a model generated."""
-
-    states: Tensor
-    """Shape (B, T), int64."""
-    features: Tensor
-    """Shape (B, T, ...), (B, T, D) in most models."""
+from hmm_models.transitions._topology import Topology, check_topology, named_topology
 
 
 @register_model
@@ -96,71 +86,21 @@ class HiddenMarkovModel(EMSequenceModel[Posterior, ViterbiPath]):
         K, table = self.num_states, self.transition.log_prob()
         return Topology(self.initial.log_prob(), table[:, :K], table[:, K] if table.shape[1] > K else None)
 
-    def is_left_to_right(self) -> bool:
-        """Whether every sequence starts in the first state and never goes back.
-
-        Returns
-        -------
-        bool
-            By what is possible, not by what is likely.
-        """
-        chain = self.topology
-        return is_left_to_right(chain.log_initial, chain.log_transition)
-
-    def sample(
-        self, num_frames: int, num_sequences: int = 1, *, generator: torch.Generator | None = None
-    ) -> Sample:
-        """Generate sequences.
-
-        Parameters
-        ----------
-        num_frames : int
-            T, >= 1, of each sequence.
-        num_sequences : int, default 1
-            B, >= 1.
-        generator : torch.Generator, optional
-            Source of randomness; torch's global one if omitted.
-
-        Returns
-        -------
-        Sample
-            ``states`` (B, T) and ``features`` (B, T, ...).
-
-        Raises
-        ------
-        TypeError
-            If the emission has no ``sample``.
-        ValueError
-            If no path is ``num_frames`` long.
-
-        Notes
-        -----
-        Where sequences have ends, the paths are drawn given that they end after ``num_frames``.
-        """
-        if not isinstance(self.emission, SamplingEmission):
-            raise TypeError(f"emission must have sample; {type(self.emission).__name__} does not")
-        with torch.no_grad():
-            chain = self.topology
-            flat = chain.log_initial.new_zeros(num_sequences, num_frames, self.num_states)
-            states = hmm_core.sample(
-                chain.log_initial, chain.log_transition, flat, log_final=chain.log_final, generator=generator
-            )
-            if bool((states < 0).any()):
-                raise ValueError(f"num_frames must be the length of a possible path; got {num_frames}")
-            return Sample(states, self.emission.sample(states, generator))
-
     def _arguments(
         self, frames: Frames, lengths: Tensor | None, dtype: torch.dtype | None = None
     ) -> dict[str, Any]:
         """Arguments of the recursions of hmm_core: this model's chain and its scores of the valid frames."""
         log_emission = self._score(frames)
         log_emission = log_emission if dtype is None else log_emission.to(dtype)
+        return {**self._describe(log_emission), "lengths": lengths}
+
+    def _describe(self, log_emission: Tensor) -> dict[str, Any]:
+        """Arguments of the recursions, without lengths."""
         chain = self.topology
         return {
             "log_initial": chain.log_initial.to(log_emission),
             "log_transition": chain.log_transition.to(log_emission),
             "log_emission": log_emission,
-            "lengths": lengths,
             "log_final": None if chain.log_final is None else chain.log_final.to(log_emission),
         }
 

@@ -12,7 +12,7 @@ import hmm_core
 from hmm_core import Posterior, Sparse, ViterbiPath
 from hmm_models._numerics import log_softmax, logsumexp
 from hmm_models._serialization import register_model
-from hmm_models.models._hidden_markov_model import Sample
+from hmm_models.models._em_sequence_model import Sample
 from hmm_models.models._sequence_model import Frames, SequenceModel
 
 # Frames whose states are computed at once where memory is to be saved.

@@ -14,15 +14,14 @@ from hmm_models._numerics import log_softmax
 from hmm_models._report import UpdateReport
 from hmm_models._serialization import build_model, describe_model, register_model
 from hmm_models.durations._duration_model import DurationFamily, DurationModel
-from hmm_models.emissions._emission import SamplingEmission
 from hmm_models.emissions._lazy import LazyGaussianMixtures
 from hmm_models.emissions._mixtures import GaussianMixtures
 from hmm_models.models._em_sequence_model import EMSequenceModel
-from hmm_models.models._hidden_markov_model import Sample, blank_topology
+from hmm_models.models._hidden_markov_model import blank_topology
 from hmm_models.models._sequence_model import Frames
 from hmm_models.training._em import SequenceStatistics
 from hmm_models.transitions._table import ProbabilityTable
-from hmm_models.transitions._topology import Topology, check_topology, is_left_to_right
+from hmm_models.transitions._topology import Topology, check_topology
 
 Censoring = Literal["none", "left", "right", "both"]
 
@@ -179,57 +178,6 @@ class SemiMarkovHMM(EMSequenceModel[SemiMarkovPosterior, SemiMarkovPath]):
         """Present log-probabilities of starts, changes of state and ends; differentiable."""
         K, table = self.num_states, self.transition.log_prob()
         return Topology(self.initial.log_prob(), table[:, :K], table[:, K])
-
-    def is_left_to_right(self) -> bool:
-        """Whether every sequence starts in the first state and never goes back.
-
-        Returns
-        -------
-        bool
-            By what is possible, not by what is likely.
-        """
-        chain = self.topology
-        return is_left_to_right(chain.log_initial, chain.log_transition)
-
-    def sample(
-        self, num_frames: int, num_sequences: int = 1, *, generator: torch.Generator | None = None
-    ) -> Sample:
-        """Generate sequences.
-
-        Parameters
-        ----------
-        num_frames : int
-            T, >= 1, of each sequence.
-        num_sequences : int, default 1
-            B, >= 1.
-        generator : torch.Generator, optional
-            Source of randomness; torch's global one if omitted.
-
-        Returns
-        -------
-        Sample
-            ``states`` (B, T) and ``features`` (B, T, ...).
-
-        Raises
-        ------
-        TypeError
-            If the emission has no ``sample``.
-        ValueError
-            If no segmentation is ``num_frames`` long.
-
-        Notes
-        -----
-        The segmentations are drawn given that they end after ``num_frames`` (as far as ``censoring`` asks
-        for that).
-        """
-        if not isinstance(self.emission, SamplingEmission):
-            raise TypeError(f"emission must have sample; {type(self.emission).__name__} does not")
-        with torch.no_grad():
-            flat = self.initial.logits.new_zeros(num_sequences, num_frames, self.num_states)
-            states = semi_markov.sample(**self._describe(flat), generator=generator).states
-            if bool((states < 0).any()):
-                raise ValueError(f"num_frames must be the length of a possible path; got {num_frames}")
-            return Sample(states, self.emission.sample(states, generator))
 
     def _arguments(self, frames: Frames, lengths: Tensor | None) -> dict[str, Any]:
         """Arguments of the recursions of hmm_core: this model and its scores of the valid frames."""
