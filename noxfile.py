@@ -129,7 +129,7 @@ def coverage(session: nox.Session) -> None:
 @nox.session(requires=["build"])
 def tests_integration(session: nox.Session) -> None:
     """Test what only the whole can show: wheels, the public surface, the commands, real speech."""
-    install_everything(session, *groups("test"))
+    install_everything(session, *groups("test", "browser"))
     session.run("python", "-I", "-m", "pytest", *(session.posargs or ["tests-integration"]))
 
 
@@ -161,7 +161,7 @@ def lint(session: nox.Session) -> None:
 @nox.session(requires=["build"])
 def typecheck(session: nox.Session) -> None:
     """Run mypy --strict over every package with its tests, the tools and this file."""
-    install_everything(session, *groups("test", "typecheck"))
+    install_everything(session, *groups("test", "browser", "typecheck"))
     for package in PACKAGES:
         folder = ROOT / "packages" / package
         session.run(

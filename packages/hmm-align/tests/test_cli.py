@@ -1,5 +1,6 @@
 """The command line: what it reads, writes, says and returns."""
 
+import csv
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -77,7 +78,8 @@ def test_corpus_trains_aligns_and_writes_everything(folder: Path, tmp_path: Path
     result = hmm_align("corpus", folder, tmp_path / "out", "--lexicon", own)
     assert result.exit_code == 0, result.output
     clips = {f"clip{number}.{suffix}" for number in range(4) for suffix in ("TextGrid", "json")}
-    assert files(tmp_path / "out") == {*clips, "alignments.csv", "problems.csv", "model.safetensors"}
+    tables = {"alignments.csv", "problems.csv", "utterances.csv"}
+    assert files(tmp_path / "out") == {*clips, *tables, "model.safetensors"}
     assert (tmp_path / "out" / "problems.csv").read_text() == "id,reason\n"
     assert "trained on 4 utterances" in result.stdout
     assert "aligned 4 of 4 utterances" in result.stdout
@@ -95,7 +97,7 @@ def test_train_and_run_are_the_two_halves_of_corpus(folder: Path, tmp_path: Path
     assert result.exit_code == 0, result.output
     assert result.output == ""
     grids = {f"clip{number}.TextGrid" for number in range(4)}
-    assert files(tmp_path / "out") == {*grids, "alignments.csv", "problems.csv"}
+    assert files(tmp_path / "out") == {*grids, "alignments.csv", "problems.csv", "utterances.csv"}
 
 
 def test_options_reach_the_aligner(
@@ -397,3 +399,55 @@ def test_help_is_there_before_torch(
     with pytest.raises(SystemExit, match="0"):
         main()
     assert "evaluate" in capsys.readouterr().out
+
+
+def test_a_report_shows_what_was_aligned_and_what_was_not(folder: Path, tmp_path: Path, model: Path) -> None:
+    (folder / "clip2.txt").write_text("snark hem masa zoom")
+    (folder / "empty.wav").write_bytes((folder / "clip1.wav").read_bytes())
+    (folder / "empty.txt").write_text(" ")
+    out = tmp_path / "out"
+    assert hmm_align("run", folder, model, out).exit_code == 1
+    with (out / "utterances.csv").open(newline="") as file:
+        rows = {row["id"]: row for row in csv.DictReader(file)}
+    assert {name: row["ok"] for name, row in rows.items()} == {
+        "clip0": "True",
+        "clip1": "True",
+        "clip2": "False",
+        "clip3": "True",
+        "empty": "False",
+    }
+    assert rows["clip0"]["audio"] == str((folder / "clip0.wav").resolve())
+    assert rows["clip2"]["signs"] == "no pronunciation for the word 'snark'"
+    assert 0.5 < float(rows["clip0"]["coverage"]) < 1.0
+    result = hmm_align("report", out)
+    assert result.exit_code == 0, result.output
+    assert result.stdout == f"5 utterances, 2 failed, 0 suspicious: {out / 'report.html'}\n"
+    page = (out / "report.html").read_text()
+    assert page.count('id="sound-') == 4  # clip2's too, which has no times; empty has no usable recording
+
+
+def test_a_report_finds_recordings_that_were_moved(folder: Path, tmp_path: Path, model: Path) -> None:
+    assert hmm_align("run", folder, model, tmp_path / "out", "--quiet").exit_code == 0
+    folder.rename(tmp_path / "moved")
+    page = tmp_path / "page.html"
+    result = hmm_align("report", tmp_path / "out", "--html", page, "--quiet")
+    assert (result.exit_code, result.output) == (0, "")
+    assert page.read_text().count('id="sound-') == 0
+    result = hmm_align("report", tmp_path / "out", "--html", page, "--recordings", tmp_path / "moved")
+    assert result.exit_code == 0, result.output
+    assert page.read_text().count('id="sound-') == 4
+
+
+def test_a_report_of_nothing_says_what_is_missing(folder: Path, tmp_path: Path, model: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    result = hmm_align("report", out)
+    assert (result.exit_code, "utterances.csv" in result.stderr) == (2, True)
+    (out / "utterances.csv").write_text("id,name\n1,2\n")
+    result = hmm_align("report", out)
+    assert result.exit_code == 2
+    assert "utterances.csv: must have the columns id, audio, ok" in result.stderr
+    assert hmm_align("run", folder, model, out, "--format", "csv", "--quiet").exit_code == 0
+    result = hmm_align("report", out)
+    assert (result.exit_code, "clip0.json" in result.stderr) == (2, True)
+    assert not (out / "report.html").exists()

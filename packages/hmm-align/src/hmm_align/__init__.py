@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 if _TYPE_CHECKING:
     from ._config import AlignerConfig as AlignerConfig
+    from ._diagnose import Diagnosis as Diagnosis
+    from ._diagnose import diagnose as diagnose
     from ._evaluate import EvaluationReport as EvaluationReport
     from ._evaluate import evaluate as evaluate
+    from ._report import write_report as write_report
     from ._result import AlignedInterval as AlignedInterval
     from ._result import Alignment as Alignment
     from .corpus_aligner import CorpusAligner as CorpusAligner
@@ -29,10 +32,12 @@ _EXPORTS = {
     "AlignerConfig": "._config",
     "Alignment": "._result",
     "CorpusAligner": ".corpus_aligner",
+    "Diagnosis": "._diagnose",
     "EvaluationReport": "._evaluate",
     "IntervalFileError": ".export",
     "Tiers": ".export",
     "TrainingReport": ".corpus_aligner",
+    "diagnose": "._diagnose",
     "evaluate": "._evaluate",
     "plot_alignment": ".plot",
     "read_intervals": ".export",
@@ -41,6 +46,7 @@ _EXPORTS = {
     "write_alignments": ".export",
     "write_csv": ".export",
     "write_json": ".export",
+    "write_report": "._report",
     "write_textgrid": ".export",
 }
 __all__ = list(_EXPORTS)

@@ -1,5 +1,6 @@
 """What the commands do, once they are called."""
 
+import csv
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,12 +17,29 @@ from hmm_models import ModelFileError
 from hmm_speech import Corpus, CorpusError, EnglishG2P, Lexicon, UnknownWordError, read_corpus
 
 from ._config import AlignerConfig
+from ._diagnose import Diagnosis, diagnose
 from ._evaluate import evaluate
 from ._phones import unit_of
+from ._report import write_report
+from ._result import Alignment
 from .corpus_aligner import CorpusAligner
-from .export import IntervalFileError, write_alignments, write_rows
+from .export import IntervalFileError, read_json, write_alignments, write_rows
 
 PROBLEMS_NAME = "problems.csv"
+UTTERANCES_NAME = "utterances.csv"
+_UTTERANCE_COLUMNS = (
+    "id",
+    "audio",
+    "ok",
+    "duration",
+    "coverage",
+    "confidence",
+    "lowest_confidence",
+    "log_likelihood_per_frame",
+    "likelihood_z",
+    "longest_duration_z",
+    "signs",
+)
 MENDABLE = (CorpusError, IntervalFileError, ModelFileError, OSError)
 # How the reason of a problem begins if a word has no pronunciation.
 _UNKNOWN_WORD = str(UnknownWordError("")).removesuffix("''")
@@ -125,11 +143,31 @@ class Session:
         self.problems.update((item.id, item.reason) for item in alignments if not item.ok)
         written = write_alignments(good, out, formats)
         write_rows(out / PROBLEMS_NAME, ("id", "reason"), sorted(self.problems.items()))
+        suspicious = self._write_utterances(alignments, out / UTTERANCES_NAME)
         total = len(good) + len(self.problems.keys() - {alignment.id for alignment in good})
         minutes = sum(alignment.duration for alignment in good) / 60
         self._say(
             f"aligned {len(good)} of {total} utterances, {minutes:.1f} minutes: {len(written)} files in {out}"
         )
+        if suspicious:
+            self._say(f"{suspicious} look suspicious: see {out / UTTERANCES_NAME}, or make a report")
+
+    def _write_utterances(self, alignments: Sequence[Alignment], path: Path) -> int:
+        """Write the table of all utterances; return how many look suspicious."""
+        known = {item.id for item in alignments}
+        failures = [
+            Alignment.failure(name, reason)
+            for name, reason in sorted(self.problems.items())
+            if name not in known
+        ]
+        diagnoses = diagnose([*alignments, *failures])
+        audio = {item.id: item.audio.resolve() for item in self.corpus.utterances}
+        rows = [
+            _utterance_row(item, audio.get(item.id), found)
+            for item, found in zip([*alignments, *failures], diagnoses, strict=True)
+        ]
+        write_rows(path, _UTTERANCE_COLUMNS, rows)
+        return sum(found.ok and found.suspicious for found in diagnoses)
 
     def evaluate(self, out: Path, reference: Path) -> None:
         """Print the table, and the names that only one side has."""
@@ -139,6 +177,24 @@ class Session:
             typer.echo(f"not aligned: {name}", err=True)
         for name in report.missing_references:
             typer.echo(f"no reference: {name}", err=True)
+
+    def report(self, out: Path, path: Path, recordings: Path | None) -> None:
+        """Write the page on which alignments can be looked at."""
+        rows = _read_utterances(out / UTTERANCES_NAME)
+        audio: dict[str, str | Path] = {row["id"]: row["audio"] for row in rows if row["audio"]}
+        if recordings is not None:
+            self.read_corpus(recordings)
+            audio = {item.id: item.audio for item in self.corpus.utterances}
+        alignments = [
+            read_json(out / f"{row['id']}.json")
+            if row["ok"] == "True"
+            else Alignment.failure(row["id"], row["signs"], float(row["duration"]))
+            for row in rows
+        ]
+        found = write_report(alignments, path, audio, title=f"Alignments in {out.resolve().name}")
+        failed = sum(not item.ok for item in found)
+        suspicious = sum(item.ok and item.suspicious for item in found)
+        self._say(f"{len(found)} utterances, {failed} failed, {suspicious} suspicious: {path}")
 
     def finish(self) -> None:
         """Name every problem, and leave with status 1 if there is one."""
@@ -180,6 +236,30 @@ class Session:
                 bars.update(tasks[stage], completed=done, total=total)
 
             yield advance
+
+
+def _utterance_row(item: Alignment, audio: Path | None, found: Diagnosis) -> tuple[object, ...]:
+    """Give a row of the table of utterances."""
+    numbers = (
+        item.duration,
+        found.coverage,
+        found.confidence,
+        found.lowest_confidence,
+        item.log_likelihood_per_frame,
+        found.likelihood_z,
+        max((abs(z) for z in found.duration_z), default=0.0),
+    )
+    rounded = (round(number, 6) for number in numbers)
+    return item.id, audio or "", item.ok, *rounded, "; ".join(found.signs)
+
+
+def _read_utterances(path: Path) -> list[dict[str, str]]:
+    """Read the table of utterances that an alignment of a corpus left."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    if any(None in row.values() or set(row) != set(_UTTERANCE_COLUMNS) for row in rows):
+        raise IntervalFileError(path, f"must have the columns {', '.join(_UTTERANCE_COLUMNS)}")
+    return rows
 
 
 def _usage_error(message: str) -> typer.Exit:

@@ -156,6 +156,36 @@ def evaluate(
         session.evaluate(out, reference)
 
 
+@app.command()
+def report(
+    out: Annotated[
+        Path,
+        typer.Argument(
+            help="What `run` or `corpus` wrote.", exists=True, file_okay=False, show_default=False
+        ),
+    ],
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", help="Page to write; OUT/report.html if omitted.", dir_okay=False),
+    ] = None,
+    recordings: Annotated[
+        Path | None,
+        typer.Option(
+            "--recordings",
+            help="Folder of the recordings, if they are no longer where they were.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Write one page of HTML to look at and listen to the alignments in OUT, the worst first."""
+    from . import _commands
+
+    with _commands.Session(quiet, threads=0) as session:
+        session.report(out, html or out / "report.html", recordings)
+
+
 def main() -> None:
     """Run the command line as ``hmm-align``."""
     # Before torch is loaded: threads that spin while they wait make a busy machine many times slower.

@@ -94,7 +94,7 @@ def write_textgrid(alignment: Alignment, path: str | Path) -> None:
             if re.search(r"(item|intervals|points)\[", label):
                 raise ValueError(f"a TextGrid cannot hold the label {label!r} of {alignment.id!r}")
         grid.addTier(textgrid.IntervalTier(name, entries), reportingMode="error")
-    with _replacing(Path(path)) as temporary:
+    with replacing(Path(path)) as temporary:
         grid.save(str(temporary), format="long_textgrid", includeBlankSpaces=True, reportingMode="error")
 
 
@@ -172,7 +172,7 @@ def write_json(alignment: Alignment, path: str | Path) -> None:
         "words": [_rounded(word)._asdict() for word in alignment.words],
         "phones": [_rounded(phone)._asdict() for phone in alignment.phones],
     }
-    with _replacing(Path(path)) as temporary:
+    with replacing(Path(path)) as temporary:
         temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
@@ -236,7 +236,7 @@ def write_csv(alignments: Iterable[Alignment], path: str | Path) -> None:
     ...     print(Path(folder, "all.csv").read_text().splitlines()[1])
     clip,words,0.0,0.3,a,0.9
     """
-    with _replacing(Path(path)) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with replacing(Path(path)) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(("id", "tier", *AlignedInterval._fields))
         for alignment in alignments:
@@ -352,7 +352,7 @@ def find_interval_files(folder: Path) -> dict[str, Path]:
 
 def write_rows(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write a small CSV table atomically."""
-    with _replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(header)
         table.writerows(rows)
@@ -365,7 +365,7 @@ def _rank(path: Path) -> int:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path`` that takes its place if the block succeeds, and goes if not."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

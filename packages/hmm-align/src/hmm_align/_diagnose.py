@@ -1,0 +1,199 @@
+"""Signs that an alignment is wrong, without knowing the right one."""
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._result import AlignedInterval, Alignment
+
+# A phone that is heard less often says nothing about how long it usually is.
+_FEWEST = 5
+# Standard deviation of the logarithm of a duration before any was seen, and how many phones that is worth.
+_PRIOR_DEVIATION, _PRIOR_COUNT = 0.4, 10.0
+# How far from the middle is suspicious, in standard deviations; and confidences that are.
+FAR = 4.0
+_UNSURE = 0.4
+# So many utterances say what is usual for one.
+_FEWEST_UTTERANCES = 10
+# Of log-likelihoods per frame; a smaller spread is none.
+_LEAST_DEVIATION = 1e-3
+# From the median absolute deviation to the standard deviation of a normal distribution.
+_NORMAL = 1.4826
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """How much an alignment can be trusted, and why not.
+
+    Parameters
+    ----------
+    id : str
+        The utterance.
+    ok : bool
+        Whether it was aligned.
+    coverage : float
+        Share of the recording that lies in words, 0..1.
+    confidence : float
+        Mean confidence of its words, weighted by their length, 0..1.
+    lowest_confidence : float
+        That of its least certain word.
+    likelihood_z : float
+        How far its log-likelihood per frame lies above (or below, < 0) the median of all utterances, in
+        robust standard deviations; 0 where there are fewer than ten.
+    duration_z : tuple of float
+        The same for each phone: of the logarithm of its length, among all phones of its label; 0 for silence
+        and for labels that occur less than five times.
+    signs : tuple of str
+        What is suspicious, worst first, for a human reader; the only one of a failure is its reason.
+
+    Examples
+    --------
+    >>> Diagnosis("clip", True, 0.8, 0.9, 0.2, 0.0, (), ("word 'a' is uncertain (0.20)",)).suspicious
+    True
+    """
+
+    id: str
+    ok: bool
+    coverage: float
+    confidence: float
+    lowest_confidence: float
+    likelihood_z: float
+    duration_z: tuple[float, ...]
+    signs: tuple[str, ...]
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether there is any sign."""
+        return bool(self.signs)
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """What to sort by: failures first, then the most suspicious."""
+        length = max((abs(z) for z in self.duration_z), default=0.0)
+        doubt = (1.0 - self.lowest_confidence) + (1.0 - self.confidence)
+        return self.ok, -doubt - (max(0.0, -self.likelihood_z) + length) / FAR
+
+
+def diagnose(alignments: Iterable[Alignment]) -> list[Diagnosis]:
+    """Look for signs that alignments are wrong.
+
+    Parameters
+    ----------
+    alignments : iterable of Alignment
+        Of one corpus and one model: what is usual is learned from them.
+
+    Returns
+    -------
+    list of Diagnosis
+        One each, in order.
+
+    Notes
+    -----
+    Suspicious are words less certain than 0.4, phones whose logarithmic length lies more than four robust
+    standard deviations from the median of their label, and utterances whose log-likelihood per frame lies so
+    far below the median. Median and median absolute deviation stand for mean and standard deviation, so that
+    the outliers that are looked for do not hide each other; few phones of a label are taken together with a
+    usual deviation of 0.4.
+
+    References
+    ----------
+    .. [1] P. J. Rousseeuw and C. Croux, "Alternatives to the median absolute deviation", J. American
+       Statistical Association 88(424), 1993.
+
+    Examples
+    --------
+    >>> word = AlignedInterval(0.0, 0.3, "a", 0.25)
+    >>> diagnose([Alignment("clip", 0.3, (word,), (word._replace(label="AH0"),))])[0].signs
+    ("word 'a' at 0.00 s is uncertain (0.25)",)
+    """
+    alignments = list(alignments)
+    lengths: dict[str, list[float]] = defaultdict(list)
+    for item in alignments:
+        for phone in item.phones:
+            lengths[phone.label].append(math.log(phone.end - phone.start))
+    usual = {
+        label: _usual_length(np.asarray(values))
+        for label, values in lengths.items()
+        if label and len(values) >= _FEWEST
+    }
+    good = [item.log_likelihood_per_frame for item in alignments if item.ok]
+    level = (0.0, math.inf)
+    if len(good) >= _FEWEST_UTTERANCES:
+        middle, deviation = _middle(np.asarray(good))
+        level = middle, max(deviation, _LEAST_DEVIATION)
+    return [_diagnose(item, usual, level) for item in alignments]
+
+
+def _middle(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Median, and standard deviation by the median absolute deviation."""
+    median = float(np.median(values))
+    return median, _NORMAL * float(np.median(np.abs(values - median)))
+
+
+def _usual_length(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Median and standard deviation of logarithms, the latter drawn to what is usual in speech."""
+    median, deviation = _middle(values)
+    variance = len(values) * deviation**2 + _PRIOR_COUNT * _PRIOR_DEVIATION**2
+    return median, math.sqrt(variance / (len(values) + _PRIOR_COUNT))
+
+
+def _diagnose(
+    item: Alignment, usual: dict[str, tuple[float, float]], level: tuple[float, float]
+) -> Diagnosis:
+    """Compare one alignment with what is usual."""
+    if not item.ok:
+        return Diagnosis(
+            id=item.id,
+            ok=False,
+            coverage=0.0,
+            confidence=0.0,
+            lowest_confidence=0.0,
+            likelihood_z=0.0,
+            duration_z=(),
+            signs=(item.reason,),
+        )
+    words = [word for word in item.words if word.label]
+    spoken = sum(word.end - word.start for word in words)
+    confidence = sum(word.confidence * (word.end - word.start) for word in words) / spoken if words else 1.0
+    lowest = min((word.confidence for word in words), default=1.0)
+    duration_z = tuple(_length_z(phone, usual) for phone in item.phones)
+    likelihood_z = (item.log_likelihood_per_frame - level[0]) / level[1]
+    signs = [] if likelihood_z >= -FAR else [f"sounds unlike the rest (z = {likelihood_z:.1f})"]
+    signs += [
+        f"word {word.label!r} at {word.start:.2f} s is uncertain ({word.confidence:.2f})"
+        for word in sorted(words, key=lambda word: word.confidence)
+        if word.confidence < _UNSURE
+    ]
+    signs += _odd_lengths(item.phones, duration_z)
+    return Diagnosis(
+        id=item.id,
+        ok=True,
+        coverage=spoken / item.duration,
+        confidence=confidence,
+        lowest_confidence=lowest,
+        likelihood_z=likelihood_z,
+        duration_z=duration_z,
+        signs=tuple(signs),
+    )
+
+
+def _length_z(phone: AlignedInterval, usual: dict[str, tuple[float, float]]) -> float:
+    """How unusual a phone's length is."""
+    if phone.label not in usual:
+        return 0.0
+    middle, deviation = usual[phone.label]
+    return (math.log(phone.end - phone.start) - middle) / deviation
+
+
+def _odd_lengths(phones: Sequence[AlignedInterval], duration_z: Sequence[float]) -> list[str]:
+    """Name the phones of unusual length."""
+    odd = sorted(zip(duration_z, phones, strict=True), key=lambda pair: -abs(pair[0]))
+    return [
+        f"phone {phone.label} at {phone.start:.2f} s lasts {phone.end - phone.start:.3f} s (z = {z:+.1f})"
+        for z, phone in odd
+        if abs(z) > FAR
+    ]

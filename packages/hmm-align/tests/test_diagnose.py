@@ -1,0 +1,97 @@
+"""Signs that an alignment is wrong."""
+
+import itertools
+import math
+from dataclasses import replace
+
+import pytest
+
+from hmm_align import AlignedInterval, Alignment, Diagnosis, diagnose
+
+
+def utterance(name: str, *lengths: float, label: str = "AA", confidence: float = 0.9) -> Alignment:
+    """One word of phones of these lengths, after half a second of silence."""
+    edges = [0.5]
+    for length in lengths:
+        edges.append(round(edges[-1] + length, 6))
+    silence = AlignedInterval(0.0, 0.5, "", 1.0)
+    phones = [AlignedInterval(*pair, label, confidence) for pair in itertools.pairwise(edges)]
+    word = AlignedInterval(0.5, edges[-1], "word", confidence)
+    return Alignment(name, edges[-1], (silence, word), (silence, *phones), log_likelihood_per_frame=-50.0)
+
+
+def corpus() -> list[Alignment]:
+    """Ten utterances of three phones whose lengths vary by a quarter."""
+    return [utterance(f"clip{n}", 0.08, 0.1, 0.12 + 0.001 * n) for n in range(10)]
+
+
+def test_what_is_usual_is_not_suspicious() -> None:
+    assert not any(found.suspicious for found in diagnose(corpus()))
+
+
+def test_a_failure_is_worst_and_its_reason_is_its_sign() -> None:
+    found = diagnose([*corpus(), Alignment.failure("lost", "no path")])
+    assert found[-1].signs == ("no path",)
+    assert min(found, key=lambda item: item.rank).id == "lost"
+
+
+@pytest.mark.parametrize(("length", "sign"), [(2.0, "lasts 2.000 s (z = +"), (0.005, "lasts 0.005 s (z = -")])
+def test_a_phone_of_unusual_length_is_named_with_its_place(length: float, sign: str) -> None:
+    found = diagnose([*corpus(), utterance("odd", 0.1, length, 0.1)])
+    assert [item.id for item in found if item.suspicious] == ["odd"]
+    assert found[-1].signs[0].startswith("phone AA at 0.60 s " + sign)
+    assert min(found, key=lambda item: item.rank).id == "odd"
+
+
+def test_length_scores_are_robust_deviations_of_logarithms_drawn_to_a_prior() -> None:
+    lengths = [0.05, 0.1, 0.2, 0.4, 0.8]
+    found = diagnose([utterance(f"clip{n}", length) for n, length in enumerate(lengths)])
+    spread = 1.4826 * math.log(2.0)  # the median distance of log(0.05 ... 0.8) from log 0.2
+    deviation = math.sqrt((5 * spread**2 + 10 * 0.4**2) / 15)
+    assert found[0].duration_z == pytest.approx(
+        (0.0, math.log(0.25) / deviation), rel=1e-4
+    )  # edges are rounded
+
+
+def test_a_label_heard_four_times_says_nothing_about_length() -> None:
+    found = diagnose([utterance(f"clip{n}", 0.1 * 4.0**n) for n in range(4)])
+    assert all(item.duration_z == (0.0, 0.0) for item in found)
+
+
+def test_an_uncertain_word_is_named() -> None:
+    found = diagnose([*corpus(), utterance("odd", 0.1, confidence=0.25)])
+    assert found[-1].signs == ("word 'word' at 0.50 s is uncertain (0.25)",)
+    assert found[-1].lowest_confidence == found[-1].confidence == 0.25
+
+
+def test_an_utterance_that_sounds_unlike_the_rest_is_named() -> None:
+    clips = [
+        replace(item, log_likelihood_per_frame=-50.0 - 0.1 * number) for number, item in enumerate(corpus())
+    ]
+    odd = replace(utterance("odd", 0.1, 0.1), log_likelihood_per_frame=-53.0)
+    found = diagnose([*clips, odd])
+    assert [item.id for item in found if item.suspicious] == ["odd"]
+    # Median -50.5 of eleven, median distance 0.3.
+    assert found[-1].likelihood_z == pytest.approx(-2.5 / (1.4826 * 0.3))
+
+
+def test_coverage_is_the_share_in_words() -> None:
+    assert diagnose([utterance("clip", 1.5)])[0].coverage == pytest.approx(0.75)
+
+
+def test_an_utterance_of_silence_alone_is_certain() -> None:
+    tier = (AlignedInterval(0.0, 1.0, "", 1.0),)
+    assert diagnose([Alignment("clip", 1.0, tier, tier)])[0] == Diagnosis(
+        id="clip",
+        ok=True,
+        coverage=0.0,
+        confidence=1.0,
+        lowest_confidence=1.0,
+        likelihood_z=0.0,
+        duration_z=(0.0,),
+        signs=(),
+    )
+
+
+def test_no_alignments_have_no_diagnoses() -> None:
+    assert diagnose([]) == []
