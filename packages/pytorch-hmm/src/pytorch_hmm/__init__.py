@@ -12,10 +12,12 @@ if _TYPE_CHECKING:
     from hmm_align import AlignerConfig as AlignerConfig
     from hmm_align import Alignment as Alignment
     from hmm_align import CorpusAligner as CorpusAligner
+    from hmm_align import Diagnosis as Diagnosis
     from hmm_align import EvaluationReport as EvaluationReport
     from hmm_align import IntervalFileError as IntervalFileError
     from hmm_align import Tiers as Tiers
     from hmm_align import TrainingReport as TrainingReport
+    from hmm_align import diagnose as diagnose
     from hmm_align import evaluate as evaluate
     from hmm_align import plot_alignment as plot_alignment
     from hmm_align import read_intervals as read_intervals
@@ -24,6 +26,7 @@ if _TYPE_CHECKING:
     from hmm_align import write_alignments as write_alignments
     from hmm_align import write_csv as write_csv
     from hmm_align import write_json as write_json
+    from hmm_align import write_report as write_report
     from hmm_align import write_textgrid as write_textgrid
     from hmm_core import HAVE_NATIVE as HAVE_NATIVE
     from hmm_core import BackendUnavailableError as BackendUnavailableError
@@ -195,6 +198,7 @@ _EXPORTS = {
     "CorpusAligner": "hmm_align",
     "CorpusError": "hmm_speech",
     "DTWResult": "hmm_core",
+    "Diagnosis": "hmm_align",
     "DurationModel": "hmm_models",
     "EMSequenceModel": "hmm_models",
     "Emission": "hmm_models",
@@ -285,6 +289,7 @@ _EXPORTS = {
     "create_speech_hmm": "hmm_models",
     "ctc_graph": "hmm_core",
     "deltas": "hmm_speech",
+    "diagnose": "hmm_align",
     "dtw": "hmm_core",
     "durations_from_intervals": "hmm_tts",
     "entropy": "hmm_core",
@@ -345,6 +350,7 @@ _EXPORTS = {
     "write_alignments": "hmm_align",
     "write_csv": "hmm_align",
     "write_json": "hmm_align",
+    "write_report": "hmm_align",
     "write_textgrid": "hmm_align",
 }
 _SUBMODULES = frozenset({"alignment", "demo", "metrics", "streaming"})
