@@ -6,9 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from hmm_align import AlignedInterval, AlignerConfig
+from hmm_align import AlignedInterval, AlignerConfig, _decode
 from hmm_align._acoustic import AcousticModel
-from hmm_align._decode import intervals, path_units, unit_posteriors, word_intervals
+from hmm_align._decode import (
+    UnitTimes,
+    intervals,
+    path_units,
+    unit_posteriors,
+    unit_ratios,
+    unit_times,
+    word_intervals,
+)
 from hmm_align._graph import SILENCE, Unit, build_graph
 from hmm_core.testing import Arguments, enumerate_paths
 
@@ -21,12 +29,18 @@ def hard(*frames: int) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
     return np.repeat(np.eye(len(frames)), frames, axis=0)
 
 
+def certain(*frames: int) -> UnitTimes:
+    """Return the times of units that last the given numbers of frames for certain."""
+    return _decode._times(hard(*frames))
+
+
 def test_the_units_of_a_path_are_named_once_each_even_twins() -> None:
     graph = build_graph([[("a",)], [("a",)]], MODEL.units, silence_prob=0.2)
     # Silence 0-2, a 3, silence 4-6, a 7, silence 8-10.
-    units = path_units(graph, np.array([3, 3, 7, 8, 9, 10, 10]))
+    units, starts = path_units(graph, np.array([3, 3, 7, 8, 9, 10, 10]))
+    assert starts.tolist() == [0, 2, 3]
     assert [(unit.label, unit.word) for unit in units] == [("a", 0), ("a", 1), ("", -1)]
-    units = path_units(graph, np.array([0, 1, 2, 3, 4, 5, 6, 7]))
+    units, _ = path_units(graph, np.array([0, 1, 2, 3, 4, 5, 6, 7]))
     assert [(unit.label, unit.word) for unit in units] == [("", -1), ("a", 0), ("", -1), ("a", 1)]
 
 
@@ -34,7 +48,7 @@ def test_the_units_of_a_path_are_named_once_each_even_twins() -> None:
 def test_a_boundary_stands_halfway_between_two_frame_centres(period: float) -> None:
     config = AlignerConfig(frame_period=period, boundary_shift=0.0)
     # Frames 0..9 are centred at 0 to 9 periods: after 3 of them it is 2.5 periods.
-    found = intervals(CHAIN, hard(3, 2, 4, 1), 9.3 * period, config)
+    found = intervals(CHAIN, certain(3, 2, 4, 1), np.zeros(4), 9.3 * period, config)
     assert [phone.label for phone in found] == ["", "a", "b", ""]
     assert [phone.end for phone in found] == pytest.approx(
         [2.5 * period, 4.5 * period, 8.5 * period, 9.3 * period]
@@ -46,16 +60,20 @@ def test_a_boundary_stands_halfway_between_two_frame_centres(period: float) -> N
 def test_a_frame_shared_by_two_units_puts_the_boundary_inside_it() -> None:
     probability = hard(3, 3)
     probability[3] = [0.3, 0.7]
-    one, two = intervals(CHAIN[:2], probability, 0.06, AlignerConfig(boundary_shift=0.0))
+    one, two = intervals(
+        CHAIN[:2], _decode._times(probability), np.zeros(2), 0.06, AlignerConfig(boundary_shift=0.0)
+    )
     assert one.end == two.start == pytest.approx((3.3 - 0.5) * 0.01)
     assert two.confidence == pytest.approx((0.7 + 1 + 1) / 3)
-    moved, _ = intervals(CHAIN[:2], probability, 0.06, AlignerConfig(boundary_shift=-0.004))
+    moved, _ = intervals(
+        CHAIN[:2], _decode._times(probability), np.zeros(2), 0.06, AlignerConfig(boundary_shift=-0.004)
+    )
     assert moved.end == pytest.approx(one.end - 0.004)
 
 
 @pytest.mark.parametrize("shift", [-1.0, 1.0])
 def test_no_boundary_leaves_the_recording_or_passes_another(shift: float) -> None:
-    found = intervals(CHAIN, hard(3, 2, 4, 1), 0.095, AlignerConfig(boundary_shift=shift))
+    found = intervals(CHAIN, certain(3, 2, 4, 1), np.zeros(4), 0.095, AlignerConfig(boundary_shift=shift))
     assert (found[0].start, found[-1].end) == (0.0, 0.095)
     for before, after in pairwise(found):
         assert before.end == after.start
@@ -63,7 +81,9 @@ def test_no_boundary_leaves_the_recording_or_passes_another(shift: float) -> Non
 
 
 def test_one_unit_covers_the_recording() -> None:
-    assert intervals(CHAIN[:1], hard(4), 0.035, AlignerConfig()) == [AlignedInterval(0.0, 0.035, "", 1.0)]
+    assert intervals(CHAIN[:1], certain(4), np.zeros(1), 0.035, AlignerConfig()) == [
+        AlignedInterval(0.0, 0.035, "", 1.0)
+    ]
 
 
 def test_posteriors_are_those_of_the_paths_one_by_one() -> None:
@@ -85,14 +105,64 @@ def test_posteriors_are_those_of_the_paths_one_by_one() -> None:
         np.testing.assert_allclose(one.sum(axis=1), 1.0, rtol=1e-5)
 
 
+def long_chain() -> tuple[list[Unit], torch.Tensor, np.ndarray[tuple[int], np.dtype[np.int64]]]:
+    """Return sixty units of 4 to 9 frames, emissions in their favour, and the frame in which each begins."""
+    chance = np.random.default_rng(0)
+    labels = [label for _ in range(20) for label in ("a", "b", "")]
+    frames = chance.integers(4, 10, len(labels))
+    density = {"a": 3, "b": 4, "": 1}
+    favoured = np.repeat([density[label] for label in labels], frames)
+    log_emission = torch.randn(len(favoured), 5, generator=torch.Generator().manual_seed(0))
+    log_emission[torch.arange(len(favoured)), torch.from_numpy(favoured)] += 5.0
+    return [Unit(label, 0, 0, 0) for label in labels], log_emission, frames.cumsum() - frames
+
+
+@pytest.mark.parametrize("longest", [1, 40, 150])
+def test_a_long_utterance_in_pieces_has_the_times_of_the_whole(
+    longest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain, log_emission, starts = long_chain()
+    lengths = torch.tensor([len(log_emission)])
+    (whole,) = unit_times([chain], [starts], MODEL.units, log_emission[None], lengths, 1.0)
+    monkeypatch.setattr(_decode, "_LONGEST_PIECE", longest)
+    monkeypatch.setattr(_decode, "_CONTEXT", 60)
+    both = torch.stack([log_emission, torch.full_like(log_emission, torch.nan)])
+    both[1, :7] = log_emission[:7]
+    lengths = torch.tensor([len(log_emission), 7])
+    found = list(unit_times([chain, chain[:1]], [starts, starts[:1]], MODEL.units, both, lengths, 1.0))
+    # Sixty frames away the ends of a piece are forgotten.
+    np.testing.assert_allclose(found[0].ends, whole.ends, atol=0.01, rtol=0.0)
+    np.testing.assert_allclose(found[0].confidence, whole.confidence, atol=0.01, rtol=0.0)
+    assert found[0].ends[-1] == len(log_emission)
+    assert found[1].ends.tolist() == [7.0]
+    assert len(list(_decode._pieces(starts, len(log_emission)))) > (1 if longest < 200 else 0)
+
+
+def test_pieces_cover_a_path_without_overlap_but_for_their_context() -> None:
+    starts = np.array([0, 2500, 2900, 9000, 9010, 9020])
+    pieces = list(_decode._pieces(starts, 9100))
+    covered = [range(piece.first, piece.last)[piece.core] for piece in pieces]
+    assert [list(part) for part in covered] == [[0, 1], [2], [3, 4, 5]]
+    assert all(piece.start == starts[piece.first] for piece in pieces)
+    assert [(piece.start, piece.end) for piece in pieces] == [(0, 9000), (2500, 9020 + 80), (2900, 9100)]
+
+
 def test_words_join_their_phones_and_weigh_their_confidence_by_length() -> None:
     phones = [
         AlignedInterval(0.0, 0.1, "", 0.9),
-        AlignedInterval(0.1, 0.2, "a", 1.0),
-        AlignedInterval(0.2, 0.5, "b", 0.6),
+        AlignedInterval(0.1, 0.2, "a", 1.0, 2.0),
+        AlignedInterval(0.2, 0.5, "b", 0.6, -2.0),
         AlignedInterval(0.5, 0.6, "a", 0.5),
     ]
     chain = [*CHAIN[:3], Unit("a", 1, 0, 11)]
     words = word_intervals(chain, phones, ["ab", "a"])
     assert [word[:3] for word in words] == [(0.0, 0.1, SILENCE), (0.1, 0.5, "ab"), (0.5, 0.6, "a")]
     assert [word.confidence for word in words] == pytest.approx([0.9, 0.7, 0.5])
+    assert [word.log_ratio for word in words] == pytest.approx([0.0, -1.0, 0.0])
+
+
+def test_a_ratio_compares_the_densities_of_the_path_with_their_average() -> None:
+    log_emission = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 6.0]], dtype=torch.float64)
+    found = unit_ratios(log_emission, torch.tensor([0, 0, 0]), np.array([0, 2]))
+    averages = [0.0, np.log((np.exp(2.0) + 1.0) / 2.0), np.log((np.exp(6.0) + 1.0) / 2.0)]
+    assert found == pytest.approx([(0.0 + 2.0 - averages[1]) / 2, -averages[2]])

@@ -64,6 +64,16 @@ def test_an_uncertain_word_is_named() -> None:
     assert found[-1].lowest_confidence == found[-1].confidence == 0.25
 
 
+@pytest.mark.parametrize(("place", "name"), [(0, "silence at 0.00 s"), (1, "word 'word' at 0.50 s")])
+def test_what_does_not_fit_the_sound_is_named(place: int, name: str) -> None:
+    odd = utterance("odd", 0.1)
+    words = list(odd.words)
+    words[place] = words[place]._replace(log_ratio=-4.2)
+    found = diagnose([*corpus(), replace(odd, words=tuple(words))])
+    assert found[-1].signs == (f"{name} does not fit the sound (log ratio -4.2)",)
+    assert min(found, key=lambda item: item.rank).id == "odd"
+
+
 def test_an_utterance_that_sounds_unlike_the_rest_is_named() -> None:
     clips = [
         replace(item, log_likelihood_per_frame=-50.0 - 0.1 * number) for number, item in enumerate(corpus())
@@ -87,6 +97,7 @@ def test_an_utterance_of_silence_alone_is_certain() -> None:
         coverage=0.0,
         confidence=1.0,
         lowest_confidence=1.0,
+        lowest_log_ratio=0.0,
         likelihood_z=0.0,
         duration_z=(0.0,),
         signs=(),

@@ -40,12 +40,13 @@ def alignments(draw: st.DrawFn) -> Alignment:
     edges = [0.0]
     for length in lengths:
         edges.append(edges[-1] + max(length, 0.001))
-    confidence = st.floats(0.0, 1.0)
+    confidence, log_ratio = st.floats(0.0, 1.0), st.floats(-1e6, 1e6)
     inner = draw(st.sets(st.sampled_from(range(1, len(edges) - 1)))) if len(edges) > 2 else set()
 
     def tier(points: list[float]) -> tuple[AlignedInterval, ...]:
         return tuple(
-            AlignedInterval(start, end, draw(LABELS), draw(confidence)) for start, end in pairwise(points)
+            AlignedInterval(start, end, draw(LABELS), draw(confidence), draw(log_ratio))
+            for start, end in pairwise(points)
         )
 
     words = tier([0.0, *(edges[index] for index in sorted(inner)), edges[-1]])
@@ -97,11 +98,11 @@ def test_csv_holds_a_row_for_each_interval(alignment: Alignment) -> None:
         write_csv([alignment, Alignment.failure("bad", "no text")], path)
         with path.open(encoding="utf-8", newline="") as file:
             header, *rows = csv.reader(file)
-        assert header == ["id", "tier", "start", "end", "label", "confidence"]
+        assert header == ["id", "tier", "start", "end", "label", "confidence", "log_ratio"]
         for tier, wrote in (("words", alignment.words), ("phones", alignment.phones)):
             back = tuple(
-                AlignedInterval(float(start), float(end), label, float(confidence))
-                for name, of, start, end, label, confidence in rows
+                AlignedInterval(float(start), float(end), label, float(confidence), float(log_ratio))
+                for name, of, start, end, label, confidence, log_ratio in rows
                 if of == tier and name == alignment.id
             )
             assert back == rounded(wrote)

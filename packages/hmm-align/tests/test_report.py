@@ -33,7 +33,7 @@ def test_the_page_holds_every_utterance_and_its_rank(tmp_path: Path) -> None:
     assert [item.suspicious for item in found] == [False, True, True]
     entries = data(tmp_path / "report.html")["utterances"]
     assert [(entry["id"], entry["rank"]) for entry in entries] == [("good", 2), ("doubtful", 1), ("bad", 0)]
-    assert entries[0]["words"] == [[0.0, 0.4, "", 1.0], [0.4, 1.0, "a", 0.9]]
+    assert entries[0]["words"] == [[0.0, 0.4, "", 1.0, 0.0], [0.4, 1.0, "a", 0.9, 0.0]]
     assert entries[2]["signs"] == ["no path"]
     assert "<title>A &amp; B</title>" in (tmp_path / "report.html").read_text()
 

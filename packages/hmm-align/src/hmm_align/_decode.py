@@ -1,6 +1,9 @@
 """From a best path to intervals: boundaries finer than the frame, and how certain each interval is."""
 
-from collections.abc import Mapping, Sequence
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,11 +16,115 @@ from ._config import AlignerConfig
 from ._graph import SILENCE, Unit, UnitModel, UtteranceGraph, build_chain
 from ._result import AlignedInterval
 
+# A longer utterance is taken in pieces: their posteriors fit into memory, however long it is.
+_LONGEST_PIECE = 3000  # frames
+# What a piece sees beyond its ends, which are those of the best path: posteriors forget what is farther.
+_CONTEXT = 300  # frames
 
-def path_units(graph: UtteranceGraph, states: NDArray[np.int64]) -> list[Unit]:
-    """Return the units that a path goes through, in order."""
+
+class UnitTimes(NamedTuple):
+    """Where the units of a chain end, and how certain that is."""
+
+    ends: NDArray[np.float64]  # (U,) frames expected before each unit's end; the last is all of them
+    confidence: NDArray[np.float64]  # (U,) mean probability of a unit in its frames
+
+
+class _Piece(NamedTuple):
+    """Units ``first`` to ``last`` of a chain, seen between two frames."""
+
+    first: int
+    last: int
+    start: int
+    end: int
+    core: slice  # those of its units that count
+
+
+def path_units(graph: UtteranceGraph, states: NDArray[np.int64]) -> tuple[list[Unit], NDArray[np.int64]]:
+    """Return the units that a path goes through, in order, and the frame in which each begins."""
     visited = graph.unit_of_state[states]
-    return [graph.units[number] for number in visited[np.flatnonzero(np.diff(visited, prepend=-1))]]
+    starts = np.flatnonzero(np.diff(visited, prepend=-1))
+    return [graph.units[number] for number in visited[starts]], starts
+
+
+def unit_times(
+    chains: Sequence[Sequence[Unit]],
+    starts: Sequence[NDArray[np.int64]],
+    models: Mapping[str, UnitModel],
+    log_emission: Tensor,
+    lengths: Tensor,
+    scale: float,
+) -> Iterator[UnitTimes]:
+    """Yield for each utterance where the units of its chain end, given only that chain.
+
+    Densities are raised to the power ``scale``: neighbouring frames resemble each other, and counting each
+    as new evidence makes posteriors too sure. ``starts`` are the frames in which a best path enters the
+    units; utterances too long for one table of posteriors are cut there.
+    """
+    short = [number for number, length in enumerate(lengths.tolist()) if length <= _LONGEST_PIECE]
+    together = dict(
+        zip(
+            short,
+            unit_posteriors(
+                [chains[number] for number in short], models, log_emission[short], lengths[short], scale
+            )
+            if short
+            else [],
+            strict=True,
+        )
+    )
+    for number, (chain, start, length) in enumerate(zip(chains, starts, lengths.tolist(), strict=True)):
+        if number in together:
+            yield _times(together[number])
+        else:
+            yield _long_times(chain, start, models, log_emission[number, :length], scale)
+
+
+def _times(probability: NDArray[np.float64], start: int = 0) -> UnitTimes:
+    """Sum posteriors (T, U) of units from frame ``start`` on."""
+    ends = start + probability.sum(axis=0).cumsum()
+    ends[-1] = start + len(probability)
+    cuts = [0, *(np.rint(ends[:-1]).astype(int) - start).tolist(), len(probability)]
+    confidence = np.empty(len(ends))
+    for number, (first, last) in enumerate(itertools.pairwise(cuts)):
+        begin = min(first, len(probability) - 1)
+        confidence[number] = probability[begin : max(begin + 1, last), number].mean().clip(0.0, 1.0)
+    return UnitTimes(ends, confidence)
+
+
+def _long_times(
+    chain: Sequence[Unit],
+    starts: NDArray[np.int64],
+    models: Mapping[str, UnitModel],
+    log_emission: Tensor,
+    scale: float,
+) -> UnitTimes:
+    """Find the times of one utterance piece by piece."""
+    found = []
+    for piece in _pieces(starts, len(log_emission)):
+        frames = log_emission[None, piece.start : piece.end]
+        lengths = torch.tensor([piece.end - piece.start])
+        (probability,) = unit_posteriors([chain[piece.first : piece.last]], models, frames, lengths, scale)
+        times = _times(probability, piece.start)
+        found.append(UnitTimes(times.ends[piece.core], times.confidence[piece.core]))
+    # Neighbouring pieces see the units where they meet a little differently: keep half a frame between ends.
+    room = 0.5 * np.arange(len(chain))
+    ends = np.maximum.accumulate(np.concatenate([times.ends for times in found]) - room) + room
+    return UnitTimes(ends, np.concatenate([times.confidence for times in found]))
+
+
+def _pieces(starts: NDArray[np.int64], num_frames: int) -> Iterator[_Piece]:
+    """Cut a path where units begin, in pieces of as many units as fit, one at least."""
+    edges = np.append(starts, num_frames)
+    first = 0
+    while first < len(starts):
+        last = int(np.searchsorted(edges, edges[first] + _LONGEST_PIECE, side="right")) - 1
+        last = min(max(last, first + 1), len(starts))
+        before = max(0, int(np.searchsorted(edges, edges[first] - _CONTEXT, side="right")) - 1)
+        after = min(len(starts), int(np.searchsorted(edges, edges[last] + _CONTEXT)))
+        yield _Piece(
+            before, after, int(edges[before]), int(edges[after]), slice(first - before, last - before)
+        )
+        first = last
 
 
 def unit_posteriors(
@@ -27,11 +134,7 @@ def unit_posteriors(
     lengths: Tensor,
     scale: float,
 ) -> list[NDArray[np.float64]]:
-    """Return for each utterance the probability (T, U) that a frame lies in each unit of its chain.
-
-    Densities are raised to the power ``scale``: neighbouring frames resemble each other, and counting each
-    as new evidence makes posteriors too sure.
-    """
+    """Return for each utterance the probability (T, U) that a frame lies in each unit of its chain."""
     graphs = [build_chain([unit.label for unit in chain], models) for chain in chains]
     graph = stack_graphs([item.graph for item in graphs])
     states = posterior(
@@ -51,35 +154,49 @@ def unit_posteriors(
     return found
 
 
+def unit_ratios(log_emission: Tensor, densities: Tensor, starts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return for each unit of a path how much better than the average density its own explain its frames.
+
+    ``log_emission`` (T, P); ``densities`` (T,) are those of the path, ``starts`` the frames in which its
+    units begin. Means per frame, in nats.
+    """
+    average = torch.logsumexp(log_emission, dim=1) - math.log(log_emission.shape[1])
+    ratio = (log_emission.gather(1, densities.unsqueeze(1)).squeeze(1) - average).double().numpy()
+    lengths = np.diff(np.append(starts, len(ratio)))
+    means: NDArray[np.float64] = np.add.reduceat(ratio, starts) / lengths
+    return means
+
+
 def intervals(
-    chain: Sequence[Unit], probability: NDArray[np.float64], duration: float, config: AlignerConfig
+    chain: Sequence[Unit],
+    times: UnitTimes,
+    ratios: NDArray[np.float64],
+    duration: float,
+    config: AlignerConfig,
 ) -> list[AlignedInterval]:
-    """Turn unit posteriors (T, U) into intervals that cover 0 to ``duration``.
+    """Turn the times of units into intervals that cover 0 to ``duration``.
 
     Frame t is centred at ``t * frame_period``, so that n whole frames end at ``(n - 1/2) * frame_period``.
     A boundary stands after as many frames as are expected before it, moved by ``boundary_shift``.
     """
     period = config.frame_period
-    expected = probability.sum(axis=0).cumsum()[:-1]
     # No two boundaries come closer than half a frame, and none leaves the recording.
     room = 0.5 * period * np.arange(1, len(chain))
-    edges = (expected - 0.5) * period + config.boundary_shift
+    edges = (times.ends[:-1] - 0.5) * period + config.boundary_shift
     edges = np.minimum(np.maximum(edges, room), duration - room[::-1])
-    times = [0.0, *(round(float(edge), 6) for edge in edges), duration]
-    found = []
-    cuts = [0, *np.rint(expected).astype(int).tolist(), len(probability)]
-    for number, (unit, start, end) in enumerate(zip(chain, times, times[1:], strict=False)):
-        first = min(cuts[number], len(probability) - 1)
-        last = max(first + 1, cuts[number + 1])
-        confidence = float(probability[first:last, number].mean().clip(0.0, 1.0))
-        found.append(AlignedInterval(start, end, unit.label, confidence))
-    return found
+    bounds = [0.0, *(round(float(edge), 6) for edge in edges), duration]
+    return [
+        AlignedInterval(start, end, unit.label, float(confidence), float(ratio))
+        for unit, start, end, confidence, ratio in zip(
+            chain, bounds, bounds[1:], times.confidence, ratios, strict=False
+        )
+    ]
 
 
 def word_intervals(
     chain: Sequence[Unit], phones: Sequence[AlignedInterval], words: Sequence[str]
 ) -> list[AlignedInterval]:
-    """Join the phones of each word; its confidence is their mean, weighted by their length."""
+    """Join the phones of each word; its confidence and ratio are their means, weighted by their length."""
     found: list[AlignedInterval] = []
     first = 0
     for last in range(1, len(chain) + 1):
@@ -88,7 +205,8 @@ def word_intervals(
         inside = phones[first:last]
         length = sum(phone.end - phone.start for phone in inside)
         confidence = sum(phone.confidence * (phone.end - phone.start) for phone in inside) / length
+        ratio = sum(phone.log_ratio * (phone.end - phone.start) for phone in inside) / length
         label = SILENCE if chain[first].label == SILENCE else words[chain[first].word]
-        found.append(AlignedInterval(inside[0].start, inside[-1].end, label, min(confidence, 1.0)))
+        found.append(AlignedInterval(inside[0].start, inside[-1].end, label, min(confidence, 1.0), ratio))
         first = last
     return found

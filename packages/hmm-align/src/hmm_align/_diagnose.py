@@ -17,6 +17,8 @@ _PRIOR_DEVIATION, _PRIOR_COUNT = 0.4, 10.0
 # How far from the middle is suspicious, in standard deviations; and confidences that are.
 FAR = 4.0
 _UNSURE = 0.4
+# Ratio of densities below which something else than the word was said, in nats per frame.
+MISFIT = -3.0
 # So many utterances say what is usual for one.
 _FEWEST_UTTERANCES = 10
 # Of log-likelihoods per frame; a smaller spread is none.
@@ -41,6 +43,8 @@ class Diagnosis:
         Mean confidence of its words, weighted by their length, 0..1.
     lowest_confidence : float
         That of its least certain word.
+    lowest_log_ratio : float
+        That of the word or silence that fits the sound least.
     likelihood_z : float
         How far its log-likelihood per frame lies above (or below, < 0) the median of all utterances, in
         robust standard deviations; 0 where there are fewer than ten.
@@ -52,7 +56,7 @@ class Diagnosis:
 
     Examples
     --------
-    >>> Diagnosis("clip", True, 0.8, 0.9, 0.2, 0.0, (), ("word 'a' is uncertain (0.20)",)).suspicious
+    >>> Diagnosis("clip", True, 0.8, 0.9, 0.2, 1.5, 0.0, (), ("word 'a' is uncertain (0.20)",)).suspicious
     True
     """
 
@@ -61,6 +65,7 @@ class Diagnosis:
     coverage: float
     confidence: float
     lowest_confidence: float
+    lowest_log_ratio: float
     likelihood_z: float
     duration_z: tuple[float, ...]
     signs: tuple[str, ...]
@@ -75,7 +80,8 @@ class Diagnosis:
         """What to sort by: failures first, then the most suspicious."""
         length = max((abs(z) for z in self.duration_z), default=0.0)
         doubt = (1.0 - self.lowest_confidence) + (1.0 - self.confidence)
-        return self.ok, -doubt - (max(0.0, -self.likelihood_z) + length) / FAR
+        misfit = max(0.0, self.lowest_log_ratio / MISFIT)
+        return self.ok, -doubt - misfit - (max(0.0, -self.likelihood_z) + length) / FAR
 
 
 def diagnose(alignments: Iterable[Alignment]) -> list[Diagnosis]:
@@ -93,7 +99,9 @@ def diagnose(alignments: Iterable[Alignment]) -> list[Diagnosis]:
 
     Notes
     -----
-    Suspicious are words less certain than 0.4, phones whose logarithmic length lies more than four robust
+    Suspicious are words and silences that the average of all states explains better, by three nats per frame:
+    another word was said, or a word too many or too few is in the transcript. Further words less certain than
+    0.4, phones whose logarithmic length lies more than four robust
     standard deviations from the median of their label, and utterances whose log-likelihood per frame lies so
     far below the median. Median and median absolute deviation stand for mean and standard deviation, so that
     the outliers that are looked for do not hide each other; few phones of a label are taken together with a
@@ -152,6 +160,7 @@ def _diagnose(
             coverage=0.0,
             confidence=0.0,
             lowest_confidence=0.0,
+            lowest_log_ratio=0.0,
             likelihood_z=0.0,
             duration_z=(),
             signs=(item.reason,),
@@ -164,6 +173,11 @@ def _diagnose(
     likelihood_z = (item.log_likelihood_per_frame - level[0]) / level[1]
     signs = [] if likelihood_z >= -FAR else [f"sounds unlike the rest (z = {likelihood_z:.1f})"]
     signs += [
+        f"{_named(word)} at {word.start:.2f} s does not fit the sound (log ratio {word.log_ratio:.1f})"
+        for word in sorted(item.words, key=lambda word: word.log_ratio)
+        if word.log_ratio < MISFIT
+    ]
+    signs += [
         f"word {word.label!r} at {word.start:.2f} s is uncertain ({word.confidence:.2f})"
         for word in sorted(words, key=lambda word: word.confidence)
         if word.confidence < _UNSURE
@@ -175,10 +189,16 @@ def _diagnose(
         coverage=spoken / item.duration,
         confidence=confidence,
         lowest_confidence=lowest,
+        lowest_log_ratio=min(word.log_ratio for word in item.words),
         likelihood_z=likelihood_z,
         duration_z=duration_z,
         signs=tuple(signs),
     )
+
+
+def _named(word: AlignedInterval) -> str:
+    """Name a word or a silence."""
+    return f"word {word.label!r}" if word.label else "silence"
 
 
 def _length_z(phone: AlignedInterval, usual: dict[str, tuple[float, float]]) -> float:

@@ -16,7 +16,7 @@ from hmm_metrics import (
     summarize_boundaries,
 )
 
-from ._result import Alignment
+from ._result import AlignedInterval, Alignment
 from .export import Tiers, find_interval_files, read_intervals
 
 
@@ -153,9 +153,9 @@ def _intervals_below(folder: str | Path) -> dict[str, Path]:
     return find_interval_files(Path(folder))
 
 
-def _plain(tier: Iterable[tuple[float, float, str, float]]) -> Iterator[Interval]:
-    """Drop the confidences."""
-    return (Interval(start, end, label) for start, end, label, _ in tier)
+def _plain(tier: Iterable[AlignedInterval]) -> Iterator[Interval]:
+    """Keep times and labels alone."""
+    return (Interval(interval.start, interval.end, interval.label) for interval in tier)
 
 
 def _some(names: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ import soundfile
 
 from hmm_speech import AudioError, load_audio
 
-from ._diagnose import FAR, Diagnosis, diagnose
+from ._diagnose import FAR, MISFIT, Diagnosis, diagnose
 from ._result import AlignedInterval, Alignment
 from .export import replacing
 
@@ -82,6 +82,7 @@ def write_report(
     data = {
         "sample_rate": _RATE,
         "far": FAR,
+        "misfit": MISFIT,
         "utterances": _utterances(alignments, diagnoses),
     }
     page = {
@@ -123,10 +124,10 @@ def _utterances(alignments: list[Alignment], diagnoses: list[Diagnosis]) -> list
     ]
 
 
-def _short(interval: AlignedInterval) -> tuple[float, float, str, float]:
+def _short(interval: AlignedInterval) -> tuple[float, float, str, float, float]:
     """Give an interval as the page wants it."""
-    start, end, label, confidence = interval
-    return round(start, 6), round(end, 6), label, round(confidence, 4)
+    start, end, label, confidence, log_ratio = interval
+    return round(start, 6), round(end, 6), label, round(confidence, 4), round(log_ratio, 3)
 
 
 def _sounds(names: Iterable[str], recordings: Mapping[str, str | Path]) -> Iterator[str]:

@@ -18,7 +18,10 @@ class AlignedInterval(NamedTuple):
     label : str
         The word or phone, without white space; ``""`` is silence.
     confidence : float
-        Between 0 (a guess) and 1 (certain).
+        Between 0 (a guess) and 1 (certain), given that the transcript is right.
+    log_ratio : float
+        How much better its states explain its frames than the average of all states does: mean difference of
+        log densities per frame, in nats. Far below 0 where something else was said. 0 if unknown.
 
     Examples
     --------
@@ -30,6 +33,7 @@ class AlignedInterval(NamedTuple):
     end: float
     label: str
     confidence: float
+    log_ratio: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,7 @@ def check_tier(tier: tuple[AlignedInterval, ...], duration: float, name: str) ->
     if not tier:
         raise ValueError(f"{name} must cover 0 to {duration} s; got no interval")
     before = 0.0
-    for index, (start, end, label, confidence) in enumerate(tier):
+    for index, (start, end, label, confidence, log_ratio) in enumerate(tier):
         where = f"{name}, interval {index} ({label!r})"
         if start != before:
             raise ValueError(f"{where} must start where the one before ends, at {before} s; got {start} s")
@@ -135,6 +139,8 @@ def check_tier(tier: tuple[AlignedInterval, ...], duration: float, name: str) ->
             raise ValueError(f"{where} must last {SHORTEST} s or more; got {start} to {end} s")
         if not 0.0 <= confidence <= 1.0:
             raise ValueError(f"{where} must have a confidence in 0..1; got {confidence}")
+        if not math.isfinite(log_ratio):
+            raise ValueError(f"{where} must have a finite log_ratio; got {log_ratio}")
         if any(character.isspace() or not character.isprintable() for character in label):
             raise ValueError(f"{where} must have a label of printable characters without white space")
         before = end

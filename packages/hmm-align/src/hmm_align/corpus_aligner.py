@@ -20,7 +20,7 @@ from hmm_speech import Corpus, CorpusError, Lexicon, Problem, TextError, Utteran
 from ._acoustic import AcousticModel
 from ._config import AlignerConfig
 from ._corpus import Prepared, Progress, minibatches, prepare
-from ._decode import intervals, path_units, unit_posteriors, word_intervals
+from ._decode import intervals, path_units, unit_ratios, unit_times, word_intervals
 from ._features import FeatureExtractor, FeatureStore
 from ._graph import SILENCE, UnitModel, build_graph, min_frames
 from ._phones import inventory, keep_known, unit_of
@@ -91,7 +91,7 @@ class CorpusAligner:
     >>> corpus = read_corpus("my_recordings")  # doctest: +SKIP
     >>> aligner = CorpusAligner.train(corpus)  # doctest: +SKIP
     >>> aligner.align(corpus.utterances[0]).words[0]  # doctest: +SKIP
-    AlignedInterval(start=0.0, end=0.172, label='', confidence=0.99)
+    AlignedInterval(start=0.0, end=0.172, label='', confidence=0.99, log_ratio=3.1)
     """
 
     def __init__(
@@ -223,7 +223,8 @@ class CorpusAligner:
 
         Notes
         -----
-        The confidence of an interval is the mean posterior probability that its frames belong to it.
+        The confidence of an interval is the mean posterior probability that its frames belong to it, if the
+        transcript is right; whether it is, ``log_ratio`` tells, and `diagnose` names what does not fit.
         """
         if isinstance(data, Utterance):
             return self._align([data], progress)[0]
@@ -276,13 +277,17 @@ class CorpusAligner:
             yield Alignment.failure(item.id, reason, item.duration)
         if not aligned:
             return
-        chains = [path_units(graphs[number], paths[number][0]) for number in aligned]
-        posteriors = unit_posteriors(
-            chains, models, log_emission[aligned], lengths[aligned], config.posterior_scale
+        chains, starts = zip(
+            *(path_units(graphs[number], paths[number][0]) for number in aligned), strict=True
         )
-        for number, chain, probability in zip(aligned, chains, posteriors, strict=True):
-            item, (_, score) = batch[number], paths[number]
-            phones = intervals(chain, probability, item.duration, config)
+        found = unit_times(
+            chains, starts, models, log_emission[aligned], lengths[aligned], config.posterior_scale
+        )
+        for number, chain, start, times in zip(aligned, chains, starts, found, strict=True):
+            item, (states, score) = batch[number], paths[number]
+            densities = graphs[number].density_of_state[states]
+            ratios = unit_ratios(log_emission[number, : item.num_frames], densities, start)
+            phones = intervals(chain, times, ratios, item.duration, config)
             words = word_intervals(chain, phones, item.words)
             yield Alignment(
                 item.id,

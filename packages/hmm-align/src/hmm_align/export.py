@@ -89,7 +89,7 @@ def write_textgrid(alignment: Alignment, path: str | Path) -> None:
     _require_ok(alignment)
     grid = textgrid.Textgrid(0.0, round(float(alignment.duration), _DIGITS))
     for name, tier in (("words", alignment.words), ("phones", alignment.phones)):
-        entries = [(start, end, label) for start, end, label, _ in map(_rounded, tier)]
+        entries = [(start, end, label) for start, end, label, *_ in map(_rounded, tier)]
         for _, _, label in entries:
             if re.search(r"(item|intervals|points)\[", label):
                 raise ValueError(f"a TextGrid cannot hold the label {label!r} of {alignment.id!r}")
@@ -218,7 +218,7 @@ def read_json(path: str | Path) -> Alignment:
 
 
 def write_csv(alignments: Iterable[Alignment], path: str | Path) -> None:
-    """Write one row per interval: ``id,tier,start,end,label,confidence``.
+    """Write one row per interval: ``id,tier,start,end,label,confidence,log_ratio``.
 
     Parameters
     ----------
@@ -234,7 +234,7 @@ def write_csv(alignments: Iterable[Alignment], path: str | Path) -> None:
     >>> with TemporaryDirectory() as folder:
     ...     write_csv([Alignment("clip", 0.3, tier, tier)], Path(folder, "all.csv"))
     ...     print(Path(folder, "all.csv").read_text().splitlines()[1])
-    clip,words,0.0,0.3,a,0.9
+    clip,words,0.0,0.3,a,0.9,0.0
     """
     with replacing(Path(path)) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
@@ -378,8 +378,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def _rounded(interval: AlignedInterval) -> AlignedInterval:
     """Round times to the resolution of the files, and make plain Python numbers of them."""
-    start, end, label, confidence = interval
-    return AlignedInterval(round(float(start), _DIGITS), round(float(end), _DIGITS), label, float(confidence))
+    start, end, label, confidence, log_ratio = interval
+    times = round(float(start), _DIGITS), round(float(end), _DIGITS)
+    return AlignedInterval(*times, label, float(confidence), float(log_ratio))
 
 
 def _require_ok(alignment: Alignment) -> None:

@@ -144,13 +144,13 @@ function draw() {
 
 function drawTier(name, intervals, lengths) {
   const share = (seconds) => 100 * (seconds - view[0]) / (view[1] - view[0]);
-  byId(name).replaceChildren(...intervals.flatMap(([start, end, label, confidence], number) => {
+  byId(name).replaceChildren(...intervals.flatMap(([start, end, label, confidence, ratio], number) => {
     if (end <= view[0] || start >= view[1]) return [];
     const z = lengths[number] || 0;
-    const text = `${label || "silence"}, ${start.toFixed(3)} to ${end.toFixed(3)} s, confidence ${confidence.toFixed(2)}`;
+    const text = `${label || "silence"}, ${start.toFixed(3)} to ${end.toFixed(3)} s, confidence ${confidence.toFixed(2)}, log ratio ${ratio.toFixed(1)}`;
     const button = element("button", { type: "button", textContent: label, title: z ? `${text}, length z = ${z.toFixed(1)}` : text });
     button.setAttribute("aria-label", text);
-    if (Math.abs(z) > page.far) button.className = "odd";
+    if (Math.abs(z) > page.far || (name === "words" && ratio < page.misfit)) button.className = "odd";
     button.style.left = `${share(start)}%`;
     button.style.width = `${share(end) - share(start)}%`;
     button.style.background = `rgba(var(--doubt), ${label ? Math.min(1, 2 * (1 - confidence)).toFixed(3) : 0})`;
