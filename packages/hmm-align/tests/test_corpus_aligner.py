@@ -15,6 +15,7 @@ from hmm_align import (
     Alignment,
     CorpusAligner,
     Tiers,
+    diagnose,
     evaluate,
     write_alignments,
 )
@@ -145,6 +146,21 @@ def test_the_certain_is_more_certain_than_the_wrong(
     assert 1 - np.mean([mean(found) for found in wrong]) > 5 * (1 - true)
     likelihood = [found.log_likelihood_per_frame for found in alignments]
     assert max(found.log_likelihood_per_frame for found in wrong) < min(likelihood)
+
+
+def test_a_wrong_word_is_named_and_right_ones_are_not(
+    aligner: CorpusAligner, corpus: Corpus, alignments: list[Alignment]
+) -> None:
+    assert not any("does not fit" in sign for found in diagnose(alignments) for sign in found.signs)
+    wrong = []
+    for utterance in corpus:
+        words = utterance.text.split()
+        words[2] = "ash" if words[2] == "zoom" else "zoom"
+        wrong.append(replace(utterance, text=" ".join(words)))
+    found = diagnose(aligner.align(replace(corpus, utterances=tuple(wrong))))
+    named = [any("does not fit" in sign for sign in item.signs) or not item.ok for item in found]
+    # A word of three phones may sound enough like another.
+    assert sum(named) > 0.8 * len(named)
 
 
 def test_two_trainings_are_equal_to_the_bit(corpus: Corpus, lexicon: Lexicon) -> None:

@@ -72,6 +72,7 @@ def test_what_does_not_fit_the_sound_is_named(place: int, name: str) -> None:
     found = diagnose([*corpus(), replace(odd, words=tuple(words))])
     assert found[-1].signs == (f"{name} does not fit the sound (log ratio -4.2)",)
     assert min(found, key=lambda item: item.rank).id == "odd"
+    assert not any(item.suspicious for item in diagnose([replace(odd, words=tuple(words))], misfit=-5.0))
 
 
 def test_an_utterance_that_sounds_unlike_the_rest_is_named() -> None:

@@ -84,13 +84,15 @@ class Diagnosis:
         return self.ok, -doubt - misfit - (max(0.0, -self.likelihood_z) + length) / FAR
 
 
-def diagnose(alignments: Iterable[Alignment]) -> list[Diagnosis]:
+def diagnose(alignments: Iterable[Alignment], *, misfit: float = MISFIT) -> list[Diagnosis]:
     """Look for signs that alignments are wrong.
 
     Parameters
     ----------
     alignments : iterable of Alignment
         Of one corpus and one model: what is usual is learned from them.
+    misfit : float, default -3.0
+        Words and silences whose ``log_ratio`` is lower do not fit the sound; nats per frame.
 
     Returns
     -------
@@ -99,13 +101,12 @@ def diagnose(alignments: Iterable[Alignment]) -> list[Diagnosis]:
 
     Notes
     -----
-    Suspicious are words and silences that the average of all states explains better, by three nats per frame:
-    another word was said, or a word too many or too few is in the transcript. Further words less certain than
-    0.4, phones whose logarithmic length lies more than four robust
-    standard deviations from the median of their label, and utterances whose log-likelihood per frame lies so
-    far below the median. Median and median absolute deviation stand for mean and standard deviation, so that
-    the outliers that are looked for do not hide each other; few phones of a label are taken together with a
-    usual deviation of 0.4.
+    Suspicious are words and silences that the average of all states explains better, by more than
+    ``-misfit``: another word was said, or one too many or too few is in the transcript. Further words less
+    certain than 0.4, phones whose logarithmic length lies more than four robust standard deviations from the
+    median of their label, and utterances whose log-likelihood per frame lies so far below the median. Median
+    and median absolute deviation stand for mean and standard deviation, so that the outliers that are looked
+    for do not hide each other; few phones of a label are taken together with a usual deviation of 0.4.
 
     References
     ----------
@@ -133,7 +134,7 @@ def diagnose(alignments: Iterable[Alignment]) -> list[Diagnosis]:
     if len(good) >= _FEWEST_UTTERANCES:
         middle, deviation = _middle(np.asarray(good))
         level = middle, max(deviation, _LEAST_DEVIATION)
-    return [_diagnose(item, usual, level) for item in alignments]
+    return [_diagnose(item, usual, level, misfit) for item in alignments]
 
 
 def _middle(values: NDArray[np.float64]) -> tuple[float, float]:
@@ -150,7 +151,7 @@ def _usual_length(values: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def _diagnose(
-    item: Alignment, usual: dict[str, tuple[float, float]], level: tuple[float, float]
+    item: Alignment, usual: dict[str, tuple[float, float]], level: tuple[float, float], misfit: float
 ) -> Diagnosis:
     """Compare one alignment with what is usual."""
     if not item.ok:
@@ -175,7 +176,7 @@ def _diagnose(
     signs += [
         f"{_named(word)} at {word.start:.2f} s does not fit the sound (log ratio {word.log_ratio:.1f})"
         for word in sorted(item.words, key=lambda word: word.log_ratio)
-        if word.log_ratio < MISFIT
+        if word.log_ratio < misfit
     ]
     signs += [
         f"word {word.label!r} at {word.start:.2f} s is uncertain ({word.confidence:.2f})"
