@@ -10,6 +10,9 @@ if _TYPE_CHECKING:
     from ._evaluate import evaluate as evaluate
     from ._result import AlignedInterval as AlignedInterval
     from ._result import Alignment as Alignment
+    from .aligners._attention import AttentionAligner as AttentionAligner
+    from .aligners._attention import AttentionResult as AttentionResult
+    from .aligners._attention import guided_attention_loss as guided_attention_loss
     from .aligners._ctc import CTCAligner as CTCAligner
     from .aligners._ctc import CTCSegment as CTCSegment
     from .aligners._ctc import CTCSpans as CTCSpans
@@ -41,6 +44,8 @@ _EXPORTS = {
     "AlignedInterval": "._result",
     "AlignerConfig": "._config",
     "Alignment": "._result",
+    "AttentionAligner": ".aligners._attention",
+    "AttentionResult": ".aligners._attention",
     "CTCAligner": ".aligners._ctc",
     "CTCHypothesis": ".aligners._ctc_decode",
     "CTCSegment": ".aligners._ctc",
@@ -60,6 +65,7 @@ _EXPORTS = {
     "binarization_loss": ".aligners._forward_sum",
     "evaluate": "._evaluate",
     "forward_sum_loss": ".aligners._forward_sum",
+    "guided_attention_loss": ".aligners._attention",
     "plot_alignment": ".plot",
     "read_intervals": ".export",
     "read_json": ".export",

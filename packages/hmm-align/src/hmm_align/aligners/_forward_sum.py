@@ -9,15 +9,14 @@ from hmm_core import ctc_graph, log_likelihood
 
 from ._arguments import (
     Reduction,
-    check_alike,
     check_count,
     check_features,
     check_lengths,
     check_positive,
     check_reduction,
     valid,
-    without_padding,
 )
+from ._encoder import Encoder, check_pair
 from ._monotonic import MonotonicAligner, check_room, token_graph
 
 
@@ -302,8 +301,8 @@ class ForwardSumAligner(nn.Module):
         hidden_dim = check_count("hidden_dim", hidden_dim)
         self.temperature = check_positive("temperature", temperature)
         self.prior_scale = None if prior_scale is None else check_positive("prior_scale", prior_scale)
-        self.text_encoder = _encoder(text_dim, hidden_dim)
-        self.audio_encoder = _encoder(audio_dim, hidden_dim)
+        self.text_encoder = Encoder(text_dim, hidden_dim)
+        self.audio_encoder = Encoder(audio_dim, hidden_dim)
         self._search = MonotonicAligner()
 
     def forward(
@@ -336,9 +335,9 @@ class ForwardSumAligner(nn.Module):
         ValueError
             If shapes disagree, a length is out of range, or a sequence has more tokens than frames.
         """
-        text, audio, text_lengths, audio_lengths = self._checked(text, audio, text_lengths, audio_lengths)
-        a = _encode(self.text_encoder, text, text_lengths)
-        b = _encode(self.audio_encoder, audio, audio_lengths)
+        text, audio, text_lengths, audio_lengths = check_pair(text, audio, text_lengths, audio_lengths)
+        a = self.text_encoder(text, text_lengths)
+        b = self.audio_encoder(audio, audio_lengths)
         distance = a.square().sum(2)[:, None] + b.square().sum(2)[..., None] - 2 * b @ a.transpose(1, 2)
         tokens = valid(text_lengths, text.shape[1])[:, None]
         frames = valid(audio_lengths, audio.shape[1])[..., None]
@@ -423,29 +422,3 @@ class ForwardSumAligner(nn.Module):
         result = self.align(text, audio, text_lengths, audio_lengths)
         loss = forward_sum_loss(result.log_soft, audio_lengths, text_lengths, reduction=reduction)
         return loss + binarization_weight * binarization_loss(result.log_soft, result.hard)
-
-    @staticmethod
-    def _checked(
-        text: Tensor, audio: Tensor, text_lengths: Tensor | None, audio_lengths: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Check the arguments and fill in the lengths."""
-        text = check_features("text", text, "(B, N, D1)")
-        audio = check_features("audio", audio, "(B, T, D2)")
-        check_alike("text", text, "audio", audio)
-        text_lengths = check_lengths("text_lengths", text_lengths, text, text.shape[1], "N")
-        audio_lengths = check_lengths("audio_lengths", audio_lengths, audio, audio.shape[1], "T")
-        check_room(audio_lengths, text_lengths, f"text {tuple(text.shape)} and audio {tuple(audio.shape)}")
-        return text, audio, text_lengths, audio_lengths
-
-
-def _encoder(features: int, hidden: int) -> nn.ModuleList:
-    """Two convolutions, the first of which sees the neighbours."""
-    return nn.ModuleList([nn.Conv1d(features, hidden, 3, padding=1), nn.Conv1d(hidden, hidden, 1)])
-
-
-def _encode(encoder: nn.ModuleList, features: Tensor, lengths: Tensor) -> Tensor:
-    """Encode features (B, N, D) as (B, N, H) of mean 0 and variance 1; padding counts as zeros."""
-    hidden = without_padding(features, lengths).transpose(1, 2)
-    first, second = encoder
-    hidden = second(torch.relu(first(hidden))).transpose(1, 2)
-    return torch.nn.functional.layer_norm(hidden, hidden.shape[-1:])
