@@ -153,8 +153,9 @@ def test_the_guide_is_its_formula() -> None:
 
 
 def test_empty_sequences_are_aligned() -> None:
-    result = make()(torch.zeros(2, 0, 4).double(), torch.zeros(2, 0, 6).double())
-    assert result.attention.shape == (2, 0, 0)
+    for B, N, T in ((2, 0, 0), (0, 3, 7)):
+        result = make()(torch.zeros(B, N, 4).double(), torch.zeros(B, T, 6).double())
+        assert result.attention.shape == (B, T, N)
 
 
 def test_bad_input_is_named() -> None:

@@ -275,14 +275,13 @@ class AttentionAligner(nn.Module):
     def _step_by_step(self, queries: Tensor, keys: Tensor, tokens: Tensor, text_lengths: Tensor) -> Tensor:
         """Weights (B, H, T, N) of an attention that knows where it was."""
         assert self.location is not None  # noqa: S101  (for mypy: the caller asks)
-        B, H, _, _ = queries.shape
-        N = keys.shape[2]
+        B, H, N, A = keys.shape
         weight = self._start(keys)
         total = torch.zeros_like(weight)
         found: list[Tensor] = []
         for query in queries.unbind(2):
             before = torch.stack((weight, total), 2).view(B * H, 2, N)
-            place = self.location(before).view(B, H, -1, N).transpose(2, 3)
+            place = self.location(before).view(B, H, A, N).transpose(2, 3)
             energy = self._energies(query[:, :, None] + keys + place, tokens)
             if self.monotonic is None:
                 weight = energy.softmax(-1)
