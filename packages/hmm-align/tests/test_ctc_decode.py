@@ -67,7 +67,7 @@ def straightforward(log_probs: Tensor, blank: int, width: int) -> dict[tuple[int
 @pytest.mark.parametrize("width", [1, 2, 7, 25])
 @pytest.mark.parametrize("sharpness", [0.5, 3.0])
 def test_the_beam_is_that_of_the_textbook(width: int, sharpness: float) -> None:
-    """Also where a prefix leaves the beam and comes back, and where labels are left out beforehand."""
+    """Also where labels are left out beforehand."""
     log_probs = log_probs_of(60, 6, 5, sharpness)
     wanted = straightforward(log_probs[0], 0, width)
     # A bonus of nearly nothing asks for the search where a beam of one would be greedy.
@@ -75,6 +75,15 @@ def test_the_beam_is_that_of_the_textbook(width: int, sharpness: float) -> None:
     assert {item.tokens for item in found} == set(wanted)
     for item in found:
         assert item.log_prob == pytest.approx(wanted[item.tokens], rel=1e-10)
+
+
+@pytest.mark.parametrize(("V", "width", "seed"), [(4, 5, 1), (4, 5, 2), (3, 4, 6)])
+def test_a_prefix_that_comes_back_is_the_one_that_left(V: int, width: int, seed: int) -> None:
+    """While one that continues it stayed: two ways to the latter are summed here."""
+    log_probs = log_probs_of(60, V, seed)
+    wanted = straightforward(log_probs[0], 0, width)
+    found = CTCAligner().decode(width, log_probs)[0]
+    assert {item.tokens: pytest.approx(item.log_prob, rel=1e-10) for item in found} == wanted
 
 
 def test_the_probability_found_is_at_most_the_true_one() -> None:
