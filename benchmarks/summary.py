@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 README = HERE / "README.md"
 BEGIN, END = "<!-- from results: python benchmarks/summary.py -->\n", "<!-- end -->\n"
-CASES = ("dense", "chains", "gradient", "semi_markov", "warping", "ctc", "em", "online")
+CASES = ("dense", "chains", "gradient", "semi_markov", "warping", "ctc", "ctc_decode", "em", "online")
 
 if TYPE_CHECKING:
     from _suite import Case

@@ -4,13 +4,15 @@ import os
 import wave
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torch
 
-from hmm_align import AlignedInterval, AlignerConfig, Alignment, CorpusAligner, Tiers
+from hmm_align import AlignedInterval, AlignerConfig, Alignment, CorpusAligner, Tiers, read_textgrid
 from hmm_metrics import Interval
-from hmm_speech import Corpus, Lexicon, read_corpus
+from hmm_speech import MFCC, Corpus, Lexicon, load_audio, read_corpus
 
 SAMPLE_RATE = 16_000
 # Pitch (0: none) and the frequencies in Hz between which a phone sounds.
@@ -40,6 +42,16 @@ LENGTH = (0.06, 0.14)  # seconds, of a phone
 
 # A word and which of its pronunciations is said; None is a pause.
 Said = tuple[str, int] | None
+
+
+class Voice(NamedTuple):
+    """Phones, frames and where the phones end, of sentences one behind the other."""
+
+    text: torch.Tensor  # (B, N, number of phones), one-hot
+    audio: torch.Tensor  # (B, T, 13)
+    text_lengths: torch.Tensor  # (B,)
+    audio_lengths: torch.Tensor  # (B,)
+    ends: torch.Tensor  # (B, N) in frames, 0 in padding
 
 
 def sound(
@@ -177,6 +189,30 @@ def speech_data() -> Path:
     if not path.is_dir():
         pytest.skip("no speech data: set HMM_SPEECH_DATA, or put shared/data beside the repository")
     return path
+
+
+@pytest.fixture(scope="session")
+def voice(speech_data: Path) -> Voice:
+    """Return twenty sentences of a synthetic voice whose phone times are exact, at 20 ms a frame."""
+    extract = MFCC(frame_period=0.02, window=0.025, num_ceps=13)
+    texts, audios, ends = [], [], []
+    for path in sorted((speech_data / "synth" / "en_hts").glob("*.TextGrid"))[:20]:
+        phones = read_textgrid(path).phones
+        features = extract(load_audio(path.with_suffix(".flac")).waveform)
+        texts.append([phone.label.rstrip("012") for phone in phones])
+        audios.append((features - features.mean(0)) / features.std(0))
+        # Frame t is centred at t periods: its end is half a period later.
+        ends.append(torch.tensor([min(phone.end / 0.02 + 0.5, len(features)) for phone in phones]))
+    known = sorted({label for text in texts for label in text})
+    numbers = [torch.tensor([known.index(label) for label in text]) for text in texts]
+    pad = torch.nn.utils.rnn.pad_sequence
+    return Voice(
+        pad([torch.nn.functional.one_hot(row, len(known)).float() for row in numbers], batch_first=True),
+        pad(audios, batch_first=True),
+        torch.tensor([len(text) for text in texts]),
+        torch.tensor([len(audio) for audio in audios]),
+        pad(ends, batch_first=True),
+    )
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,7 @@ SMALL = [
     Instance("semi_markov_viterbi", 2, 9, 3, durations=4),
     Instance("ctc_alignment", 2, 12, densities=5, tokens=3),
     Instance("ctc_loss", 2, 12, densities=5, tokens=3),
+    Instance("ctc_decode", 2, 12, densities=5, tokens=3),
     Instance("dtw", 2, 9, tokens=7),
     Instance("dtw", 2, 9, tokens=7, features=3),
     Instance("soft_dtw", 2, 9, tokens=7),
@@ -105,6 +106,18 @@ def test_impossible_paths_are_wrong() -> None:
         assert problem.error(exact, impossible, expected) == torch.inf
         assert problem.error(exact, (expected[0][:, 1:],), expected) == torch.inf
         assert problem.error(exact, expected, expected) == 0
+
+
+def test_decoded_labels_may_be_more_likely_but_not_less() -> None:
+    instance = Instance("ctc_decode", 1, 30, densities=5, tokens=4)
+    exact = make_workload(instance).to(torch.float64)
+    problem = PROBLEMS[instance.op]
+    expected = problem.expected(instance, exact)
+    assert problem.error(exact, expected, expected) == 0
+    worse: Answer = (torch.zeros_like(expected[0]),)
+    assert problem.error(exact, worse, expected) > problem.tolerance
+    assert problem.error(exact, expected, worse) == 0
+    assert problem.error(exact, (-1 + worse[0],), expected) == torch.inf
 
 
 def test_segments_longer_than_the_longest_duration_are_wrong() -> None:

@@ -13,6 +13,22 @@ if _TYPE_CHECKING:
     from ._report import write_report as write_report
     from ._result import AlignedInterval as AlignedInterval
     from ._result import Alignment as Alignment
+    from .aligners._attention import AttentionAligner as AttentionAligner
+    from .aligners._attention import AttentionResult as AttentionResult
+    from .aligners._attention import guided_attention_loss as guided_attention_loss
+    from .aligners._ctc import CTCAligner as CTCAligner
+    from .aligners._ctc import CTCSegment as CTCSegment
+    from .aligners._ctc import CTCSpans as CTCSpans
+    from .aligners._ctc_decode import CTCHypothesis as CTCHypothesis
+    from .aligners._dtw import DTWAligner as DTWAligner
+    from .aligners._forced import ForcedAligner as ForcedAligner
+    from .aligners._forward_sum import ForwardSumAligner as ForwardSumAligner
+    from .aligners._forward_sum import ForwardSumAlignment as ForwardSumAlignment
+    from .aligners._forward_sum import beta_binomial_prior as beta_binomial_prior
+    from .aligners._forward_sum import binarization_loss as binarization_loss
+    from .aligners._forward_sum import forward_sum_loss as forward_sum_loss
+    from .aligners._monotonic import MonotonicAligner as MonotonicAligner
+    from .aligners._monotonic import MonotonicAlignment as MonotonicAlignment
     from .corpus_aligner import CorpusAligner as CorpusAligner
     from .corpus_aligner import TrainingReport as TrainingReport
     from .export import IntervalFileError as IntervalFileError
@@ -31,14 +47,30 @@ _EXPORTS = {
     "AlignedInterval": "._result",
     "AlignerConfig": "._config",
     "Alignment": "._result",
+    "AttentionAligner": ".aligners._attention",
+    "AttentionResult": ".aligners._attention",
+    "CTCAligner": ".aligners._ctc",
+    "CTCHypothesis": ".aligners._ctc_decode",
+    "CTCSegment": ".aligners._ctc",
+    "CTCSpans": ".aligners._ctc",
     "CorpusAligner": ".corpus_aligner",
+    "DTWAligner": ".aligners._dtw",
     "Diagnosis": "._diagnose",
     "EvaluationReport": "._evaluate",
+    "ForcedAligner": ".aligners._forced",
+    "ForwardSumAligner": ".aligners._forward_sum",
+    "ForwardSumAlignment": ".aligners._forward_sum",
     "IntervalFileError": ".export",
+    "MonotonicAligner": ".aligners._monotonic",
+    "MonotonicAlignment": ".aligners._monotonic",
     "Tiers": ".export",
     "TrainingReport": ".corpus_aligner",
+    "beta_binomial_prior": ".aligners._forward_sum",
+    "binarization_loss": ".aligners._forward_sum",
     "diagnose": "._diagnose",
     "evaluate": "._evaluate",
+    "forward_sum_loss": ".aligners._forward_sum",
+    "guided_attention_loss": ".aligners._attention",
     "plot_alignment": ".plot",
     "read_intervals": ".export",
     "read_json": ".export",

@@ -20,6 +20,7 @@ SIZES = {
     "semi_markov_viterbi": _SEMI_MARKOV,
     "ctc_alignment": _CTC,
     "ctc_loss": _CTC,
+    "ctc_decode": _CTC,
     "dtw": _WARPING,
     "soft_dtw": _WARPING,
 }
@@ -53,8 +54,9 @@ class Instance:
         ``"log_likelihood"``, its ``"gradient"`` with respect to emissions and transitions, ``"posterior"``,
         ``"viterbi"``, ``"filter"`` (frames that arrive one after the other), ``"em"`` (one iteration with
         diagonal Gaussian mixtures), likelihoods and paths with explicit durations as
-        ``"semi_markov_log_likelihood"`` and ``"semi_markov_viterbi"``, ``"ctc_alignment"`` and
-        ``"ctc_loss"`` with its gradient, ``"dtw"`` with its path, ``"soft_dtw"`` with its gradient.
+        ``"semi_markov_log_likelihood"`` and ``"semi_markov_viterbi"``, ``"ctc_alignment"``, ``"ctc_loss"``
+        with its gradient, ``"ctc_decode"`` with a beam of 16, ``"dtw"`` with its path, ``"soft_dtw"`` with
+        its gradient.
     batch, frames : int
         B sequences of T frames each.
     states : int, default 0

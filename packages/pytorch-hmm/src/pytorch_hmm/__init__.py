@@ -11,14 +11,30 @@ if _TYPE_CHECKING:
     from hmm_align import AlignedInterval as AlignedInterval
     from hmm_align import AlignerConfig as AlignerConfig
     from hmm_align import Alignment as Alignment
+    from hmm_align import AttentionAligner as AttentionAligner
+    from hmm_align import AttentionResult as AttentionResult
     from hmm_align import CorpusAligner as CorpusAligner
+    from hmm_align import CTCAligner as CTCAligner
+    from hmm_align import CTCHypothesis as CTCHypothesis
+    from hmm_align import CTCSegment as CTCSegment
+    from hmm_align import CTCSpans as CTCSpans
     from hmm_align import Diagnosis as Diagnosis
+    from hmm_align import DTWAligner as DTWAligner
     from hmm_align import EvaluationReport as EvaluationReport
+    from hmm_align import ForcedAligner as ForcedAligner
+    from hmm_align import ForwardSumAligner as ForwardSumAligner
+    from hmm_align import ForwardSumAlignment as ForwardSumAlignment
     from hmm_align import IntervalFileError as IntervalFileError
+    from hmm_align import MonotonicAligner as MonotonicAligner
+    from hmm_align import MonotonicAlignment as MonotonicAlignment
     from hmm_align import Tiers as Tiers
     from hmm_align import TrainingReport as TrainingReport
+    from hmm_align import beta_binomial_prior as beta_binomial_prior
+    from hmm_align import binarization_loss as binarization_loss
     from hmm_align import diagnose as diagnose
     from hmm_align import evaluate as evaluate
+    from hmm_align import forward_sum_loss as forward_sum_loss
+    from hmm_align import guided_attention_loss as guided_attention_loss
     from hmm_align import plot_alignment as plot_alignment
     from hmm_align import read_intervals as read_intervals
     from hmm_align import read_json as read_json
@@ -185,18 +201,25 @@ _EXPORTS = {
     "AlignedInterval": "hmm_align",
     "AlignerConfig": "hmm_align",
     "Alignment": "hmm_align",
+    "AttentionAligner": "hmm_align",
+    "AttentionResult": "hmm_align",
     "Audio": "hmm_speech",
     "AudioError": "hmm_speech",
     "BackendUnavailableError": "hmm_core",
     "BeamPath": "hmm_core",
     "BoundaryErrors": "hmm_metrics",
     "BoundarySummary": "hmm_metrics",
+    "CTCAligner": "hmm_align",
+    "CTCHypothesis": "hmm_align",
+    "CTCSegment": "hmm_align",
+    "CTCSpans": "hmm_align",
     "CategoricalEmission": "hmm_models",
     "CategoricalStatistics": "hmm_models",
     "ContextualNeuralHMM": "hmm_models",
     "Corpus": "hmm_speech",
     "CorpusAligner": "hmm_align",
     "CorpusError": "hmm_speech",
+    "DTWAligner": "hmm_align",
     "DTWResult": "hmm_core",
     "Diagnosis": "hmm_align",
     "DurationModel": "hmm_models",
@@ -206,7 +229,10 @@ _EXPORTS = {
     "EvaluationReport": "hmm_align",
     "FilterResult": "hmm_stream",
     "FitResult": "hmm_models",
+    "ForcedAligner": "hmm_align",
     "ForwardResult": "hmm_core",
+    "ForwardSumAligner": "hmm_align",
+    "ForwardSumAlignment": "hmm_align",
     "FrameCost": "hmm_core",
     "FullGaussianMixtures": "hmm_models",
     "FullMixtureStatistics": "hmm_models",
@@ -233,6 +259,8 @@ _EXPORTS = {
     "MixturePrior": "hmm_models",
     "MixtureStatistics": "hmm_models",
     "ModelFileError": "hmm_models",
+    "MonotonicAligner": "hmm_align",
+    "MonotonicAlignment": "hmm_align",
     "MultiSpaceEmission": "hmm_models",
     "MultiSpaceStatistics": "hmm_models",
     "MultiStreamEmission": "hmm_models",
@@ -276,6 +304,8 @@ _EXPORTS = {
     "backends": "hmm_core",
     "backward": "hmm_core",
     "beam_viterbi": "hmm_core",
+    "beta_binomial_prior": "hmm_align",
+    "binarization_loss": "hmm_align",
     "boundary_errors": "hmm_metrics",
     "broadcast_model": "hmm_models",
     "calculate_alignment_accuracy": "hmm_metrics",
@@ -299,12 +329,14 @@ _EXPORTS = {
     "fold_phone": "hmm_metrics",
     "fold_word": "hmm_metrics",
     "forward": "hmm_core",
+    "forward_sum_loss": "hmm_align",
     "frame_accuracy": "hmm_metrics",
     "frame_times": "hmm_speech",
     "from_arcs": "hmm_core",
     "get_cmake_dir": "hmm_core",
     "get_include": "hmm_core",
     "global_variance": "hmm_models",
+    "guided_attention_loss": "hmm_align",
     "intervals_from_durations": "hmm_tts",
     "kbest": "hmm_core",
     "left_to_right": "hmm_core",

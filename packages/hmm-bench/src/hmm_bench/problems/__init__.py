@@ -1,6 +1,6 @@
 """What each operation of a benchmark computes, and when an answer is right."""
 
-from hmm_bench.problems._ctc import CtcAlignment, CtcLoss
+from hmm_bench.problems._ctc import CtcAlignment, CtcDecode, CtcLoss
 from hmm_bench.problems._em import Em
 from hmm_bench.problems._hmm import Filter, Gradient, LogLikelihood, Posterior, Viterbi
 from hmm_bench.problems._problem import Answer as Answer
@@ -21,6 +21,7 @@ PROBLEMS: dict[str, Problem] = {
     "semi_markov_viterbi": SemiMarkovViterbi(),
     "ctc_alignment": CtcAlignment(),
     "ctc_loss": CtcLoss(),
+    "ctc_decode": CtcDecode(),
     "dtw": Dtw(),
     "soft_dtw": SoftDtw(),
 }

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 import hmm_core
+from hmm_align import CTCAligner
 from hmm_bench._instance import Instance
 from hmm_bench._workload import Workload
 from hmm_bench.problems._problem import Answer, Backend, Problem, absolute_error, relative_error
@@ -104,3 +105,46 @@ class CtcLoss(_Ctc):
             gradient - probability * gradient.sum(2, keepdim=True) for _, gradient in (answer, expected)
         ]
         return max(50 * relative_error(answer[0], expected[0]), absolute_error(*gradients))
+
+
+class CtcDecode(_Ctc):
+    """Labels (B, T), padded by blanks, that a prefix beam search with a beam of 16 finds.
+
+    Labels are right if their log-likelihood, which is computed exactly, is at most 1 % below that of the
+    labels that hmm-align finds in float64. No language model.
+    """
+
+    tolerance = 1e-2
+    beam_width = 16
+
+    def core(self, _: Instance, workload: Workload, _backend: Backend) -> Callable[[], Answer]:
+        """Compute ``CTCAligner.decode``, which has no kernel."""
+        log_prob, aligner = workload["log_prob"], CTCAligner()
+
+        def run() -> Answer:
+            """Decode."""
+            best = [found[0].tokens for found in aligner.decode(self.beam_width, log_prob)]
+            labels = torch.zeros(log_prob.shape[:2], dtype=torch.int64)
+            for row, tokens in zip(labels, best, strict=True):
+                row[: len(tokens)] = torch.tensor(tokens, dtype=torch.int64)
+            return (labels,)
+
+        return run
+
+    def error(self, exact: Workload, answer: Answer, expected: Answer) -> float:
+        """Compare the likelihoods of the labels."""
+        labels, wanted = answer[0].to(torch.int64), expected[0]
+        if labels.shape != wanted.shape:
+            return torch.inf
+        gaps = (labels[:, 1:] > 0) & (labels[:, :-1] == 0)
+        strange = (labels < 0) | (labels >= exact["log_prob"].shape[2])
+        if bool(gaps.any() or strange.any()):
+            return torch.inf
+        found, best = (-_exact_loss(exact["log_prob"], item) for item in (labels, wanted))
+        return relative_error(torch.minimum(found, best), best)
+
+
+def _exact_loss(log_prob: Tensor, labels: Tensor) -> Tensor:
+    """Return the CTC losses of labels that are padded by blanks."""
+    lengths = (labels > 0).sum(1)
+    return CTCAligner().loss(labels, log_prob, lengths, reduction="none")

@@ -1,0 +1,1 @@
+"""Aligners of a text and a recording, or of two sequences: warping, CTC, monotonic, attention, HMM."""
