@@ -15,6 +15,21 @@ from hmm_models._serialization import register_model as register_model
 from hmm_models._serialization import save_model as save_model
 from hmm_models._serialization import save_tensors as save_tensors
 from hmm_models._statistics import Statistics as Statistics
+from hmm_models.adaptation._affine import AffineTransform as AffineTransform
+from hmm_models.adaptation._cmllr import CMLLREstimate as CMLLREstimate
+from hmm_models.adaptation._cmllr import estimate_cmllr as estimate_cmllr
+from hmm_models.adaptation._cmllr_statistics import CMLLRStatistics as CMLLRStatistics
+from hmm_models.adaptation._cmllr_statistics import accumulate_cmllr as accumulate_cmllr
+from hmm_models.adaptation._cmllr_statistics import cmllr_prior as cmllr_prior
+from hmm_models.adaptation._lda import LDAEstimate as LDAEstimate
+from hmm_models.adaptation._lda import estimate_lda as estimate_lda
+from hmm_models.adaptation._mllt import MLLTEstimate as MLLTEstimate
+from hmm_models.adaptation._mllt import estimate_mllt as estimate_mllt
+from hmm_models.adaptation._rows import SingularStatisticsError as SingularStatisticsError
+from hmm_models.adaptation._scatter import accumulate_lda as accumulate_lda
+from hmm_models.adaptation._scatter import accumulate_mllt as accumulate_mllt
+from hmm_models.adaptation._scatter import transform_statistics as transform_statistics
+from hmm_models.adaptation._transformed import TransformedEmission as TransformedEmission
 from hmm_models.durations._duration_model import DurationModel as DurationModel
 from hmm_models.emissions._categorical import CategoricalEmission as CategoricalEmission
 from hmm_models.emissions._categorical import CategoricalStatistics as CategoricalStatistics
@@ -90,6 +105,9 @@ from hmm_models.transitions._topology import silence_topology as silence_topolog
 __version__ = _version("hmm-models")
 __all__ = [
     "AdaptiveTransitionMatrix",
+    "AffineTransform",
+    "CMLLREstimate",
+    "CMLLRStatistics",
     "CategoricalEmission",
     "CategoricalStatistics",
     "ContextualNeuralHMM",
@@ -105,8 +123,10 @@ __all__ = [
     "HMMStatistics",
     "HSMMLayer",
     "HiddenMarkovModel",
+    "LDAEstimate",
     "LazyGaussianMixtures",
     "LikelihoodDecreaseError",
+    "MLLTEstimate",
     "MixtureGaussianHMM",
     "MixtureGaussianHMMLayer",
     "MixturePrior",
@@ -130,6 +150,7 @@ __all__ = [
     "SemiMarkovStatistics",
     "SequenceModel",
     "SequenceStatistics",
+    "SingularStatisticsError",
     "SphericalGaussianMixtures",
     "StateScores",
     "Statistics",
@@ -138,9 +159,14 @@ __all__ = [
     "StudentTStatistics",
     "Topology",
     "TrainableEmission",
+    "TransformedEmission",
     "UpdateReport",
+    "accumulate_cmllr",
+    "accumulate_lda",
+    "accumulate_mllt",
     "all_reduce_statistics",
     "broadcast_model",
+    "cmllr_prior",
     "create_duration_constrained_matrix",
     "create_hierarchical_transitions",
     "create_left_to_right_matrix",
@@ -148,6 +174,9 @@ __all__ = [
     "create_prosody_aware_transitions",
     "create_skip_state_matrix",
     "create_speech_hmm",
+    "estimate_cmllr",
+    "estimate_lda",
+    "estimate_mllt",
     "global_variance",
     "load_model",
     "load_tensors",
@@ -161,4 +190,5 @@ __all__ = [
     "select_num_states",
     "silence_topology",
     "split_targets",
+    "transform_statistics",
 ]
