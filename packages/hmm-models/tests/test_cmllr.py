@@ -112,7 +112,7 @@ def gradient_maximum(statistics: CMLLRStatistics) -> tuple[float, Tensor]:
     D = len(statistics.first)
     rows = torch.eye(D, D + 1).double().requires_grad_()
     optimizer = torch.optim.LBFGS(
-        [rows], max_iter=2000, tolerance_grad=1e-10, tolerance_change=1e-14, line_search_fn="strong_wolfe"
+        [rows], max_iter=500, tolerance_grad=1e-9, tolerance_change=1e-12, line_search_fn="strong_wolfe"
     )
 
     def loss() -> Tensor:
@@ -135,7 +135,7 @@ def test_it_is_the_maximum_that_gradients_find() -> None:
     estimate = estimate_cmllr(statistics)
     value, rows = gradient_maximum(statistics)
     assert estimate.auxiliary[-1] == pytest.approx(value, rel=1e-6)
-    # Both stop within 1e-7 nats per frame of the maximum.
+    # Both stop near the maximum.
     torch.testing.assert_close(estimate.transform.weight, rows[:, :4], rtol=0, atol=1e-3)
     torch.testing.assert_close(estimate.transform.bias, rows[:, 4], rtol=0, atol=3e-3)
 
@@ -202,7 +202,7 @@ def test_features_transformed_before_need_the_rest_of_the_transform() -> None:
         initial=before.inverse(),
     ).transform
     composed = rest.compose(before)
-    # Within 1e-7 nats per frame of the maximum.
+    # Both stop near the maximum.
     torch.testing.assert_close(composed.weight, direct.weight, rtol=0, atol=1e-3)
     torch.testing.assert_close(composed.bias, direct.bias, rtol=0, atol=3e-3)
 
@@ -264,7 +264,7 @@ def test_constant_dimensions_do_no_harm(offset: float) -> None:
     statistics = accumulate_cmllr(model, x, density_index=torch.zeros(100, dtype=torch.int64))
     estimate = estimate_cmllr(statistics, prior=cmllr_prior(model, 10.0))
     assert bool(torch.isfinite(estimate.transform.weight).all())
-    assert bool((torch.tensor(estimate.auxiliary).double().diff() >= -1e-3).all())  # 1e13 in sums
+    assert list(estimate.auxiliary) == sorted(estimate.auxiliary)
 
 
 def test_wrong_arguments_are_named() -> None:
@@ -275,6 +275,9 @@ def test_wrong_arguments_are_named() -> None:
         accumulate_cmllr(FullGaussianMixtures(2, 1, 4), x, density_index=index)
     with pytest.raises(ValueError, match=r"x must be floating point of shape \(N, D\) = \(N, 4\)"):
         accumulate_cmllr(model, x[:, :3], density_index=index)
+    twice = TransformedEmission(random_transform(4), TransformedEmission(random_transform(4), model))
+    with pytest.raises(ValueError, match="emission must have at most one transform"):
+        accumulate_cmllr(twice, x, density_index=index)
     with pytest.raises(ValueError, match="x must be finite; got nan"):
         accumulate_cmllr(model, x.fill_(torch.nan), density_index=index)
     with pytest.raises(ValueError, match="got 'half'"):

@@ -9,11 +9,11 @@ from torch import Tensor
 from hmm_models.adaptation._affine import AffineTransform
 from hmm_models.adaptation._checks import check_finite
 from hmm_models.adaptation._cmllr_statistics import CMLLRStatistics, extended
-from hmm_models.adaptation._rows import maximize_rows
+from hmm_models.adaptation._rows import RowMaximizer
 
 _LOGGER = logging.getLogger("hmm_models")
 # Nats per frame by which a pass over the rows must gain to be followed by another.
-_TOLERANCE = 1e-7
+_TOLERANCE = 1e-6
 
 Structure = Literal["full", "block", "diagonal", "bias", "identity"]
 
@@ -80,7 +80,7 @@ def estimate_cmllr(
 
     Notes
     -----
-    Each row is maximised in closed form with the others fixed, in turn, until a pass gains less than 1e-7
+    Each row is maximised in closed form with the others fixed, in turn, until a pass gains less than 1e-6
     nats per frame. O(D^4) a pass.
 
     References
@@ -118,11 +118,14 @@ def estimate_cmllr(
         raise ValueError(f"initial must be of {D} features to {D}, and of the structure {found!r}")
     history = [total.auxiliary(start)]
     frames = float(total.occupancy)
-    while found != "identity" and len(history) <= max_sweeps:
-        weight, gain = maximize_rows(weight, frames, total.second, total.first, free)
-        history.append(history[-1] + gain)
-        if gain < _TOLERANCE * frames:
-            break
+    if found != "identity":
+        rows = RowMaximizer(weight, frames, total.second, total.first, free)
+        while len(history) <= max_sweeps:
+            gain = rows.sweep()
+            history.append(history[-1] + gain)
+            if gain < _TOLERANCE * frames:
+                break
+        weight = torch.from_numpy(rows.weight).to(weight)
     return CMLLREstimate(AffineTransform(weight[:, :D], weight[:, D]), found, occupancy, tuple(history))
 
 

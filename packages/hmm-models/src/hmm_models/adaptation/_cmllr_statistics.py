@@ -10,7 +10,7 @@ from hmm_models._numerics import log_softmax
 from hmm_models._statistics import Statistics
 from hmm_models.adaptation._affine import AffineTransform
 from hmm_models.adaptation._checks import check_frames, check_strength
-from hmm_models.adaptation._transformed import TransformedEmission
+from hmm_models.adaptation._transformed import unwrapped
 from hmm_models.emissions._accumulation import membership
 from hmm_models.emissions._expansion import Expansion, expand
 from hmm_models.emissions._mixtures import GaussianMixtures
@@ -115,17 +115,15 @@ def extended(transform: AffineTransform) -> Tensor:
     return torch.cat([transform.weight, transform.bias.unsqueeze(-1)], -1).detach().double()
 
 
-def gaussians(emission: nn.Module) -> tuple[AffineTransform | None, GaussianMixtures]:
-    """Diagonal Gaussians, and the transform that they read features through."""
-    transform = None
-    if isinstance(emission, TransformedEmission):
-        transform, emission = emission.transform, emission.emission
-    if not isinstance(emission, GaussianMixtures):
+def gaussians(emission: nn.Module) -> tuple[tuple[AffineTransform, ...], GaussianMixtures]:
+    """Diagonal Gaussians, and the transforms that features go through before, in this order."""
+    transforms, densities = unwrapped(emission)
+    if not isinstance(densities, GaussianMixtures):
         raise TypeError(
             "emission must be GaussianMixtures (diagonal or spherical), as they are or in a "
-            f"TransformedEmission; got {type(emission).__name__}"
+            f"TransformedEmission; got {type(densities).__name__}"
         )
-    return transform, emission
+    return transforms, densities
 
 
 @torch.no_grad()
@@ -179,7 +177,10 @@ def accumulate_cmllr(
     >>> statistics.occupancy
     tensor(20., dtype=torch.float64)
     """
-    transform, densities = gaussians(emission)
+    transforms, densities = gaussians(emission)
+    if len(transforms) > 1:
+        raise ValueError(f"emission must have at most one transform, the speaker's; got {len(transforms)}")
+    transform = transforms[0] if transforms else None
     x = check_frames(x, densities.feature_dim)
     member = membership(x, densities.num_densities, density_posterior, density_index, weight)
     mean, variance = densities.mean.double(), densities.variance.double()

@@ -6,7 +6,7 @@ import torch
 
 from hmm_models.adaptation._affine import AffineTransform
 from hmm_models.adaptation._checks import check_finite, check_strength
-from hmm_models.adaptation._rows import maximize_rows
+from hmm_models.adaptation._rows import RowMaximizer
 from hmm_models.adaptation._scatter import class_means, with_signs, within_covariance
 from hmm_models.emissions._mixture_statistics import FullMixtureStatistics
 
@@ -116,7 +116,9 @@ def estimate_mllt(
     while len(history) <= max_sweeps:
         precision = occupancy.unsqueeze(-1) / spread(weight)
         second = torch.einsum("mi,mde->ide", precision, covariance)
-        weight, _ = maximize_rows(weight, frames, second, no_target, free)
+        rows = RowMaximizer(weight, frames, second, no_target, free)
+        rows.sweep()
+        weight = torch.from_numpy(rows.weight).to(weight)
         history.append(gain(weight))
         if history[-1] - history[-2] < _TOLERANCE:
             break

@@ -2,18 +2,20 @@
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+_Array = NDArray[np.float64]
 
 
 class SingularStatisticsError(ValueError):
     """Too few or too similar frames to determine a transform."""
 
 
-def maximize_rows(
-    weight: Tensor, occupancy: float, second: Tensor, first: Tensor, free: Tensor
-) -> tuple[Tensor, float]:
-    r"""Maximise the objective over each row in turn, once; return the new matrix and what was gained.
+class RowMaximizer:
+    r"""Maximises an objective over each row of a matrix in turn.
 
     .. math:: \beta \log |\det A| - \frac12 \sum_i w_i G_i w_i^T + \sum_i w_i k_i^T
 
@@ -23,34 +25,48 @@ def maximize_rows(
     With *p* the cofactors of row *i* over the determinant, the best row is
     :math:`G^{-1} (k + \alpha p)`, where :math:`\alpha` solves a quadratic equation (Gales 1998, appendix).
     """
-    D = len(weight)
-    weight, gain = weight.clone(), 0.0
-    inverse = torch.linalg.inv(weight[:, :D])
-    for row in range(D):
-        mine = free[row].nonzero().squeeze(-1)
-        fixed = weight[row].masked_fill(free[row], 0.0)
-        cofactor = weight.new_zeros(weight.shape[1])
-        cofactor[:D] = inverse[:, row]
-        inner = second[row][mine][:, mine]
-        linear = (first[row] - second[row] @ fixed)[mine]
-        outer = cofactor[mine]
-        factor = _factorize(inner, row)
-        target, direction = _solve(factor, linear), _solve(factor, outer)
-        spread = float(outer @ direction)
-        level = float(outer @ target + cofactor @ fixed)
-        best = target
-        if spread > 0.0:
-            best = target + _step(occupancy, spread, level) * direction
-        new = fixed.index_add(0, mine, best)
-        change = new - weight[row]
-        # The determinant's factor, by which the inverse changes, too.
-        ratio = 1.0 + float(change[:D] @ inverse[:, row])
-        gain += occupancy * math.log(abs(ratio)) + float(
-            change @ first[row] - 0.5 * (change @ (second[row] @ (new + weight[row])))
-        )
-        inverse -= torch.outer(inverse[:, row], change[:D] @ inverse) / ratio
-        weight[row] = new
-    return weight, gain
+
+    def __init__(self, weight: Tensor, occupancy: float, second: Tensor, first: Tensor, free: Tensor) -> None:
+        self.weight: _Array = weight.cpu().numpy().copy()
+        self._occupancy = occupancy
+        self._second: _Array = second.cpu().numpy()
+        self._first: _Array = first.cpu().numpy()
+        fixed = weight.masked_fill(free, 0.0)
+        linear = first - (second @ fixed.unsqueeze(-1)).squeeze(-1)
+        self._fixed: _Array = fixed.cpu().numpy()
+        # The best row without the determinant, and the curvature; neither changes on the way.
+        self._rows: list[tuple[NDArray[np.int64], _Array, _Array]] = []
+        for row in range(len(weight)):
+            chosen = free[row].nonzero().squeeze(-1)
+            inverse = invert(second[row][chosen][:, chosen], row)
+            target = inverse @ linear[row][chosen]
+            self._rows.append((chosen.cpu().numpy(), inverse.cpu().numpy(), target.cpu().numpy()))
+
+    def sweep(self) -> float:
+        """Maximise each row once; return what was gained."""
+        D, gain = len(self.weight), 0.0
+        adjugate = np.linalg.inv(self.weight[:, :D])
+        for row, (chosen, inverse, target) in enumerate(self._rows):
+            cofactor = np.zeros(self.weight.shape[1])
+            cofactor[:D] = adjugate[:, row]
+            old, new = self.weight[row], self._fixed[row].copy()
+            direction = inverse @ cofactor[chosen]
+            spread = float(cofactor[chosen] @ direction)
+            level = float(cofactor[chosen] @ target + cofactor @ new)
+            step = _step(self._occupancy, spread, level) if spread > 0.0 else 0.0
+            new[chosen] = target + step * direction
+            change = new - old
+            # The determinant's factor, by which the inverse changes, too.
+            ratio = 1.0 + float(change @ cofactor)
+            gained = float(change @ (self._first[row] - 0.5 * (self._second[row] @ (new + old))))
+            gained += self._occupancy * math.log(abs(ratio)) if ratio else -math.inf
+            # Where the curvature is almost singular, rounding can make the best row worse than the old one.
+            if not gained > 0.0:
+                continue
+            gain += gained
+            adjugate -= np.outer(cofactor[:D], change[:D] @ adjugate) / ratio
+            self.weight[row] = new
+        return gain
 
 
 def _step(occupancy: float, spread: float, level: float) -> float:
@@ -67,19 +83,13 @@ def _step(occupancy: float, spread: float, level: float) -> float:
     return max(steps, key=value)
 
 
-def _factorize(inner: Tensor, row: int) -> tuple[Tensor, Tensor]:
-    """Cholesky factor after scaling to a unit diagonal, and the scale."""
-    scale = inner.diagonal().sqrt()
-    factor, info = torch.linalg.cholesky_ex(inner / (scale.unsqueeze(-1) * scale))
+def invert(matrix: Tensor, row: int) -> Tensor:
+    """Invert the curvature of a row after scaling it to a unit diagonal; refuse a singular one."""
+    scale = matrix.diagonal().sqrt()
+    factor, info = torch.linalg.cholesky_ex(matrix / (scale.unsqueeze(-1) * scale))
     if bool(info) or not bool(torch.isfinite(factor).all()):
         raise SingularStatisticsError(
             f"statistics must determine every row of the transform; those of row {row} are singular: "
             "give a prior, a simpler structure or more data"
         )
-    return factor, scale
-
-
-def _solve(factor: tuple[Tensor, Tensor], value: Tensor) -> Tensor:
-    """Solve the scaled system."""
-    lower, scale = factor
-    return torch.cholesky_solve((value / scale).unsqueeze(-1), lower).squeeze(-1) / scale
+    return torch.cholesky_inverse(factor) / (scale.unsqueeze(-1) * scale)

@@ -1,6 +1,6 @@
 """Densities of transformed features."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self, cast
 
 import torch
@@ -247,3 +247,19 @@ class TransformedEmission(nn.Module):
             With fresh parameters.
         """
         return cls(cast(AffineTransform, build_model(config["transform"])), build_model(config["emission"]))
+
+
+def unwrapped(emission: nn.Module) -> tuple[tuple[AffineTransform, ...], nn.Module]:
+    """Return the transforms that features go through, in this order, and the emission behind them."""
+    transforms = []
+    while isinstance(emission, TransformedEmission):
+        transforms.append(emission.transform)
+        emission = emission.emission
+    return tuple(transforms), emission
+
+
+def wrapped(transforms: Sequence[AffineTransform], emission: nn.Module) -> nn.Module:
+    """Put transforms before an emission, as ``unwrapped`` returns them."""
+    for transform in reversed(transforms):
+        emission = TransformedEmission(transform, emission)
+    return emission
