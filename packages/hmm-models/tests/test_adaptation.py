@@ -479,3 +479,57 @@ def test_wrong_arguments_are_named() -> None:
     for method in METHODS:
         with pytest.raises(ValueError, match="at least one has no path"):
             adapt(ended, x, method=method, allowed=allowed)  # type: ignore[arg-type]  # of a tuple
+
+
+def test_emissions_behind_a_transform_train_as_on_transformed_features() -> None:
+    truth, transform = model(M=1), distortion()
+    x, lengths = spoken(truth, transform)
+    front = HiddenMarkovModel(TransformedEmission(transform, GaussianMixtures(5, 1, 3).double()))
+    plain = HiddenMarkovModel(GaussianMixtures(5, 1, 3).double())
+    found, expected = (
+        front.fit(x, lengths, max_iterations=5),
+        plain.fit(transform(x), lengths, max_iterations=5),
+    )
+    volume = float(transform.log_det) * float(lengths.sum())
+    assert [value - volume for value in found.log_likelihood] == pytest.approx(
+        expected.log_likelihood, rel=1e-9
+    )
+    assert front.num_parameters == plain.num_parameters
+    assert torch.equal(front.zero_statistics().emission.first, torch.zeros(5, 1, 3).double())  # type: ignore[attr-defined]  # of Gaussians
+
+
+def test_gradient_descent_leaves_a_transform_until_asked() -> None:
+    plain, transform = model(dtype=torch.float32), distortion(dtype=torch.float32)
+    x, lengths = spoken(plain, transform)
+    front = plain.with_emission(TransformedEmission(transform, plain.emission))
+    before = transform.weight.clone()
+    front.fit_sgd(x, lengths, max_epochs=2)
+    assert torch.equal(transform.weight, before)
+    transform.requires_grad_()
+    front.fit_sgd(x, lengths, max_epochs=2)
+    assert not torch.equal(transform.weight, before)
+
+
+def test_a_transformed_model_compiles() -> None:
+    plain = model()
+    front = plain.with_emission(TransformedEmission(distortion(), plain.emission))
+    x, _ = spoken(plain)
+    compiled = torch.compile(front, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(x), front(x))
+
+
+def test_emissions_behind_a_transform_need_what_is_asked_of_them() -> None:
+    class Scores(torch.nn.Module):
+        num_densities = 3
+
+        def log_prob(self, x: Tensor) -> Tensor:
+            return x
+
+    front = TransformedEmission(distortion(), Scores())
+    assert HiddenMarkovModel(front).viterbi(torch.randn(1, 5, 3).double()).states.shape == (1, 5)
+    with pytest.raises(TypeError, match="EM cannot train a Scores"):
+        front.zero_statistics()
+    with pytest.raises(TypeError, match="emission must have sample; Scores does not"):
+        front.sample(torch.zeros(3, dtype=torch.int64))
+    with pytest.raises(TypeError, match="unexpected keyword argument .floor."):
+        fit_speakers(model(), [{"x": torch.randn(2, 20, 3).double()}], floor=1.0)
