@@ -531,5 +531,5 @@ def test_emissions_behind_a_transform_need_what_is_asked_of_them() -> None:
         front.zero_statistics()
     with pytest.raises(TypeError, match="emission must have sample; Scores does not"):
         front.sample(torch.zeros(3, dtype=torch.int64))
-    with pytest.raises(TypeError, match="unexpected keyword argument .floor."):
+    with pytest.raises(TypeError, match="unexpected keyword argument"):
         fit_speakers(model(), [{"x": torch.randn(2, 20, 3).double()}], floor=1.0)
