@@ -457,9 +457,11 @@ def test_wrong_arguments_are_named() -> None:
             adapt(full, x, method=method)
     with pytest.raises(TypeError, match=r"emission must be GaussianMixtures .* got CategoricalEmission"):
         adapt_map(HiddenMarkovModel(CategoricalEmission(2, 5)), torch.zeros(1, 3, dtype=torch.int64))
-    with pytest.raises(ValueError, match="strength must be > 0 and parts of"):
+    with pytest.raises(ValueError, match="strength must be > 0 and finite"):
         adapt_map(plain, x, strength=0.0)
-    with pytest.raises(ValueError, match="strength must be > 0 and parts of"):
+    with pytest.raises(ValueError, match=r"parts must be of .* got \('covariance',\)"):
+        adapt_map(plain, x, parts=("covariance",))
+    with pytest.raises(ValueError, match=r"parts must be of .* got \('means',\)"):
         adapt_map(plain, x, parts=("means",))  # type: ignore[arg-type]  # the point
     with pytest.raises(ValueError, match="strength must be >= 0"):
         adapt_mllr(plain, x, strength=-1.0)

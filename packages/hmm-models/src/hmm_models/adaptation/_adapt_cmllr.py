@@ -82,7 +82,7 @@ def collect_cmllr(
     """
     before, densities = gaussians(model.emission)
     if transform is None:
-        transform = AffineTransform.identity(densities.feature_dim, torch.float64)
+        transform = AffineTransform.identity(densities.feature_dim, torch.float64).to(densities.mean.device)
     observed = data.get("observed")
     if observed is not None and observed.ndim > 2:
         raise TypeError(
@@ -105,7 +105,7 @@ class SpeakerTransform:
         max_sweeps: int,
     ) -> None:
         check_structure(structure, num_blocks, min_count)
-        self.transform = AffineTransform.identity(len(prior.first), torch.float64)
+        self.transform = AffineTransform.identity(len(prior.first), torch.float64).to(prior.first.device)
         self.structure = structure
         self.occupancy = 0.0
         self._chosen = False

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from hmm_models._numerics import log_softmax
-from hmm_models.adaptation._checks import check_strength
 from hmm_models.adaptation._em import e_step, run_adaptation
 from hmm_models.adaptation._report import Adaptation
 from hmm_models.adaptation._transformed import unwrapped
@@ -56,7 +55,8 @@ def adapt_map(
     strength : float, default 10.0
         :math:`\tau`, > 0.
     parts : sequence of {"mean", "covariance", "weight", "transition"}, default ("mean",)
-        What is adapted; ``"transition"`` are the tables of starts and steps. The rest stays.
+        What is adapted; ``"transition"`` are the tables of starts and steps, and ``"covariance"`` needs
+        ``"mean"``. The rest stays.
     max_iterations : int, default 5
         E- and M-steps, at most.
     tolerance : float, default 1e-3
@@ -96,11 +96,12 @@ def adapt_map(
     >>> adaptation.model.emission.mean.item()
     3.0
     """
-    check_strength("strength", strength)
+    if not 0.0 < strength < float("inf"):
+        raise ValueError(f"strength must be > 0 and finite; got {strength}")
     unknown = sorted(set(parts) - set(get_args(Part)))
-    if unknown or not strength > 0.0:
+    if unknown or ("covariance" in parts and "mean" not in parts):
         raise ValueError(
-            f"strength must be > 0 and parts of {get_args(Part)}; got {strength} and {tuple(parts)}"
+            f'parts must be of {get_args(Part)}, "covariance" only with "mean"; got {tuple(parts)}'
         )
     adapted = deepcopy(model)
     prior = _Prior(model, strength, frozenset(parts))
