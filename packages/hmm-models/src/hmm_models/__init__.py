@@ -15,6 +15,33 @@ from hmm_models._serialization import register_model as register_model
 from hmm_models._serialization import save_model as save_model
 from hmm_models._serialization import save_tensors as save_tensors
 from hmm_models._statistics import Statistics as Statistics
+from hmm_models.adaptation._adapt import adapt as adapt
+from hmm_models.adaptation._adapt_cmllr import adapt_cmllr as adapt_cmllr
+from hmm_models.adaptation._adapt_cmllr import collect_cmllr as collect_cmllr
+from hmm_models.adaptation._affine import AffineTransform as AffineTransform
+from hmm_models.adaptation._cmllr import CMLLREstimate as CMLLREstimate
+from hmm_models.adaptation._cmllr import estimate_cmllr as estimate_cmllr
+from hmm_models.adaptation._cmllr_statistics import CMLLRStatistics as CMLLRStatistics
+from hmm_models.adaptation._cmllr_statistics import accumulate_cmllr as accumulate_cmllr
+from hmm_models.adaptation._cmllr_statistics import cmllr_prior as cmllr_prior
+from hmm_models.adaptation._lda import LDAEstimate as LDAEstimate
+from hmm_models.adaptation._lda import estimate_lda as estimate_lda
+from hmm_models.adaptation._map import adapt_map as adapt_map
+from hmm_models.adaptation._mllr import adapt_mllr as adapt_mllr
+from hmm_models.adaptation._mllr import estimate_mllr as estimate_mllr
+from hmm_models.adaptation._mllt import MLLTEstimate as MLLTEstimate
+from hmm_models.adaptation._mllt import estimate_mllt as estimate_mllt
+from hmm_models.adaptation._regression_tree import RegressionTree as RegressionTree
+from hmm_models.adaptation._regression_tree import regression_tree as regression_tree
+from hmm_models.adaptation._report import Adaptation as Adaptation
+from hmm_models.adaptation._report import AdaptedClass as AdaptedClass
+from hmm_models.adaptation._rows import SingularStatisticsError as SingularStatisticsError
+from hmm_models.adaptation._sat import SpeakerAdaptiveFit as SpeakerAdaptiveFit
+from hmm_models.adaptation._sat import fit_speakers as fit_speakers
+from hmm_models.adaptation._scatter import accumulate_lda as accumulate_lda
+from hmm_models.adaptation._scatter import accumulate_mllt as accumulate_mllt
+from hmm_models.adaptation._scatter import transform_statistics as transform_statistics
+from hmm_models.adaptation._transformed import TransformedEmission as TransformedEmission
 from hmm_models.durations._duration_model import DurationModel as DurationModel
 from hmm_models.emissions._categorical import CategoricalEmission as CategoricalEmission
 from hmm_models.emissions._categorical import CategoricalStatistics as CategoricalStatistics
@@ -89,7 +116,12 @@ from hmm_models.transitions._topology import silence_topology as silence_topolog
 
 __version__ = _version("hmm-models")
 __all__ = [
+    "Adaptation",
+    "AdaptedClass",
     "AdaptiveTransitionMatrix",
+    "AffineTransform",
+    "CMLLREstimate",
+    "CMLLRStatistics",
     "CategoricalEmission",
     "CategoricalStatistics",
     "ContextualNeuralHMM",
@@ -105,8 +137,10 @@ __all__ = [
     "HMMStatistics",
     "HSMMLayer",
     "HiddenMarkovModel",
+    "LDAEstimate",
     "LazyGaussianMixtures",
     "LikelihoodDecreaseError",
+    "MLLTEstimate",
     "MixtureGaussianHMM",
     "MixtureGaussianHMMLayer",
     "MixturePrior",
@@ -119,6 +153,7 @@ __all__ = [
     "PoissonEmission",
     "PoissonStatistics",
     "ProbabilityTable",
+    "RegressionTree",
     "Sample",
     "SamplingEmission",
     "SavableModel",
@@ -130,6 +165,8 @@ __all__ = [
     "SemiMarkovStatistics",
     "SequenceModel",
     "SequenceStatistics",
+    "SingularStatisticsError",
+    "SpeakerAdaptiveFit",
     "SphericalGaussianMixtures",
     "StateScores",
     "Statistics",
@@ -138,9 +175,19 @@ __all__ = [
     "StudentTStatistics",
     "Topology",
     "TrainableEmission",
+    "TransformedEmission",
     "UpdateReport",
+    "accumulate_cmllr",
+    "accumulate_lda",
+    "accumulate_mllt",
+    "adapt",
+    "adapt_cmllr",
+    "adapt_map",
+    "adapt_mllr",
     "all_reduce_statistics",
     "broadcast_model",
+    "cmllr_prior",
+    "collect_cmllr",
     "create_duration_constrained_matrix",
     "create_hierarchical_transitions",
     "create_left_to_right_matrix",
@@ -148,6 +195,11 @@ __all__ = [
     "create_prosody_aware_transitions",
     "create_skip_state_matrix",
     "create_speech_hmm",
+    "estimate_cmllr",
+    "estimate_lda",
+    "estimate_mllr",
+    "estimate_mllt",
+    "fit_speakers",
     "global_variance",
     "load_model",
     "load_tensors",
@@ -155,10 +207,12 @@ __all__ = [
     "mlpg_global_variance",
     "phone_topology",
     "register_model",
+    "regression_tree",
     "save_model",
     "save_tensors",
     "select_num_mixtures",
     "select_num_states",
     "silence_topology",
     "split_targets",
+    "transform_statistics",
 ]

@@ -96,9 +96,14 @@ if _TYPE_CHECKING:
     from hmm_metrics import merge_closures as merge_closures
     from hmm_metrics import overlap_rate as overlap_rate
     from hmm_metrics import summarize_boundaries as summarize_boundaries
+    from hmm_models import Adaptation as Adaptation
+    from hmm_models import AdaptedClass as AdaptedClass
     from hmm_models import AdaptiveTransitionMatrix as AdaptiveTransitionMatrix
+    from hmm_models import AffineTransform as AffineTransform
     from hmm_models import CategoricalEmission as CategoricalEmission
     from hmm_models import CategoricalStatistics as CategoricalStatistics
+    from hmm_models import CMLLREstimate as CMLLREstimate
+    from hmm_models import CMLLRStatistics as CMLLRStatistics
     from hmm_models import ContextualNeuralHMM as ContextualNeuralHMM
     from hmm_models import DurationModel as DurationModel
     from hmm_models import Emission as Emission
@@ -113,11 +118,13 @@ if _TYPE_CHECKING:
     from hmm_models import HMMStatistics as HMMStatistics
     from hmm_models import HSMMLayer as HSMMLayer
     from hmm_models import LazyGaussianMixtures as LazyGaussianMixtures
+    from hmm_models import LDAEstimate as LDAEstimate
     from hmm_models import LikelihoodDecreaseError as LikelihoodDecreaseError
     from hmm_models import MixtureGaussianHMM as MixtureGaussianHMM
     from hmm_models import MixtureGaussianHMMLayer as MixtureGaussianHMMLayer
     from hmm_models import MixturePrior as MixturePrior
     from hmm_models import MixtureStatistics as MixtureStatistics
+    from hmm_models import MLLTEstimate as MLLTEstimate
     from hmm_models import ModelFileError as ModelFileError
     from hmm_models import MultiSpaceEmission as MultiSpaceEmission
     from hmm_models import MultiSpaceStatistics as MultiSpaceStatistics
@@ -126,6 +133,7 @@ if _TYPE_CHECKING:
     from hmm_models import PoissonEmission as PoissonEmission
     from hmm_models import PoissonStatistics as PoissonStatistics
     from hmm_models import ProbabilityTable as ProbabilityTable
+    from hmm_models import RegressionTree as RegressionTree
     from hmm_models import Sample as Sample
     from hmm_models import SamplingEmission as SamplingEmission
     from hmm_models import SavableModel as SavableModel
@@ -137,6 +145,8 @@ if _TYPE_CHECKING:
     from hmm_models import SemiMarkovStatistics as SemiMarkovStatistics
     from hmm_models import SequenceModel as SequenceModel
     from hmm_models import SequenceStatistics as SequenceStatistics
+    from hmm_models import SingularStatisticsError as SingularStatisticsError
+    from hmm_models import SpeakerAdaptiveFit as SpeakerAdaptiveFit
     from hmm_models import SphericalGaussianMixtures as SphericalGaussianMixtures
     from hmm_models import StateScores as StateScores
     from hmm_models import Statistics as Statistics
@@ -145,9 +155,19 @@ if _TYPE_CHECKING:
     from hmm_models import StudentTStatistics as StudentTStatistics
     from hmm_models import Topology as Topology
     from hmm_models import TrainableEmission as TrainableEmission
+    from hmm_models import TransformedEmission as TransformedEmission
     from hmm_models import UpdateReport as UpdateReport
+    from hmm_models import accumulate_cmllr as accumulate_cmllr
+    from hmm_models import accumulate_lda as accumulate_lda
+    from hmm_models import accumulate_mllt as accumulate_mllt
+    from hmm_models import adapt as adapt
+    from hmm_models import adapt_cmllr as adapt_cmllr
+    from hmm_models import adapt_map as adapt_map
+    from hmm_models import adapt_mllr as adapt_mllr
     from hmm_models import all_reduce_statistics as all_reduce_statistics
     from hmm_models import broadcast_model as broadcast_model
+    from hmm_models import cmllr_prior as cmllr_prior
+    from hmm_models import collect_cmllr as collect_cmllr
     from hmm_models import create_duration_constrained_matrix as create_duration_constrained_matrix
     from hmm_models import create_hierarchical_transitions as create_hierarchical_transitions
     from hmm_models import create_left_to_right_matrix as create_left_to_right_matrix
@@ -155,6 +175,11 @@ if _TYPE_CHECKING:
     from hmm_models import create_prosody_aware_transitions as create_prosody_aware_transitions
     from hmm_models import create_skip_state_matrix as create_skip_state_matrix
     from hmm_models import create_speech_hmm as create_speech_hmm
+    from hmm_models import estimate_cmllr as estimate_cmllr
+    from hmm_models import estimate_lda as estimate_lda
+    from hmm_models import estimate_mllr as estimate_mllr
+    from hmm_models import estimate_mllt as estimate_mllt
+    from hmm_models import fit_speakers as fit_speakers
     from hmm_models import global_variance as global_variance
     from hmm_models import load_model as load_model
     from hmm_models import load_tensors as load_tensors
@@ -162,12 +187,14 @@ if _TYPE_CHECKING:
     from hmm_models import mlpg_global_variance as mlpg_global_variance
     from hmm_models import phone_topology as phone_topology
     from hmm_models import register_model as register_model
+    from hmm_models import regression_tree as regression_tree
     from hmm_models import save_model as save_model
     from hmm_models import save_tensors as save_tensors
     from hmm_models import select_num_mixtures as select_num_mixtures
     from hmm_models import select_num_states as select_num_states
     from hmm_models import silence_topology as silence_topology
     from hmm_models import split_targets as split_targets
+    from hmm_models import transform_statistics as transform_statistics
     from hmm_speech import MFCC as MFCC
     from hmm_speech import Audio as Audio
     from hmm_speech import AudioError as AudioError
@@ -197,7 +224,10 @@ if _TYPE_CHECKING:
     from hmm_tts import intervals_from_durations as intervals_from_durations
 
 _EXPORTS = {
+    "Adaptation": "hmm_models",
+    "AdaptedClass": "hmm_models",
     "AdaptiveTransitionMatrix": "hmm_models",
+    "AffineTransform": "hmm_models",
     "AlignedInterval": "hmm_align",
     "AlignerConfig": "hmm_align",
     "Alignment": "hmm_align",
@@ -209,6 +239,8 @@ _EXPORTS = {
     "BeamPath": "hmm_core",
     "BoundaryErrors": "hmm_metrics",
     "BoundarySummary": "hmm_metrics",
+    "CMLLREstimate": "hmm_models",
+    "CMLLRStatistics": "hmm_models",
     "CTCAligner": "hmm_align",
     "CTCHypothesis": "hmm_align",
     "CTCSegment": "hmm_align",
@@ -248,11 +280,13 @@ _EXPORTS = {
     "IntervalFileError": "hmm_align",
     "Itakura": "hmm_core",
     "KBestPaths": "hmm_core",
+    "LDAEstimate": "hmm_models",
     "LazyGaussianMixtures": "hmm_models",
     "Lexicon": "hmm_speech",
     "LikelihoodDecreaseError": "hmm_models",
     "LogMel": "hmm_speech",
     "MFCC": "hmm_speech",
+    "MLLTEstimate": "hmm_models",
     "MeanVariance": "hmm_speech",
     "MixtureGaussianHMM": "hmm_models",
     "MixtureGaussianHMMLayer": "hmm_models",
@@ -272,6 +306,7 @@ _EXPORTS = {
     "Posterior": "hmm_core",
     "ProbabilityTable": "hmm_models",
     "Problem": "hmm_speech",
+    "RegressionTree": "hmm_models",
     "SakoeChiba": "hmm_core",
     "Sample": "hmm_models",
     "SamplingEmission": "hmm_models",
@@ -284,7 +319,9 @@ _EXPORTS = {
     "SemiMarkovStatistics": "hmm_models",
     "SequenceModel": "hmm_models",
     "SequenceStatistics": "hmm_models",
+    "SingularStatisticsError": "hmm_models",
     "Sparse": "hmm_core",
+    "SpeakerAdaptiveFit": "hmm_models",
     "SphericalGaussianMixtures": "hmm_models",
     "StateScores": "hmm_models",
     "Statistics": "hmm_models",
@@ -296,10 +333,18 @@ _EXPORTS = {
     "Topology": "hmm_models",
     "TrainableEmission": "hmm_models",
     "TrainingReport": "hmm_align",
+    "TransformedEmission": "hmm_models",
     "UnknownWordError": "hmm_speech",
     "UpdateReport": "hmm_models",
     "Utterance": "hmm_speech",
     "ViterbiPath": "hmm_core",
+    "accumulate_cmllr": "hmm_models",
+    "accumulate_lda": "hmm_models",
+    "accumulate_mllt": "hmm_models",
+    "adapt": "hmm_models",
+    "adapt_cmllr": "hmm_models",
+    "adapt_map": "hmm_models",
+    "adapt_mllr": "hmm_models",
     "all_reduce_statistics": "hmm_models",
     "backends": "hmm_core",
     "backward": "hmm_core",
@@ -310,6 +355,8 @@ _EXPORTS = {
     "broadcast_model": "hmm_models",
     "calculate_alignment_accuracy": "hmm_metrics",
     "calculate_boundary_accuracy": "hmm_metrics",
+    "cmllr_prior": "hmm_models",
+    "collect_cmllr": "hmm_models",
     "create_duration_constrained_matrix": "hmm_models",
     "create_hierarchical_transitions": "hmm_models",
     "create_left_to_right_matrix": "hmm_models",
@@ -324,8 +371,13 @@ _EXPORTS = {
     "durations_from_intervals": "hmm_tts",
     "entropy": "hmm_core",
     "ergodic": "hmm_core",
+    "estimate_cmllr": "hmm_models",
+    "estimate_lda": "hmm_models",
+    "estimate_mllr": "hmm_models",
+    "estimate_mllt": "hmm_models",
     "evaluate": "hmm_align",
     "expected_transitions": "hmm_core",
+    "fit_speakers": "hmm_models",
     "fold_phone": "hmm_metrics",
     "fold_word": "hmm_metrics",
     "forward": "hmm_core",
@@ -365,6 +417,7 @@ _EXPORTS = {
     "read_speaker_folders": "hmm_speech",
     "read_textgrid": "hmm_align",
     "register_model": "hmm_models",
+    "regression_tree": "hmm_models",
     "sample": "hmm_core",
     "save_model": "hmm_models",
     "save_tensors": "hmm_models",
@@ -378,6 +431,7 @@ _EXPORTS = {
     "split_targets": "hmm_models",
     "stack_graphs": "hmm_core",
     "summarize_boundaries": "hmm_metrics",
+    "transform_statistics": "hmm_models",
     "viterbi": "hmm_core",
     "write_alignments": "hmm_align",
     "write_csv": "hmm_align",

@@ -112,3 +112,34 @@ def check_shares(name: str, value: Tensor, letters: str, expected: tuple[int, ..
         return
     where = tuple((~(torch.isfinite(value) & (value >= 0.0))).nonzero()[0].tolist())
     raise ValueError(f"{name} must be finite and >= 0; got {float(value[where])} at {where}")
+
+
+def membership(
+    x: Tensor,
+    num_densities: int,
+    density_posterior: Tensor | None,
+    density_index: Tensor | None,
+    weight: Tensor | None,
+    dtype: torch.dtype = torch.float64,
+) -> Soft | Firm:
+    """Check which densities frames (N, D) belong to, softly (N, P) or firmly (N,); shares have ``dtype``."""
+    N, P = x.shape[0], num_densities
+    if weight is not None:
+        check_shares("weight", weight, "(N,)", (N,))
+    if density_posterior is not None and density_index is None:
+        check_shares("density_posterior", density_posterior, "(N, P)", (N, P))
+        share = density_posterior.to(dtype)
+        return Soft(share if weight is None else share * weight.to(dtype).unsqueeze(-1))
+    if density_index is None or density_posterior is not None:
+        raise ValueError("give exactly one of density_posterior and density_index")
+    if density_index.shape != (N,) or density_index.dtype != torch.int64:
+        raise ValueError(
+            f"density_index must be int64 of shape (N,) = ({N},); "
+            f"got {density_index.dtype} of shape {tuple(density_index.shape)}"
+        )
+    if N and not -1 <= int(density_index.min()) <= int(density_index.max()) < P:
+        raise ValueError(
+            f"density_index must be in -1..P-1 = -1..{P - 1}; "
+            f"got {int(density_index.min())}..{int(density_index.max())}"
+        )
+    return Firm(density_index, x.new_ones(N) if weight is None else weight)

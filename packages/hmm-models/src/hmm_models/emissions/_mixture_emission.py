@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hmm_models._numerics import log_softmax
 from hmm_models._report import UpdateReport
-from hmm_models.emissions._accumulation import Firm, Known, Membership, Soft, check_shares
+from hmm_models.emissions._accumulation import Known, Membership, Soft, membership
 from hmm_models.emissions._clustering import cluster_within, kmeans
 from hmm_models.emissions._densities import Densities
 from hmm_models.emissions._mixture_statistics import FullMixtureStatistics, MixtureStatistics
@@ -450,28 +450,8 @@ class MixtureEmission(nn.Module, ABC, Generic[S]):
         if x.ndim != 2:
             raise ValueError(f"x must have shape (N, D) = (N, {self.feature_dim}); got {tuple(x.shape)}")
         x = self._check_features(x, observed)
-        N, P = x.shape[0], self.num_densities
-        if weight is not None:
-            check_shares("weight", weight, "(N,)", (N,))
-        if density_posterior is not None and density_index is None:
-            check_shares("density_posterior", density_posterior, "(N, P)", (N, P))
-            share = density_posterior.to(dtype)
-            share = share if weight is None else share * weight.to(dtype).unsqueeze(-1)
-            return self._collect(x.to(dtype), observed, Soft(share))
-        if density_index is None or density_posterior is not None:
-            raise ValueError("give exactly one of density_posterior and density_index")
-        if density_index.shape != (N,) or density_index.dtype != torch.int64:
-            raise ValueError(
-                f"density_index must be int64 of shape (N,) = ({N},); "
-                f"got {density_index.dtype} of shape {tuple(density_index.shape)}"
-            )
-        if N and not -1 <= int(density_index.min()) <= int(density_index.max()) < P:
-            raise ValueError(
-                f"density_index must be in -1..P-1 = -1..{P - 1}; "
-                f"got {int(density_index.min())}..{int(density_index.max())}"
-            )
-        firm = Firm(density_index, x.new_ones(N) if weight is None else weight)
-        return self._collect(x.double(), observed, firm)
+        member = membership(x, self.num_densities, density_posterior, density_index, weight, dtype)
+        return self._collect(x.to(dtype if isinstance(member, Soft) else torch.float64), observed, member)
 
     @torch.no_grad()
     def update(

@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed import ProcessGroup
 
 from hmm_core import Posterior, ViterbiPath
@@ -53,6 +53,10 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
     @abstractmethod
     def topology(self) -> Topology:
         """Present log-probabilities of starts, steps and ends; differentiable."""
+
+    @abstractmethod
+    def with_emission(self, emission: nn.Module) -> "EMSequenceModel[_Posterior, _Path]":
+        """Put other densities in the place of these."""
 
     def log_likelihood(
         self,

@@ -86,6 +86,28 @@ class HiddenMarkovModel(EMSequenceModel[Posterior, ViterbiPath]):
         K, table = self.num_states, self.transition.log_prob()
         return Topology(self.initial.log_prob(), table[:, :K], table[:, K] if table.shape[1] > K else None)
 
+    def with_emission(self, emission: nn.Module) -> "HiddenMarkovModel":
+        """Put other densities in the place of these.
+
+        Parameters
+        ----------
+        emission : nn.Module
+            Any ``Emission`` of K densities: the present one behind a transform, say.
+
+        Returns
+        -------
+        HiddenMarkovModel
+            With the very same ``initial`` and ``transition``, not copies.
+
+        Raises
+        ------
+        ValueError
+            If the emission has another number of densities.
+        """
+        model = HiddenMarkovModel(emission, self.topology)
+        model.initial, model.transition = self.initial, self.transition
+        return model
+
     def _arguments(
         self, frames: Frames, lengths: Tensor | None, dtype: torch.dtype | None = None
     ) -> dict[str, Any]:

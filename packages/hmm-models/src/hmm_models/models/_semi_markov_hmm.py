@@ -179,6 +179,34 @@ class SemiMarkovHMM(EMSequenceModel[SemiMarkovPosterior, SemiMarkovPath]):
         K, table = self.num_states, self.transition.log_prob()
         return Topology(self.initial.log_prob(), table[:, :K], table[:, K])
 
+    def with_emission(self, emission: nn.Module) -> "SemiMarkovHMM":
+        """Put other densities in the place of these.
+
+        Parameters
+        ----------
+        emission : nn.Module
+            Any ``Emission`` of K densities: the present one behind a transform, say.
+
+        Returns
+        -------
+        SemiMarkovHMM
+            With the very same ``initial``, ``transition`` and ``duration``, not copies.
+
+        Raises
+        ------
+        ValueError
+            If the emission has another number of densities.
+        """
+        model = SemiMarkovHMM(
+            self.num_states,
+            duration=self.duration,
+            topology=self.topology,
+            censoring=self.censoring,
+            emission=emission,
+        )
+        model.initial, model.transition = self.initial, self.transition
+        return model
+
     def _arguments(self, frames: Frames, lengths: Tensor | None) -> dict[str, Any]:
         """Arguments of the recursions of hmm_core: this model and its scores of the valid frames."""
         return {**self._describe(self._score(frames)), "lengths": lengths}
