@@ -13,6 +13,7 @@ from hmm_models._report import UpdateReport
 from hmm_models._serialization import build_model, describe_model, register_model
 from hmm_models.models._em_sequence_model import EMSequenceModel
 from hmm_models.models._sequence_model import Frames
+from hmm_models.training._best_path import Algorithm, best_path_counts, check_algorithm
 from hmm_models.training._em import HMMStatistics
 from hmm_models.transitions._table import ProbabilityTable
 from hmm_models.transitions._topology import Topology, check_topology, named_topology
@@ -114,6 +115,7 @@ class HiddenMarkovModel(EMSequenceModel[Posterior, ViterbiPath]):
         observed: Tensor | None = None,
         allowed: Tensor | None = None,
         frame_weights: Tensor | None = None,
+        algorithm: Algorithm = "baum_welch",
     ) -> HMMStatistics:
         """Collect what ``update`` needs (E-step); the results of several calls add.
 
@@ -123,6 +125,9 @@ class HiddenMarkovModel(EMSequenceModel[Posterior, ViterbiPath]):
             The data, see ``SequenceModel``.
         weights : Tensor, shape (B,), optional
             Weight of each sequence, finite and >= 0; 1 if omitted.
+        algorithm : {"baum_welch", "viterbi"}, default "baum_welch"
+            Whether all paths count, each as it is likely, or the best path of each sequence alone; then
+            ``log_likelihood`` is the score of these paths.
 
         Returns
         -------
@@ -142,6 +147,7 @@ class HiddenMarkovModel(EMSequenceModel[Posterior, ViterbiPath]):
         ``working_dtype``. A sequence that no path can produce adds nothing but its log-likelihood of
         ``-inf``. Memory beside ``x`` is O(B T K).
         """
+        check_algorithm(algorithm)
         frames = self._frames(
             self._working(x),
             lengths,
@@ -152,8 +158,12 @@ class HiddenMarkovModel(EMSequenceModel[Posterior, ViterbiPath]):
         )
         weight, valid = frames.weight, frames.valid
         arguments = self._arguments(frames, lengths, torch.float64)
-        state, log_likelihood = hmm_core.posterior(**arguments)
-        steps = hmm_core.expected_transitions(**arguments)
+        if algorithm == "viterbi":
+            log_likelihood, counts = best_path_counts(hmm_core, arguments)
+            state, steps = counts["log_emission"], counts["log_transition"]
+        else:
+            state, log_likelihood = hmm_core.posterior(**arguments)
+            steps = hmm_core.expected_transitions(**arguments)
         share = state * weight[:, None, None]
         transition = (steps * weight[:, None, None]).sum(0)
         if arguments["log_final"] is not None:

@@ -19,6 +19,7 @@ from hmm_models.emissions._mixtures import GaussianMixtures
 from hmm_models.models._em_sequence_model import EMSequenceModel
 from hmm_models.models._hidden_markov_model import blank_topology
 from hmm_models.models._sequence_model import Frames
+from hmm_models.training._best_path import Algorithm, best_path_counts, check_algorithm
 from hmm_models.training._em import SequenceStatistics
 from hmm_models.transitions._table import ProbabilityTable
 from hmm_models.transitions._topology import Topology, check_topology
@@ -207,6 +208,7 @@ class SemiMarkovHMM(EMSequenceModel[SemiMarkovPosterior, SemiMarkovPath]):
         observed: Tensor | None = None,
         allowed: Tensor | None = None,
         frame_weights: Tensor | None = None,
+        algorithm: Algorithm = "baum_welch",
     ) -> SemiMarkovStatistics:
         """Collect what ``update`` needs (E-step); the results of several calls add.
 
@@ -216,6 +218,9 @@ class SemiMarkovHMM(EMSequenceModel[SemiMarkovPosterior, SemiMarkovPath]):
             The data, see ``SequenceModel``.
         weights : Tensor, shape (B,), optional
             Weight of each sequence, finite and >= 0; 1 if omitted.
+        algorithm : {"baum_welch", "viterbi"}, default "baum_welch"
+            Whether all segmentations count, each as it is likely, or the best one of each sequence alone;
+            then ``log_likelihood`` is the score of these.
 
         Returns
         -------
@@ -234,12 +239,17 @@ class SemiMarkovHMM(EMSequenceModel[SemiMarkovPosterior, SemiMarkovPath]):
         Computes in float64 whatever the dtypes. A sequence that no segmentation can produce adds nothing but
         its log-likelihood of ``-inf``.
         """
+        check_algorithm(algorithm)
         x = x.double() if x.is_floating_point() else x
         frames = self._frames(
             x, lengths, weights, observed=observed, allowed=allowed, frame_weights=frame_weights
         )
         weight = frames.weight
-        found = semi_markov.posterior(**self._arguments(frames, lengths))
+        arguments = self._arguments(frames, lengths)
+        if algorithm == "viterbi":
+            found = _best_segmentation(arguments)
+        else:
+            found = semi_markov.posterior(**arguments)
         ends = torch.zeros_like(found.final) if self.censoring in {"right", "both"} else found.final
         steps = torch.cat([found.transition, ends.unsqueeze(-1)], -1)
         return SemiMarkovStatistics(
@@ -338,6 +348,19 @@ class SemiMarkovHMM(EMSequenceModel[SemiMarkovPosterior, SemiMarkovPath]):
 
 
 HSMMLayer = SemiMarkovHMM
+
+
+def _best_segmentation(arguments: dict[str, Any]) -> SemiMarkovPosterior:
+    """Describe the best segmentations as posteriors that are sure of them."""
+    log_score, counts = best_path_counts(semi_markov, arguments)
+    return SemiMarkovPosterior(
+        state=counts["log_emission"],
+        log_likelihood=log_score,
+        initial=counts["log_initial"],
+        transition=counts["log_transition"],
+        duration=counts["log_duration"],
+        final=counts.get("log_final", torch.zeros_like(counts["log_initial"])),
+    )
 
 
 def _gaussians(num_states: int, num_mixtures: int, feature_dim: int | None) -> GaussianMixtures:
