@@ -15,7 +15,7 @@ from hmm_core.semi_markov import SemiMarkovPath, SemiMarkovPosterior
 from hmm_models._report import UpdateReport
 from hmm_models.emissions._emission import SamplingEmission, TrainableEmission
 from hmm_models.models._sequence_model import Frames, SequenceModel, keywords, valid_frames
-from hmm_models.training._best_path import Algorithm, check_algorithm
+from hmm_models.training._counts import Algorithm, check_algorithm
 from hmm_models.training._distributed import all_reduce_statistics, broadcast_model
 from hmm_models.training._em import FitResult, SequenceStatistics, run_em, sum_statistics
 from hmm_models.training._restarts import check_restarts, run_restarts
@@ -319,9 +319,8 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
             )
         return self.emission
 
-    def _accumulate_emission(self, frames: Frames, state: Tensor) -> Any:  # noqa: ANN401  (the emission's)
-        """Statistics of the emission from posteriors (B, T, K)."""
-        share = state * frames.weight[:, None, None]
+    def _accumulate_emission(self, frames: Frames, share: Tensor) -> Any:  # noqa: ANN401  (the emission's)
+        """Statistics of the emission from posteriors (B, T, K), times the weights of their sequences."""
         if frames.frame_weight is not None:
             share = share * frames.frame_weight.to(share).unsqueeze(-1)
         emission, valid = self._trainable(), frames.valid

@@ -13,7 +13,7 @@ from hmm_models._report import UpdateReport
 from hmm_models._serialization import build_model, describe_model, register_model
 from hmm_models.models._em_sequence_model import EMSequenceModel
 from hmm_models.models._sequence_model import Frames
-from hmm_models.training._best_path import Algorithm, best_path_counts, check_algorithm
+from hmm_models.training._counts import Algorithm, check_algorithm, expected_counts
 from hmm_models.training._em import HMMStatistics
 from hmm_models.transitions._table import ProbabilityTable
 from hmm_models.transitions._topology import Topology, check_topology, named_topology
@@ -157,23 +157,17 @@ class HiddenMarkovModel(EMSequenceModel[Posterior, ViterbiPath]):
             frame_weights=frame_weights,
         )
         weight, valid = frames.weight, frames.valid
-        arguments = self._arguments(frames, lengths, torch.float64)
-        if algorithm == "viterbi":
-            log_likelihood, counts = best_path_counts(hmm_core, arguments)
-            state, steps = counts["log_emission"], counts["log_transition"]
-        else:
-            state, log_likelihood = hmm_core.posterior(**arguments)
-            steps = hmm_core.expected_transitions(**arguments)
-        share = state * weight[:, None, None]
-        transition = (steps * weight[:, None, None]).sum(0)
-        if arguments["log_final"] is not None:
-            last = torch.arange(x.shape[1], device=x.device) == valid.sum(1, keepdim=True) - 1
-            transition = torch.cat([transition, share[last].sum(0).unsqueeze(-1)], -1)
+        log_likelihood, expected = expected_counts(
+            hmm_core, self._arguments(frames, lengths, torch.float64), weight, algorithm
+        )
+        share, transition = expected["log_emission"], expected["log_transition"]
+        if "log_final" in expected:
+            transition = torch.cat([transition, expected["log_final"].unsqueeze(-1)], -1)
         return HMMStatistics(
             log_likelihood=torch.where(weight > 0.0, log_likelihood * weight, 0.0).sum(),
             num_frames=(valid.sum(1) * weight).sum(),
-            emission=self._accumulate_emission(frames, state),
-            initial=share[:, :1].sum((0, 1)),
+            emission=self._accumulate_emission(frames, share),
+            initial=expected["log_initial"],
             transition=transition,
         )
 
