@@ -82,7 +82,9 @@ from hmm_models.transitions._matrices import (
 from hmm_models.transitions._matrices import (
     create_skip_state_matrix as create_skip_state_matrix,
 )
+from hmm_models.transitions._parts import TrainableTransition as TrainableTransition
 from hmm_models.transitions._table import ProbabilityTable as ProbabilityTable
+from hmm_models.transitions._ties import tie_rows as tie_rows
 from hmm_models.transitions._topology import Topology as Topology
 from hmm_models.transitions._topology import phone_topology as phone_topology
 from hmm_models.transitions._topology import silence_topology as silence_topology
@@ -138,6 +140,7 @@ __all__ = [
     "StudentTStatistics",
     "Topology",
     "TrainableEmission",
+    "TrainableTransition",
     "UpdateReport",
     "all_reduce_statistics",
     "broadcast_model",
@@ -161,4 +164,5 @@ __all__ = [
     "select_num_states",
     "silence_topology",
     "split_targets",
+    "tie_rows",
 ]

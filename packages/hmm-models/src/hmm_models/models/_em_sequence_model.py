@@ -38,18 +38,29 @@ class Sample(NamedTuple):
 class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
     """A model of sequences that expectation-maximisation can train, if its emission can be.
 
-    The recursions are those of ``hmm_core`` or of ``hmm_core.semi_markov``.
+    The recursions are those of ``hmm_core`` or of ``hmm_core.semi_markov``. Beside the data that
+    ``SequenceModel`` lists, a ``HiddenMarkovModel`` whose transitions depend on it takes:
+
+    Parameters
+    ----------
+    context : Tensor, shape (B,), (B, T), (B, C) or (B, T, C), optional
+        For transitions with a matrix for each class: the class (int64) of each sequence or frame. For an
+        ``AdaptiveTransitionMatrix``: C features of each. What a frame has tells the step that leaves it.
     """
 
     _recursions: ModuleType
 
     @abstractmethod
-    def _arguments(self, frames: Frames, lengths: Tensor | None) -> dict[str, Any]:
+    def _arguments(
+        self, frames: Frames, lengths: Tensor | None, context: Tensor | None = None
+    ) -> dict[str, Any]:
         """Arguments of the recursions: this model and its scores of the valid frames."""
 
     @abstractmethod
-    def _describe(self, log_emission: Tensor) -> dict[str, Any]:
-        """Arguments of the recursions for these scores of frames, without lengths."""
+    def _describe(
+        self, log_emission: Tensor, lengths: Tensor | None = None, context: Tensor | None = None
+    ) -> dict[str, Any]:
+        """Arguments of the recursions for these scores of frames."""
 
     @property
     @abstractmethod
@@ -64,13 +75,14 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
         observed: Tensor | None = None,
         allowed: Tensor | None = None,
         frame_weights: Tensor | None = None,
+        context: Tensor | None = None,
     ) -> Tensor:
         """Log-likelihood of each sequence.
 
         Parameters
         ----------
-        x, lengths, observed, allowed, frame_weights
-            The data, see ``SequenceModel``.
+        x, lengths, observed, allowed, frame_weights, context
+            The data, see ``SequenceModel`` and ``EMSequenceModel``.
 
         Returns
         -------
@@ -83,7 +95,7 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
             If shapes disagree, a value is out of range, or a frame that is read is not finite.
         """
         frames = self._frames(x, lengths, observed=observed, allowed=allowed, frame_weights=frame_weights)
-        return cast(Tensor, self._recursions.log_likelihood(**self._arguments(frames, lengths)))
+        return cast(Tensor, self._recursions.log_likelihood(**self._arguments(frames, lengths, context)))
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Compute ``log_likelihood``."""
@@ -97,13 +109,14 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
         observed: Tensor | None = None,
         allowed: Tensor | None = None,
         frame_weights: Tensor | None = None,
+        context: Tensor | None = None,
     ) -> _Posterior:
         """Probability of each state in each frame, given the whole sequence.
 
         Parameters
         ----------
-        x, lengths, observed, allowed, frame_weights
-            The data, see ``SequenceModel``.
+        x, lengths, observed, allowed, frame_weights, context
+            The data, see ``SequenceModel`` and ``EMSequenceModel``.
 
         Returns
         -------
@@ -117,7 +130,7 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
             If shapes disagree, a value is out of range, or a frame that is read is not finite.
         """
         frames = self._frames(x, lengths, observed=observed, allowed=allowed, frame_weights=frame_weights)
-        return cast(_Posterior, self._recursions.posterior(**self._arguments(frames, lengths)))
+        return cast(_Posterior, self._recursions.posterior(**self._arguments(frames, lengths, context)))
 
     def viterbi(
         self,
@@ -127,13 +140,14 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
         observed: Tensor | None = None,
         allowed: Tensor | None = None,
         frame_weights: Tensor | None = None,
+        context: Tensor | None = None,
     ) -> _Path:
         """Most likely state path of each sequence.
 
         Parameters
         ----------
-        x, lengths, observed, allowed, frame_weights
-            The data, see ``SequenceModel``.
+        x, lengths, observed, allowed, frame_weights, context
+            The data, see ``SequenceModel`` and ``EMSequenceModel``.
 
         Returns
         -------
@@ -147,7 +161,7 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
             If shapes disagree, a value is out of range, or a frame that is read is not finite.
         """
         frames = self._frames(x, lengths, observed=observed, allowed=allowed, frame_weights=frame_weights)
-        return cast(_Path, self._recursions.viterbi(**self._arguments(frames, lengths)))
+        return cast(_Path, self._recursions.viterbi(**self._arguments(frames, lengths, context)))
 
     @abstractmethod
     def accumulate(
@@ -159,6 +173,7 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
         observed: Tensor | None = None,
         allowed: Tensor | None = None,
         frame_weights: Tensor | None = None,
+        context: Tensor | None = None,
         algorithm: Algorithm = "baum_welch",
     ) -> SequenceStatistics:
         """Collect what ``update`` needs (E-step)."""
@@ -183,7 +198,12 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
         return is_left_to_right(chain.log_initial, chain.log_transition)
 
     def sample(
-        self, num_frames: int, num_sequences: int = 1, *, generator: torch.Generator | None = None
+        self,
+        num_frames: int,
+        num_sequences: int = 1,
+        *,
+        context: Tensor | None = None,
+        generator: torch.Generator | None = None,
     ) -> Sample:
         """Generate sequences.
 
@@ -193,6 +213,8 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
             T, >= 1, of each sequence.
         num_sequences : int, default 1
             B, >= 1.
+        context : Tensor, optional
+            See ``EMSequenceModel``.
         generator : torch.Generator, optional
             Source of randomness; torch's global one if omitted.
 
@@ -217,7 +239,7 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
             raise TypeError(f"emission must have sample; {type(self.emission).__name__} does not")
         with torch.no_grad():
             flat = self.topology.log_initial.new_zeros(num_sequences, num_frames, self.num_states)
-            drawn = self._recursions.sample(**self._describe(flat), generator=generator)
+            drawn = self._recursions.sample(**self._describe(flat, None, context), generator=generator)
             # With explicit durations the states come with the segments.
             states: Tensor = drawn if isinstance(drawn, Tensor) else drawn.states
             if bool((states < 0).any()):
@@ -422,14 +444,15 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
         observed: Tensor | None = None,
         allowed: Tensor | None = None,
         frame_weights: Tensor | None = None,
+        context: Tensor | None = None,
         **options: Any,  # noqa: ANN401  (those of the emission)
     ) -> FitResult:
         """Train by expectation-maximisation, over all paths (Baum-Welch) or over the best ones (Viterbi).
 
         Parameters
         ----------
-        x, lengths, observed, allowed, frame_weights
-            The data, see ``SequenceModel``.
+        x, lengths, observed, allowed, frame_weights, context
+            The data, see ``SequenceModel`` and ``EMSequenceModel``.
         weights : Tensor, shape (B,), optional
             Weight of each sequence, finite and >= 0; 1 if omitted.
         max_iterations : int, default 100
@@ -494,12 +517,21 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
             "observed": observed,
             "allowed": allowed,
             "frame_weights": frame_weights,
+            "context": context,
         }
         step = batch_size or max(len(x), 1)
 
         def start(index: int) -> None:
             self.initialize(
-                x, lengths, weights, seed=seed + index, random_segments=index > 0, **data, **starting
+                x,
+                lengths,
+                weights,
+                seed=seed + index,
+                random_segments=index > 0,
+                observed=observed,
+                allowed=allowed,
+                frame_weights=frame_weights,
+                **starting,
             )
 
         def each() -> Iterator[SequenceStatistics]:
@@ -557,8 +589,8 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
         ----------
         batches : iterable of mappings
             Each holds the arguments of ``accumulate``: ``x``, and where needed ``lengths``, ``weights``,
-            ``observed``, ``allowed``, ``frame_weights``. It is gone through once an iteration: a list or a
-            ``DataLoader``, not a generator.
+            ``observed``, ``allowed``, ``frame_weights``, ``context``. It is gone through once an iteration: a
+            list or a ``DataLoader``, not a generator.
         max_iterations : int, default 100
             Passes over the data, at most.
         tolerance : float, default 1e-4
@@ -623,7 +655,8 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
             first = next(iter(batches), None)
             if first is None:
                 raise ValueError("batches must hold at least one batch; got none")
-            self.initialize(**cast(dict[str, Any], first), seed=seed, **starting)
+            known = {name: value for name, value in first.items() if name != "context"}
+            self.initialize(**cast(dict[str, Any], known), seed=seed, **starting)
         if distributed:
             broadcast_model(self, process_group)
 
@@ -652,10 +685,13 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
             lambda: self._log_prior(updating),
         )
 
+    @torch.no_grad()
     def _log_prior(self, options: Mapping[str, Any]) -> float:
-        """Log-density of the parameters under the prior that the emission's ``update`` is given, if any."""
+        """Log-density of the parameters under the priors of the tables, and of the emission's ``update``."""
         prior = options.get("prior")
-        return 0.0 if prior is None else float(cast(Any, self.emission).log_prior(prior))
+        tables = [part for name, part in self.named_children() if name != "emission"]
+        total = sum(float(cast(Any, part).log_prior()) for part in tables if hasattr(part, "log_prior"))
+        return total if prior is None else total + float(cast(Any, self.emission).log_prior(prior))
 
     def _each_statistics(
         self, batches: Iterable[Mapping[str, Tensor]], algorithm: Algorithm

@@ -21,6 +21,7 @@ from hmm_models.models._hidden_markov_model import blank_topology
 from hmm_models.models._sequence_model import Frames
 from hmm_models.training._counts import Algorithm, check_algorithm, expected_counts
 from hmm_models.training._em import SequenceStatistics
+from hmm_models.transitions._parts import build_tables, check_tables, describe_tables
 from hmm_models.transitions._table import ProbabilityTable
 from hmm_models.transitions._topology import Topology, check_topology
 
@@ -88,6 +89,11 @@ class SemiMarkovHMM(EMSequenceModel[SemiMarkovPosterior, SemiMarkovPath]):
     emission : nn.Module, optional
         Any ``Emission`` of K densities instead of Gaussians; ``feature_dim`` and ``num_mixtures`` are then
         not given.
+    initial : ProbabilityTable of shape (K,), optional
+        Instead of the topology's starts: with fixed or tied entries, or a prior.
+    transition : ProbabilityTable of shape (K, K + 1), optional
+        Instead of the topology's changes of state (the last column holds the ends). Where the last segment
+        may be cut and entries are fixed or have a prior, it must forbid the ends, which are then not seen.
 
     Raises
     ------
@@ -131,6 +137,8 @@ class SemiMarkovHMM(EMSequenceModel[SemiMarkovPosterior, SemiMarkovPath]):
         topology: str | Topology = "ergodic",
         censoring: Censoring = "none",
         emission: nn.Module | None = None,
+        initial: ProbabilityTable | None = None,
+        transition: ProbabilityTable | None = None,
     ) -> None:
         super().__init__()
         if None not in (feature_dim, obs_dim):
@@ -159,15 +167,29 @@ class SemiMarkovHMM(EMSequenceModel[SemiMarkovPosterior, SemiMarkovPath]):
             if size != num_states:
                 raise ValueError(f"{name} must have num_states = {num_states} {what}; got {size}")
         self.censoring: Censoring = censoring
-        self.initial = ProbabilityTable(topology.log_initial)
-        self.transition = ProbabilityTable(torch.cat([topology.log_transition, final.unsqueeze(-1)], -1))
+        steps = torch.cat([topology.log_transition, final.unsqueeze(-1)], -1)
+        self.initial = ProbabilityTable(topology.log_initial) if initial is None else initial
+        self.transition = ProbabilityTable(steps) if transition is None else transition
+        check_tables(self.initial, self.transition, [(num_states, num_states + 1)])
+        self._check_ends()
         self.duration = duration
         self.emission = emission
+
+    def _check_ends(self) -> None:
+        """Refuse beliefs that the M-step could not weigh against ends that nobody sees."""
+        table = self.transition
+        believed = table.fixed is not None or table.concentration is not None
+        possible = bool((table.logits[:, -1] > -torch.inf).any())
+        if self.censoring in {"right", "both"} and believed and possible:
+            raise ValueError(
+                "transition must forbid the ends (-inf in its last column) where entries are fixed or have a "
+                f"prior and censoring={self.censoring!r}"
+            )
 
     @property
     def num_states(self) -> int:
         """K."""
-        return self.initial.logits.shape[0]
+        return self.initial.shape[0]
 
     @property
     def max_duration(self) -> int:
@@ -180,12 +202,20 @@ class SemiMarkovHMM(EMSequenceModel[SemiMarkovPosterior, SemiMarkovPath]):
         K, table = self.num_states, self.transition.log_prob()
         return Topology(self.initial.log_prob(), table[:, :K], table[:, K])
 
-    def _arguments(self, frames: Frames, lengths: Tensor | None) -> dict[str, Any]:
+    def _arguments(
+        self, frames: Frames, lengths: Tensor | None, context: Tensor | None = None
+    ) -> dict[str, Any]:
         """Arguments of the recursions of hmm_core: this model and its scores of the valid frames."""
-        return {**self._describe(self._score(frames)), "lengths": lengths}
+        return self._describe(self._score(frames), lengths, context)
 
-    def _describe(self, log_emission: Tensor) -> dict[str, Any]:
-        """Arguments of the recursions, without lengths."""
+    def _describe(
+        self, log_emission: Tensor, lengths: Tensor | None = None, context: Tensor | None = None
+    ) -> dict[str, Any]:
+        """Arguments of the recursions for these scores of frames."""
+        if context is not None:
+            raise TypeError(
+                "context must be omitted: the steps of a SemiMarkovHMM depend on nothing; got one"
+            )
         log_initial, log_transition, log_final = self.topology
         if self.censoring in {"right", "both"}:  # the model does not end with the observations
             log_transition, log_final = log_softmax(log_transition), None
@@ -194,6 +224,7 @@ class SemiMarkovHMM(EMSequenceModel[SemiMarkovPosterior, SemiMarkovPath]):
             "log_transition": log_transition.to(log_emission),
             "log_duration": self.duration.log_prob().to(log_emission),
             "log_emission": log_emission,
+            "lengths": lengths,
             "log_final": None if log_final is None else log_final.to(log_emission),
             "censoring": self.censoring,
         }
@@ -208,6 +239,7 @@ class SemiMarkovHMM(EMSequenceModel[SemiMarkovPosterior, SemiMarkovPath]):
         observed: Tensor | None = None,
         allowed: Tensor | None = None,
         frame_weights: Tensor | None = None,
+        context: Tensor | None = None,
         algorithm: Algorithm = "baum_welch",
     ) -> SemiMarkovStatistics:
         """Collect what ``update`` needs (E-step); the results of several calls add.
@@ -216,6 +248,8 @@ class SemiMarkovHMM(EMSequenceModel[SemiMarkovPosterior, SemiMarkovPath]):
         ----------
         x, lengths, observed, allowed, frame_weights
             The data, see ``SequenceModel``.
+        context
+            Must be omitted.
         weights : Tensor, shape (B,), optional
             Weight of each sequence, finite and >= 0; 1 if omitted.
         algorithm : {"baum_welch", "viterbi"}, default "baum_welch"
@@ -244,7 +278,7 @@ class SemiMarkovHMM(EMSequenceModel[SemiMarkovPosterior, SemiMarkovPath]):
         frames = self._frames(
             x, lengths, weights, observed=observed, allowed=allowed, frame_weights=frame_weights
         )
-        weight, arguments = frames.weight, self._arguments(frames, lengths)
+        weight, arguments = frames.weight, self._arguments(frames, lengths, context)
         if algorithm == "viterbi":
             score, counts = expected_counts(semi_markov, arguments, weight, algorithm)
         else:
@@ -320,6 +354,7 @@ class SemiMarkovHMM(EMSequenceModel[SemiMarkovPosterior, SemiMarkovPath]):
             "duration": describe_model(self.duration),
             "emission": describe_model(self.emission),
             "censoring": self.censoring,
+            **describe_tables(initial=self.initial, transition=self.transition),
         }
 
     @classmethod
@@ -336,12 +371,14 @@ class SemiMarkovHMM(EMSequenceModel[SemiMarkovPosterior, SemiMarkovPath]):
         SemiMarkovHMM
             With fresh parameters.
         """
+        K = config["num_states"]
         return cls(
-            config["num_states"],
+            K,
             duration=cast(DurationModel, build_model(config["duration"])),
-            topology=blank_topology(config["num_states"], has_final=True),
+            topology=blank_topology(K, has_final=True),
             censoring=config["censoring"],
             emission=build_model(config["emission"]),
+            **build_tables(config),
         )
 
 
