@@ -64,6 +64,7 @@ from hmm_models.training._em import HMMStatistics as HMMStatistics
 from hmm_models.training._em import LikelihoodDecreaseError as LikelihoodDecreaseError
 from hmm_models.training._em import SequenceStatistics as SequenceStatistics
 from hmm_models.transitions._adaptive import AdaptiveTransitionMatrix as AdaptiveTransitionMatrix
+from hmm_models.transitions._hierarchical import HierarchicalTransition as HierarchicalTransition
 from hmm_models.transitions._matrices import (
     create_duration_constrained_matrix as create_duration_constrained_matrix,
 )
@@ -107,6 +108,7 @@ __all__ = [
     "HMMStatistics",
     "HSMMLayer",
     "HiddenMarkovModel",
+    "HierarchicalTransition",
     "LazyGaussianMixtures",
     "LikelihoodDecreaseError",
     "MixtureGaussianHMM",
