@@ -57,6 +57,14 @@ from hmm_models.models._semi_markov_hmm import HSMMLayer as HSMMLayer
 from hmm_models.models._semi_markov_hmm import SemiMarkovHMM as SemiMarkovHMM
 from hmm_models.models._semi_markov_hmm import SemiMarkovStatistics as SemiMarkovStatistics
 from hmm_models.models._sequence_model import SequenceModel as SequenceModel
+from hmm_models.objectives._joint import JointLoss as JointLoss
+from hmm_models.objectives._joint import ctc_hmm_loss as ctc_hmm_loss
+from hmm_models.objectives._mmi import MMI as MMI
+from hmm_models.objectives._mmi import conditional_log_likelihood as conditional_log_likelihood
+from hmm_models.objectives._mmi import graph_log_likelihood as graph_log_likelihood
+from hmm_models.objectives._mmi import mmi as mmi
+from hmm_models.objectives._ngram import TokenNgram as TokenNgram
+from hmm_models.objectives._token_graph import transcript_graph as transcript_graph
 from hmm_models.training._distributed import all_reduce_statistics as all_reduce_statistics
 from hmm_models.training._distributed import broadcast_model as broadcast_model
 from hmm_models.training._em import FitResult as FitResult
@@ -92,6 +100,7 @@ from hmm_models.transitions._topology import silence_topology as silence_topolog
 
 __version__ = _version("hmm-models")
 __all__ = [
+    "MMI",
     "AdaptiveTransitionMatrix",
     "CategoricalEmission",
     "CategoricalStatistics",
@@ -109,6 +118,7 @@ __all__ = [
     "HSMMLayer",
     "HiddenMarkovModel",
     "HierarchicalTransition",
+    "JointLoss",
     "LazyGaussianMixtures",
     "LikelihoodDecreaseError",
     "MixtureGaussianHMM",
@@ -140,12 +150,14 @@ __all__ = [
     "StreamStatistics",
     "StudentTEmission",
     "StudentTStatistics",
+    "TokenNgram",
     "Topology",
     "TrainableEmission",
     "TrainableTransition",
     "UpdateReport",
     "all_reduce_statistics",
     "broadcast_model",
+    "conditional_log_likelihood",
     "create_duration_constrained_matrix",
     "create_hierarchical_transitions",
     "create_left_to_right_matrix",
@@ -153,11 +165,14 @@ __all__ = [
     "create_prosody_aware_transitions",
     "create_skip_state_matrix",
     "create_speech_hmm",
+    "ctc_hmm_loss",
     "global_variance",
+    "graph_log_likelihood",
     "load_model",
     "load_tensors",
     "mlpg",
     "mlpg_global_variance",
+    "mmi",
     "phone_topology",
     "register_model",
     "save_model",
@@ -167,4 +182,5 @@ __all__ = [
     "silence_topology",
     "split_targets",
     "tie_rows",
+    "transcript_graph",
 ]

@@ -76,6 +76,7 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
         allowed: Tensor | None = None,
         frame_weights: Tensor | None = None,
         context: Tensor | None = None,
+        checkpoint: bool = False,
     ) -> Tensor:
         """Log-likelihood of each sequence.
 
@@ -83,6 +84,9 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
         ----------
         x, lengths, observed, allowed, frame_weights, context
             The data, see ``SequenceModel`` and ``EMSequenceModel``.
+        checkpoint : bool, default False
+            Compute forward messages again for the gradient instead of keeping them, see
+            ``hmm_core.log_likelihood``.
 
         Returns
         -------
@@ -91,11 +95,17 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
 
         Raises
         ------
+        TypeError
+            If ``checkpoint`` is asked of a model with explicit durations, which keeps no more than it must.
         ValueError
             If shapes disagree, a value is out of range, or a frame that is read is not finite.
         """
         frames = self._frames(x, lengths, observed=observed, allowed=allowed, frame_weights=frame_weights)
-        return cast(Tensor, self._recursions.log_likelihood(**self._arguments(frames, lengths, context)))
+        recursion = self._recursions.log_likelihood
+        if checkpoint and "checkpoint" not in keywords(recursion):
+            raise TypeError("checkpoint must be False for a model with explicit durations; got True")
+        options = {"checkpoint": True} if checkpoint else {}
+        return cast(Tensor, recursion(**self._arguments(frames, lengths, context), **options))
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Compute ``log_likelihood``."""
@@ -328,7 +338,7 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
         data: dict[str, Tensor | None],
     ) -> float:
         """Price of the parameters, given the number of frames, minus twice the log-likelihood."""
-        total = float(self.log_likelihood(x, lengths, **data).double().sum())
+        total = self.score(x, lengths, **data)
         frames = float(valid_frames(x, lengths).sum())
         return self.num_parameters * price(max(frames, 1.0)) - 2.0 * total
 
