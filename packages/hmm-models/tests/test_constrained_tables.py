@@ -255,10 +255,12 @@ def test_a_file_holds_the_constraints(kind: str, tmp_path: Path) -> None:
         **{name: torch.cat([value, value[:1]]) for name, value in KINDS[kind].items()},
     )
     initial = ProbabilityTable(torch.zeros(4), concentration=2.0)
+    endless = torch.cat([torch.ones(4, 4), torch.zeros(4, 1)], 1)
     for model in (
         GaussianHMM(4, 2, initial=initial, transition=table),
         HiddenMarkovModel(CategoricalEmission(4, 3), transition=table),
         SemiMarkovHMM(4, 2, initial=initial),
+        SemiMarkovHMM(4, 2, censoring="right", transition=ProbabilityTable(endless.log(), concentration=2.0)),
     ):
         save_model(model, tmp_path / "m.safetensors")
         loaded: Any = load_model(tmp_path / "m.safetensors")

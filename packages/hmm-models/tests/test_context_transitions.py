@@ -5,17 +5,20 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import hmm_core
 from hmm_models import (
     AdaptiveTransitionMatrix,
     GaussianHMM,
+    HierarchicalTransition,
     ProbabilityTable,
     SemiMarkovHMM,
     create_left_to_right_matrix,
     load_model,
+    phone_topology,
     save_model,
+    tie_rows,
 )
 
 LENGTHS = torch.tensor([12, 1, 0, 7])
@@ -169,6 +172,29 @@ def test_a_file_holds_the_classes(tmp_path: Path) -> None:
         assert torch.equal(
             loaded.log_likelihood(x, LENGTHS, context=given), model.log_likelihood(x, LENGTHS, context=given)
         )
+
+
+def structured() -> dict[str, tuple[nn.Module, dict[str, Tensor]]]:
+    """Every kind of transitions, and the context that it needs."""
+    one = torch.zeros(3, dtype=torch.int64)
+    tied = tie_rows(torch.ones(3, 3, dtype=torch.bool), one)
+    fixed = torch.tensor([True, False, False, False])
+    units = [phone_topology(1), phone_topology(2)]
+    return {
+        "tied": (ProbabilityTable(torch.zeros(3, 3), tied=tied, concentration=2.0), {}),
+        "fixed": (ProbabilityTable(torch.zeros(3, 4), fixed=fixed), {}),
+        "classes": (ProbabilityTable(torch.zeros(2, 3, 4)), {"context": torch.randint(2, (4, 12))}),
+        "units": (HierarchicalTransition(units, torch.full((2, 3), 1 / 3)), {}),
+        "adaptive": (AdaptiveTransitionMatrix(3, 2), {"context": torch.randn(4, 12, 2)}),
+    }
+
+
+@pytest.mark.parametrize("kind", structured())
+def test_it_compiles_as_one_graph(kind: str) -> None:
+    part, data = structured()[kind]
+    model, x = GaussianHMM(3, 2, transition=part), torch.randn(4, 12, 2)
+    compiled = torch.compile(model.log_likelihood, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(x, LENGTHS, **data), model.log_likelihood(x, LENGTHS, **data))
 
 
 def test_a_wrong_context_is_named() -> None:

@@ -93,7 +93,8 @@ class SemiMarkovHMM(EMSequenceModel[SemiMarkovPosterior, SemiMarkovPath]):
         Instead of the topology's starts: with fixed or tied entries, or a prior.
     transition : ProbabilityTable of shape (K, K + 1), optional
         Instead of the topology's changes of state (the last column holds the ends). Where the last segment
-        may be cut and entries are fixed or have a prior, it must forbid the ends, which are then not seen.
+        may be cut, so that no end is seen, and entries are fixed, tied or have a prior, it must forbid the
+        ends.
 
     Raises
     ------
@@ -177,13 +178,11 @@ class SemiMarkovHMM(EMSequenceModel[SemiMarkovPosterior, SemiMarkovPath]):
 
     def _check_ends(self) -> None:
         """Refuse beliefs that the M-step could not weigh against ends that nobody sees."""
-        table = self.transition
-        believed = table.fixed is not None or table.concentration is not None
-        possible = bool((table.logits[:, -1] > -torch.inf).any())
-        if self.censoring in {"right", "both"} and believed and possible:
+        possible = bool((self.transition.logits[:, -1] > -torch.inf).any())
+        if self.censoring in {"right", "both"} and self.transition.constrained and possible:
             raise ValueError(
-                "transition must forbid the ends (-inf in its last column) where entries are fixed or have a "
-                f"prior and censoring={self.censoring!r}"
+                "transition must forbid the ends (-inf in its last column) where entries are fixed, tied or "
+                f"have a prior and censoring={self.censoring!r}"
             )
 
     @property
@@ -372,14 +371,17 @@ class SemiMarkovHMM(EMSequenceModel[SemiMarkovPosterior, SemiMarkovPath]):
             With fresh parameters.
         """
         K = config["num_states"]
-        return cls(
+        model = cls(
             K,
             duration=cast(DurationModel, build_model(config["duration"])),
             topology=blank_topology(K, has_final=True),
             censoring=config["censoring"],
             emission=build_model(config["emission"]),
-            **build_tables(config),
         )
+        # Not as arguments: what the tables allow comes from the file, later.
+        for name, part in build_tables(config).items():
+            setattr(model, name, part)
+        return model
 
 
 HSMMLayer = SemiMarkovHMM

@@ -287,6 +287,7 @@ class SequenceModel(nn.Module, ABC):
         -----
         Start from ``initialize`` or ``fit``, or from parameters of your own. Gradients need no clipping: they
         are differences of expected counts per frame. Each epoch costs one more forward pass than it trains.
+        Priors of tables are left to EM; an objective of one's own can add ``log_prior``.
         """
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size must be >= 1; got {batch_size}")
