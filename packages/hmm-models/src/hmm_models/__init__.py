@@ -84,6 +84,14 @@ from hmm_models.models._semi_markov_hmm import HSMMLayer as HSMMLayer
 from hmm_models.models._semi_markov_hmm import SemiMarkovHMM as SemiMarkovHMM
 from hmm_models.models._semi_markov_hmm import SemiMarkovStatistics as SemiMarkovStatistics
 from hmm_models.models._sequence_model import SequenceModel as SequenceModel
+from hmm_models.objectives._joint import JointLoss as JointLoss
+from hmm_models.objectives._joint import ctc_hmm_loss as ctc_hmm_loss
+from hmm_models.objectives._mmi import MMI as MMI
+from hmm_models.objectives._mmi import conditional_log_likelihood as conditional_log_likelihood
+from hmm_models.objectives._mmi import graph_log_likelihood as graph_log_likelihood
+from hmm_models.objectives._mmi import mmi as mmi
+from hmm_models.objectives._ngram import TokenNgram as TokenNgram
+from hmm_models.objectives._token_graph import transcript_graph as transcript_graph
 from hmm_models.training._distributed import all_reduce_statistics as all_reduce_statistics
 from hmm_models.training._distributed import broadcast_model as broadcast_model
 from hmm_models.training._em import FitResult as FitResult
@@ -91,6 +99,7 @@ from hmm_models.training._em import HMMStatistics as HMMStatistics
 from hmm_models.training._em import LikelihoodDecreaseError as LikelihoodDecreaseError
 from hmm_models.training._em import SequenceStatistics as SequenceStatistics
 from hmm_models.transitions._adaptive import AdaptiveTransitionMatrix as AdaptiveTransitionMatrix
+from hmm_models.transitions._hierarchical import HierarchicalTransition as HierarchicalTransition
 from hmm_models.transitions._matrices import (
     create_duration_constrained_matrix as create_duration_constrained_matrix,
 )
@@ -109,7 +118,9 @@ from hmm_models.transitions._matrices import (
 from hmm_models.transitions._matrices import (
     create_skip_state_matrix as create_skip_state_matrix,
 )
+from hmm_models.transitions._parts import TrainableTransition as TrainableTransition
 from hmm_models.transitions._table import ProbabilityTable as ProbabilityTable
+from hmm_models.transitions._ties import tie_rows as tie_rows
 from hmm_models.transitions._topology import Topology as Topology
 from hmm_models.transitions._topology import phone_topology as phone_topology
 from hmm_models.transitions._topology import silence_topology as silence_topology
@@ -137,10 +148,13 @@ __all__ = [
     "HMMStatistics",
     "HSMMLayer",
     "HiddenMarkovModel",
+    "HierarchicalTransition",
+    "JointLoss",
     "LDAEstimate",
     "LazyGaussianMixtures",
     "LikelihoodDecreaseError",
     "MLLTEstimate",
+    "MMI",
     "MixtureGaussianHMM",
     "MixtureGaussianHMMLayer",
     "MixturePrior",
@@ -173,8 +187,10 @@ __all__ = [
     "StreamStatistics",
     "StudentTEmission",
     "StudentTStatistics",
+    "TokenNgram",
     "Topology",
     "TrainableEmission",
+    "TrainableTransition",
     "TransformedEmission",
     "UpdateReport",
     "accumulate_cmllr",
@@ -188,6 +204,7 @@ __all__ = [
     "broadcast_model",
     "cmllr_prior",
     "collect_cmllr",
+    "conditional_log_likelihood",
     "create_duration_constrained_matrix",
     "create_hierarchical_transitions",
     "create_left_to_right_matrix",
@@ -195,16 +212,19 @@ __all__ = [
     "create_prosody_aware_transitions",
     "create_skip_state_matrix",
     "create_speech_hmm",
+    "ctc_hmm_loss",
     "estimate_cmllr",
     "estimate_lda",
     "estimate_mllr",
     "estimate_mllt",
     "fit_speakers",
     "global_variance",
+    "graph_log_likelihood",
     "load_model",
     "load_tensors",
     "mlpg",
     "mlpg_global_variance",
+    "mmi",
     "phone_topology",
     "register_model",
     "regression_tree",
@@ -214,5 +234,7 @@ __all__ = [
     "select_num_states",
     "silence_topology",
     "split_targets",
+    "tie_rows",
+    "transcript_graph",
     "transform_statistics",
 ]

@@ -1,6 +1,5 @@
 """How many states, how many components: by information criteria or by held-out likelihood."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -184,14 +183,9 @@ def _best(
     seed: int,
 ) -> _AnyModel:
     """Train from several starts and keep the likeliest model."""
-    best, best_score = None, -math.inf
-    for restart in range(max(1, num_restarts)):
-        model = make(candidate)
-        score = model.fit(x, lengths, seed=seed + restart).log_likelihood[-1]
-        if best is None or score > best_score:
-            best, best_score = model, score
-    assert best is not None  # noqa: S101  (for mypy: there is one start at least)
-    return best
+    model = make(candidate)
+    model.fit(x, lengths, seed=seed, restarts=max(1, num_restarts))
+    return model
 
 
 def _held_out(

@@ -96,6 +96,7 @@ if _TYPE_CHECKING:
     from hmm_metrics import merge_closures as merge_closures
     from hmm_metrics import overlap_rate as overlap_rate
     from hmm_metrics import summarize_boundaries as summarize_boundaries
+    from hmm_models import MMI as MMI
     from hmm_models import Adaptation as Adaptation
     from hmm_models import AdaptedClass as AdaptedClass
     from hmm_models import AdaptiveTransitionMatrix as AdaptiveTransitionMatrix
@@ -114,9 +115,11 @@ if _TYPE_CHECKING:
     from hmm_models import GaussianHMM as GaussianHMM
     from hmm_models import GaussianMixtures as GaussianMixtures
     from hmm_models import HiddenMarkovModel as HiddenMarkovModel
+    from hmm_models import HierarchicalTransition as HierarchicalTransition
     from hmm_models import HMMPyTorch as HMMPyTorch
     from hmm_models import HMMStatistics as HMMStatistics
     from hmm_models import HSMMLayer as HSMMLayer
+    from hmm_models import JointLoss as JointLoss
     from hmm_models import LazyGaussianMixtures as LazyGaussianMixtures
     from hmm_models import LDAEstimate as LDAEstimate
     from hmm_models import LikelihoodDecreaseError as LikelihoodDecreaseError
@@ -153,8 +156,10 @@ if _TYPE_CHECKING:
     from hmm_models import StreamStatistics as StreamStatistics
     from hmm_models import StudentTEmission as StudentTEmission
     from hmm_models import StudentTStatistics as StudentTStatistics
+    from hmm_models import TokenNgram as TokenNgram
     from hmm_models import Topology as Topology
     from hmm_models import TrainableEmission as TrainableEmission
+    from hmm_models import TrainableTransition as TrainableTransition
     from hmm_models import TransformedEmission as TransformedEmission
     from hmm_models import UpdateReport as UpdateReport
     from hmm_models import accumulate_cmllr as accumulate_cmllr
@@ -168,6 +173,7 @@ if _TYPE_CHECKING:
     from hmm_models import broadcast_model as broadcast_model
     from hmm_models import cmllr_prior as cmllr_prior
     from hmm_models import collect_cmllr as collect_cmllr
+    from hmm_models import conditional_log_likelihood as conditional_log_likelihood
     from hmm_models import create_duration_constrained_matrix as create_duration_constrained_matrix
     from hmm_models import create_hierarchical_transitions as create_hierarchical_transitions
     from hmm_models import create_left_to_right_matrix as create_left_to_right_matrix
@@ -175,16 +181,19 @@ if _TYPE_CHECKING:
     from hmm_models import create_prosody_aware_transitions as create_prosody_aware_transitions
     from hmm_models import create_skip_state_matrix as create_skip_state_matrix
     from hmm_models import create_speech_hmm as create_speech_hmm
+    from hmm_models import ctc_hmm_loss as ctc_hmm_loss
     from hmm_models import estimate_cmllr as estimate_cmllr
     from hmm_models import estimate_lda as estimate_lda
     from hmm_models import estimate_mllr as estimate_mllr
     from hmm_models import estimate_mllt as estimate_mllt
     from hmm_models import fit_speakers as fit_speakers
     from hmm_models import global_variance as global_variance
+    from hmm_models import graph_log_likelihood as graph_log_likelihood
     from hmm_models import load_model as load_model
     from hmm_models import load_tensors as load_tensors
     from hmm_models import mlpg as mlpg
     from hmm_models import mlpg_global_variance as mlpg_global_variance
+    from hmm_models import mmi as mmi
     from hmm_models import phone_topology as phone_topology
     from hmm_models import register_model as register_model
     from hmm_models import regression_tree as regression_tree
@@ -194,6 +203,8 @@ if _TYPE_CHECKING:
     from hmm_models import select_num_states as select_num_states
     from hmm_models import silence_topology as silence_topology
     from hmm_models import split_targets as split_targets
+    from hmm_models import tie_rows as tie_rows
+    from hmm_models import transcript_graph as transcript_graph
     from hmm_models import transform_statistics as transform_statistics
     from hmm_speech import MFCC as MFCC
     from hmm_speech import Audio as Audio
@@ -276,9 +287,11 @@ _EXPORTS = {
     "HMMStatistics": "hmm_models",
     "HSMMLayer": "hmm_models",
     "HiddenMarkovModel": "hmm_models",
+    "HierarchicalTransition": "hmm_models",
     "Interval": "hmm_metrics",
     "IntervalFileError": "hmm_align",
     "Itakura": "hmm_core",
+    "JointLoss": "hmm_models",
     "KBestPaths": "hmm_core",
     "LDAEstimate": "hmm_models",
     "LazyGaussianMixtures": "hmm_models",
@@ -287,6 +300,7 @@ _EXPORTS = {
     "LogMel": "hmm_speech",
     "MFCC": "hmm_speech",
     "MLLTEstimate": "hmm_models",
+    "MMI": "hmm_models",
     "MeanVariance": "hmm_speech",
     "MixtureGaussianHMM": "hmm_models",
     "MixtureGaussianHMMLayer": "hmm_models",
@@ -330,8 +344,10 @@ _EXPORTS = {
     "StudentTStatistics": "hmm_models",
     "TextError": "hmm_speech",
     "Tiers": "hmm_align",
+    "TokenNgram": "hmm_models",
     "Topology": "hmm_models",
     "TrainableEmission": "hmm_models",
+    "TrainableTransition": "hmm_models",
     "TrainingReport": "hmm_align",
     "TransformedEmission": "hmm_models",
     "UnknownWordError": "hmm_speech",
@@ -357,6 +373,7 @@ _EXPORTS = {
     "calculate_boundary_accuracy": "hmm_metrics",
     "cmllr_prior": "hmm_models",
     "collect_cmllr": "hmm_models",
+    "conditional_log_likelihood": "hmm_models",
     "create_duration_constrained_matrix": "hmm_models",
     "create_hierarchical_transitions": "hmm_models",
     "create_left_to_right_matrix": "hmm_models",
@@ -365,6 +382,7 @@ _EXPORTS = {
     "create_skip_state_matrix": "hmm_models",
     "create_speech_hmm": "hmm_models",
     "ctc_graph": "hmm_core",
+    "ctc_hmm_loss": "hmm_models",
     "deltas": "hmm_speech",
     "diagnose": "hmm_align",
     "dtw": "hmm_core",
@@ -388,6 +406,7 @@ _EXPORTS = {
     "get_cmake_dir": "hmm_core",
     "get_include": "hmm_core",
     "global_variance": "hmm_models",
+    "graph_log_likelihood": "hmm_models",
     "guided_attention_loss": "hmm_align",
     "intervals_from_durations": "hmm_tts",
     "kbest": "hmm_core",
@@ -401,6 +420,7 @@ _EXPORTS = {
     "merge_closures": "hmm_metrics",
     "mlpg": "hmm_models",
     "mlpg_global_variance": "hmm_models",
+    "mmi": "hmm_models",
     "normalize_text": "hmm_speech",
     "num_frames": "hmm_speech",
     "online": "hmm_core",
@@ -431,6 +451,8 @@ _EXPORTS = {
     "split_targets": "hmm_models",
     "stack_graphs": "hmm_core",
     "summarize_boundaries": "hmm_metrics",
+    "tie_rows": "hmm_models",
+    "transcript_graph": "hmm_models",
     "transform_statistics": "hmm_models",
     "viterbi": "hmm_core",
     "write_alignments": "hmm_align",

@@ -156,13 +156,18 @@ class CategoricalEmission(nn.Module):
         return total
 
     @torch.no_grad()
-    def update(self, statistics: CategoricalStatistics) -> UpdateReport:
-        """Replace the probabilities by relative counts (M-step).
+    def update(
+        self, statistics: CategoricalStatistics, *, prior: float | Tensor | None = None
+    ) -> UpdateReport:
+        r"""Replace the probabilities by relative counts, those of the prior included (M-step).
 
         Parameters
         ----------
         statistics : CategoricalStatistics
             From ``accumulate``, summed over the data.
+        prior : float or Tensor, broadcasting to (P, V), optional
+            Concentration :math:`\alpha \ge 1` of a Dirichlet prior of each density: the mode,
+            :math:`n + \alpha - 1` in relative numbers, replaces the likeliest.
 
         Returns
         -------
@@ -172,16 +177,51 @@ class CategoricalEmission(nn.Module):
         Raises
         ------
         ValueError
-            If the statistics are of another shape, negative or not finite.
+            If the statistics are of another shape, negative or not finite, or the prior is.
         """
         counts = statistics.counts.to(self.logits.device)
         check_shares("statistics.counts", counts, "(P, V)", tuple(self.logits.shape))
+        if prior is not None:
+            counts = counts + self._checked_prior(prior) - 1.0
         counts = torch.where(self.logits > -torch.inf, counts, 0.0)
         total = counts.sum(-1, keepdim=True)
         seen = total > 0.0
         table = (counts / torch.where(seen, total, 1.0)).log()
         self.logits.copy_(torch.where(seen, table, self.logits))
         return UpdateReport(starved=tuple((~seen).squeeze(-1).nonzero().flatten().tolist()))
+
+    def _checked_prior(self, prior: float | Tensor) -> Tensor:
+        """Broadcast a concentration to (P, V) in float64; refuse one that has no mode."""
+        alpha = torch.as_tensor(prior, dtype=torch.float64, device=self.logits.device)
+        if not bool(((alpha >= 1.0) & (alpha < torch.inf)).all()):
+            raise ValueError(f"prior must be >= 1 and finite, a concentration; got {alpha.tolist()}")
+        if torch.broadcast_shapes(alpha.shape, self.logits.shape) != self.logits.shape:  # type: ignore[no-untyped-call]  # torch's
+            raise ValueError(
+                f"prior must broadcast to (P, V) = {tuple(self.logits.shape)}; got {tuple(alpha.shape)}"
+            )
+        return alpha.expand(self.logits.shape)
+
+    @torch.no_grad()
+    def log_prior(self, prior: float | Tensor) -> float:
+        r"""Log-density of the probabilities under a prior, up to a constant.
+
+        Parameters
+        ----------
+        prior : float or Tensor, broadcasting to (P, V)
+            See ``update``.
+
+        Returns
+        -------
+        float
+            :math:`\sum (\alpha - 1) \log p` over the possible symbols.
+
+        Raises
+        ------
+        ValueError
+            If the prior is out of range.
+        """
+        table = log_softmax(self.logits).double()
+        return float((torch.where(table > -torch.inf, table, 0.0) * (self._checked_prior(prior) - 1.0)).sum())
 
     @torch.no_grad()
     def initialize(

@@ -15,8 +15,10 @@ from hmm_core.semi_markov import SemiMarkovPath, SemiMarkovPosterior
 from hmm_models._report import UpdateReport
 from hmm_models.emissions._emission import SamplingEmission, TrainableEmission
 from hmm_models.models._sequence_model import Frames, SequenceModel, keywords, valid_frames
+from hmm_models.training._counts import Algorithm, check_algorithm
 from hmm_models.training._distributed import all_reduce_statistics, broadcast_model
 from hmm_models.training._em import FitResult, SequenceStatistics, run_em, sum_statistics
+from hmm_models.training._restarts import check_restarts, run_restarts
 from hmm_models.training._stepwise import run_stepwise_em
 from hmm_models.transitions._topology import Topology, is_left_to_right
 
@@ -36,18 +38,29 @@ class Sample(NamedTuple):
 class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
     """A model of sequences that expectation-maximisation can train, if its emission can be.
 
-    The recursions are those of ``hmm_core`` or of ``hmm_core.semi_markov``.
+    The recursions are those of ``hmm_core`` or of ``hmm_core.semi_markov``. Beside the data that
+    ``SequenceModel`` lists, a ``HiddenMarkovModel`` whose transitions depend on it takes:
+
+    Parameters
+    ----------
+    context : Tensor, shape (B,), (B, T), (B, C) or (B, T, C), optional
+        For transitions with a matrix for each class: the class (int64) of each sequence or frame. For an
+        ``AdaptiveTransitionMatrix``: C features of each. What a frame has tells the step that leaves it.
     """
 
     _recursions: ModuleType
 
     @abstractmethod
-    def _arguments(self, frames: Frames, lengths: Tensor | None) -> dict[str, Any]:
+    def _arguments(
+        self, frames: Frames, lengths: Tensor | None, context: Tensor | None = None
+    ) -> dict[str, Any]:
         """Arguments of the recursions: this model and its scores of the valid frames."""
 
     @abstractmethod
-    def _describe(self, log_emission: Tensor) -> dict[str, Any]:
-        """Arguments of the recursions for these scores of frames, without lengths."""
+    def _describe(
+        self, log_emission: Tensor, lengths: Tensor | None = None, context: Tensor | None = None
+    ) -> dict[str, Any]:
+        """Arguments of the recursions for these scores of frames."""
 
     @property
     @abstractmethod
@@ -66,13 +79,18 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
         observed: Tensor | None = None,
         allowed: Tensor | None = None,
         frame_weights: Tensor | None = None,
+        context: Tensor | None = None,
+        checkpoint: bool = False,
     ) -> Tensor:
         """Log-likelihood of each sequence.
 
         Parameters
         ----------
-        x, lengths, observed, allowed, frame_weights
-            The data, see ``SequenceModel``.
+        x, lengths, observed, allowed, frame_weights, context
+            The data, see ``SequenceModel`` and ``EMSequenceModel``.
+        checkpoint : bool, default False
+            Compute forward messages again for the gradient instead of keeping them, see
+            ``hmm_core.log_likelihood``.
 
         Returns
         -------
@@ -81,11 +99,17 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
 
         Raises
         ------
+        TypeError
+            If ``checkpoint`` is asked of a model with explicit durations, which keeps no more than it must.
         ValueError
             If shapes disagree, a value is out of range, or a frame that is read is not finite.
         """
         frames = self._frames(x, lengths, observed=observed, allowed=allowed, frame_weights=frame_weights)
-        return cast(Tensor, self._recursions.log_likelihood(**self._arguments(frames, lengths)))
+        recursion = self._recursions.log_likelihood
+        if checkpoint and "checkpoint" not in keywords(recursion):
+            raise TypeError("checkpoint must be False for a model with explicit durations; got True")
+        options = {"checkpoint": True} if checkpoint else {}
+        return cast(Tensor, recursion(**self._arguments(frames, lengths, context), **options))
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Compute ``log_likelihood``."""
@@ -99,13 +123,14 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
         observed: Tensor | None = None,
         allowed: Tensor | None = None,
         frame_weights: Tensor | None = None,
+        context: Tensor | None = None,
     ) -> _Posterior:
         """Probability of each state in each frame, given the whole sequence.
 
         Parameters
         ----------
-        x, lengths, observed, allowed, frame_weights
-            The data, see ``SequenceModel``.
+        x, lengths, observed, allowed, frame_weights, context
+            The data, see ``SequenceModel`` and ``EMSequenceModel``.
 
         Returns
         -------
@@ -119,7 +144,7 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
             If shapes disagree, a value is out of range, or a frame that is read is not finite.
         """
         frames = self._frames(x, lengths, observed=observed, allowed=allowed, frame_weights=frame_weights)
-        return cast(_Posterior, self._recursions.posterior(**self._arguments(frames, lengths)))
+        return cast(_Posterior, self._recursions.posterior(**self._arguments(frames, lengths, context)))
 
     def viterbi(
         self,
@@ -129,13 +154,14 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
         observed: Tensor | None = None,
         allowed: Tensor | None = None,
         frame_weights: Tensor | None = None,
+        context: Tensor | None = None,
     ) -> _Path:
         """Most likely state path of each sequence.
 
         Parameters
         ----------
-        x, lengths, observed, allowed, frame_weights
-            The data, see ``SequenceModel``.
+        x, lengths, observed, allowed, frame_weights, context
+            The data, see ``SequenceModel`` and ``EMSequenceModel``.
 
         Returns
         -------
@@ -149,7 +175,7 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
             If shapes disagree, a value is out of range, or a frame that is read is not finite.
         """
         frames = self._frames(x, lengths, observed=observed, allowed=allowed, frame_weights=frame_weights)
-        return cast(_Path, self._recursions.viterbi(**self._arguments(frames, lengths)))
+        return cast(_Path, self._recursions.viterbi(**self._arguments(frames, lengths, context)))
 
     @abstractmethod
     def accumulate(
@@ -161,6 +187,8 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
         observed: Tensor | None = None,
         allowed: Tensor | None = None,
         frame_weights: Tensor | None = None,
+        context: Tensor | None = None,
+        algorithm: Algorithm = "baum_welch",
     ) -> SequenceStatistics:
         """Collect what ``update`` needs (E-step)."""
 
@@ -184,7 +212,12 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
         return is_left_to_right(chain.log_initial, chain.log_transition)
 
     def sample(
-        self, num_frames: int, num_sequences: int = 1, *, generator: torch.Generator | None = None
+        self,
+        num_frames: int,
+        num_sequences: int = 1,
+        *,
+        context: Tensor | None = None,
+        generator: torch.Generator | None = None,
     ) -> Sample:
         """Generate sequences.
 
@@ -194,6 +227,8 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
             T, >= 1, of each sequence.
         num_sequences : int, default 1
             B, >= 1.
+        context : Tensor, optional
+            See ``EMSequenceModel``.
         generator : torch.Generator, optional
             Source of randomness; torch's global one if omitted.
 
@@ -218,7 +253,7 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
             raise TypeError(f"emission must have sample; {type(self.emission).__name__} does not")
         with torch.no_grad():
             flat = self.topology.log_initial.new_zeros(num_sequences, num_frames, self.num_states)
-            drawn = self._recursions.sample(**self._describe(flat), generator=generator)
+            drawn = self._recursions.sample(**self._describe(flat, None, context), generator=generator)
             # With explicit durations the states come with the segments.
             states: Tensor = drawn if isinstance(drawn, Tensor) else drawn.states
             if bool((states < 0).any()):
@@ -307,7 +342,7 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
         data: dict[str, Tensor | None],
     ) -> float:
         """Price of the parameters, given the number of frames, minus twice the log-likelihood."""
-        total = float(self.log_likelihood(x, lengths, **data).double().sum())
+        total = self.score(x, lengths, **data)
         frames = float(valid_frames(x, lengths).sum())
         return self.num_parameters * price(max(frames, 1.0)) - 2.0 * total
 
@@ -347,6 +382,7 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
         weights: Tensor | None = None,
         *,
         seed: int = 0,
+        random_segments: bool = False,
         observed: Tensor | None = None,
         allowed: Tensor | None = None,
         frame_weights: Tensor | None = None,
@@ -362,6 +398,8 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
             Weight of each sequence, finite and >= 0; 1 if omitted.
         seed : int, default 0
             Of whatever is drawn; the same seed gives the same start.
+        random_segments : bool, default False
+            Cut the sequences of a left-to-right model in random places instead of into equal parts.
         **options
             Of the emission's ``initialize``, such as ``variance_floor`` of Gaussians.
 
@@ -387,10 +425,12 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
         used = frames.valid & (share > 0.0)
         if not bool(used.any()):
             raise ValueError("x must hold at least one valid frame of positive weight; got none")
+        generator = torch.Generator().manual_seed(seed)
         state = None
         if self.is_left_to_right():
             state = torch.zeros_like(frames.valid, dtype=torch.int64)
-            state[frames.valid] = _segment(frames.valid.sum(1), self.num_states)
+            lengths = frames.valid.sum(1)
+            state[frames.valid] = _segment(lengths, self.num_states, generator if random_segments else None)
             state = state[used]
         if frames.allowed is not None:
             labels = frames.allowed.to(used.device)[used]
@@ -399,7 +439,6 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
         emission = self._trainable()
         if frames.observed is not None:
             options["observed"] = frames.observed[used]
-        generator = torch.Generator().manual_seed(seed)
         emission.initialize(frames.x[used], share[used], state, generator, **options)
 
     def fit(
@@ -410,30 +449,43 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
         *,
         max_iterations: int = 100,
         tolerance: float = 1e-4,
+        algorithm: Algorithm = "baum_welch",
         initialize: bool = True,
         seed: int = 0,
+        restarts: int = 1,
+        restart_iterations: int | None = None,
         batch_size: int | None = None,
         observed: Tensor | None = None,
         allowed: Tensor | None = None,
         frame_weights: Tensor | None = None,
+        context: Tensor | None = None,
         **options: Any,  # noqa: ANN401  (those of the emission)
     ) -> FitResult:
-        """Train by expectation-maximisation (Baum-Welch).
+        """Train by expectation-maximisation, over all paths (Baum-Welch) or over the best ones (Viterbi).
 
         Parameters
         ----------
-        x, lengths, observed, allowed, frame_weights
-            The data, see ``SequenceModel``.
+        x, lengths, observed, allowed, frame_weights, context
+            The data, see ``SequenceModel`` and ``EMSequenceModel``.
         weights : Tensor, shape (B,), optional
             Weight of each sequence, finite and >= 0; 1 if omitted.
         max_iterations : int, default 100
             Updates, at most.
         tolerance : float, default 1e-4
             Stop when an update gains less, in nats per frame.
+        algorithm : {"baum_welch", "viterbi"}, default "baum_welch"
+            Whether the E-step counts all paths, each as it is likely, or the best path of each sequence
+            alone: then it is the score of these paths that never falls, and what
+            ``FitResult.log_likelihood`` holds.
         initialize : bool, default True
             Call ``initialize`` first, with ``seed``; False continues from the present parameters.
         seed : int, default 0
             See ``initialize``.
+        restarts : int, default 1
+            Starts, with seeds ``seed``, ``seed + 1``, ...; the model becomes the likeliest. A left-to-right
+            model is cut in equal parts in the first start, in random places in the others.
+        restart_iterations : int, optional
+            Updates after which the starts are compared; only the best goes on. If omitted, all go to the end.
         batch_size : int, optional
             Sequences per pass of the E-step, to bound memory; all if omitted. Changes nothing else.
         **options
@@ -459,43 +511,77 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
         The likelihood never falls, floored variances included; only an update that removes components may
         lower it, and reports them. With a ``prior`` it is the sum of both logarithms that never falls.
 
+        Viterbi training needs fewer iterations, ends in a lower likelihood, and makes the starts and steps
+        that no best path takes impossible.
+
         References
         ----------
         .. [1] L. R. Rabiner, "A tutorial on hidden Markov models and selected applications in speech
            recognition", Proc. IEEE 77(2), 1989.
+        .. [2] B.-H. Juang and L. R. Rabiner, "The segmental K-means algorithm for estimating parameters of
+           hidden Markov models", IEEE Trans. Acoustics, Speech, and Signal Processing 38(9), 1990.
         """
         emission = self._trainable()
         starting, updating = _split_options(emission, options)
+        check_algorithm(algorithm)
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size must be >= 1; got {batch_size}")
+        check_restarts(restarts, restart_iterations, initialize)
         data: dict[str, Tensor | None] = {
             "observed": observed,
             "allowed": allowed,
             "frame_weights": frame_weights,
+            "context": context,
         }
-        if initialize:
-            self.initialize(x, lengths, weights, seed=seed, **data, **starting)
         step = batch_size or max(len(x), 1)
 
+        def start(index: int) -> None:
+            self.initialize(
+                x,
+                lengths,
+                weights,
+                seed=seed + index,
+                random_segments=index > 0,
+                observed=observed,
+                allowed=allowed,
+                frame_weights=frame_weights,
+                **starting,
+            )
+
         def each() -> Iterator[SequenceStatistics]:
-            for start in range(0, len(x), step):
+            for first in range(0, len(x), step):
                 part = [
-                    None if value is None else value[start : start + step]
+                    None if value is None else value[first : first + step]
                     for value in (lengths, weights, *data.values())
                 ]
                 yield self.accumulate(
-                    x[start : start + step], part[0], part[1], **dict(zip(data, part[2:], strict=True))
+                    x[first : first + step],
+                    part[0],
+                    part[1],
+                    **dict(zip(data, part[2:], strict=True)),
+                    algorithm=algorithm,
                 )
 
-        self._refuse_impossible(x, lengths, weights, data)
-        return run_em(
-            lambda: sum_statistics(each(), self.zero_statistics),
-            lambda statistics: self.update(statistics, **updating),
-            emission.rounding,
-            max_iterations,
-            tolerance,
-            lambda: self._log_prior(updating),
-        )
+        def penalty() -> float:
+            return self._log_prior(updating)
+
+        def train(iterations: int) -> FitResult:
+            self._refuse_impossible(x, lengths, weights, data)
+            return run_em(
+                lambda: sum_statistics(each(), self.zero_statistics),
+                lambda statistics: self.update(statistics, **updating),
+                emission.rounding,
+                iterations,
+                tolerance,
+                penalty,
+            )
+
+        if restarts > 1:
+            self._materialize(x, lengths, observed)
+            return run_restarts(self, start, train, penalty, restarts, max_iterations, restart_iterations)
+        if initialize:
+            start(0)
+        return train(max_iterations)
 
     def fit_batches(
         self,
@@ -503,6 +589,7 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
         *,
         max_iterations: int = 100,
         tolerance: float = 1e-4,
+        algorithm: Algorithm = "baum_welch",
         initialize: bool = True,
         seed: int = 0,
         step_power: float | None = None,
@@ -516,12 +603,14 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
         ----------
         batches : iterable of mappings
             Each holds the arguments of ``accumulate``: ``x``, and where needed ``lengths``, ``weights``,
-            ``observed``, ``allowed``, ``frame_weights``. It is gone through once an iteration: a list or a
-            ``DataLoader``, not a generator.
+            ``observed``, ``allowed``, ``frame_weights``, ``context``. It is gone through once an iteration: a
+            list or a ``DataLoader``, not a generator.
         max_iterations : int, default 100
             Passes over the data, at most.
         tolerance : float, default 1e-4
             Stop when a pass gains less, in nats per frame.
+        algorithm : {"baum_welch", "viterbi"}, default "baum_welch"
+            See ``fit``.
         initialize : bool, default True
             Call ``initialize`` first, on the first batch; False continues from the present parameters.
         seed : int, default 0
@@ -569,6 +658,7 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
         """
         emission = self._trainable()
         starting, updating = _split_options(emission, options)
+        check_algorithm(algorithm)
         if step_power is not None and not 0.5 < step_power <= 1.0:
             raise ValueError(f"step_power must be in (0.5, 1]; got {step_power}")
         if isinstance(batches, Iterator):
@@ -579,7 +669,8 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
             first = next(iter(batches), None)
             if first is None:
                 raise ValueError("batches must hold at least one batch; got none")
-            self.initialize(**first, seed=seed, **starting)
+            known = {name: value for name, value in first.items() if name != "context"}
+            self.initialize(**cast(dict[str, Any], known), seed=seed, **starting)
         if distributed:
             broadcast_model(self, process_group)
 
@@ -593,14 +684,14 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
 
         if step_power is not None:
             return run_stepwise_em(
-                lambda: map(collect, self._each_statistics(batches)),
+                lambda: map(collect, self._each_statistics(batches, algorithm)),
                 update,
                 max_iterations,
                 tolerance,
                 step_power,
             )
         return run_em(
-            lambda: collect(sum_statistics(self._each_statistics(batches), self.zero_statistics)),
+            lambda: collect(sum_statistics(self._each_statistics(batches, algorithm), self.zero_statistics)),
             update,
             emission.rounding,
             max_iterations,
@@ -608,23 +699,36 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
             lambda: self._log_prior(updating),
         )
 
+    @torch.no_grad()
     def _log_prior(self, options: Mapping[str, Any]) -> float:
-        """Log-density of the parameters under the prior that the emission's ``update`` is given, if any."""
+        """Log-density of the parameters under the priors of the tables, and of the emission's ``update``."""
         prior = options.get("prior")
-        return 0.0 if prior is None else float(cast(Any, self.emission).log_prior(prior))
+        tables = [part for name, part in self.named_children() if name != "emission"]
+        total = sum(float(cast(Any, part).log_prior()) for part in tables if hasattr(part, "log_prior"))
+        return total if prior is None else total + float(cast(Any, self.emission).log_prior(prior))
 
-    def _each_statistics(self, batches: Iterable[Mapping[str, Tensor]]) -> Iterator[SequenceStatistics]:
+    def _each_statistics(
+        self, batches: Iterable[Mapping[str, Tensor]], algorithm: Algorithm
+    ) -> Iterator[SequenceStatistics]:
         """E-step, batch by batch."""
         for index, batch in enumerate(batches):
-            found = self.accumulate(**batch)
+            found = self.accumulate(**batch, algorithm=algorithm)
             if float(found.log_likelihood) == -torch.inf:
                 raise ValueError(f"batch {index} holds a sequence that no path of the model can produce")
             yield found
 
 
-def _segment(lengths: Tensor, num_states: int) -> Tensor:
-    """States of the frames of all sequences, one after the other: each sequence in equal parts."""
-    parts = [torch.arange(n) * num_states // n for n in lengths.tolist() if n]
+def _segment(lengths: Tensor, num_states: int, generator: torch.Generator | None) -> Tensor:
+    """States of the frames of all sequences, one after the other: in equal parts, or cut at random."""
+    parts = []
+    for n in lengths.tolist():
+        state = torch.arange(n) * num_states // max(n, 1)
+        if generator is not None and n >= num_states:
+            state = torch.zeros(n, dtype=torch.int64)
+            cuts = 1 + torch.randperm(n - 1, generator=generator)[: num_states - 1]
+            state[cuts] = 1
+            state = state.cumsum(0)
+        parts.append(state)
     return torch.cat(parts).to(lengths.device)
 
 

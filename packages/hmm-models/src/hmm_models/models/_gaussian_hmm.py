@@ -4,11 +4,15 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Self
 
+from torch import nn
+
 from hmm_models._serialization import register_model
 from hmm_models.emissions._full import FullGaussianMixtures
 from hmm_models.emissions._mixture_emission import MixtureEmission
 from hmm_models.emissions._mixtures import GaussianMixtures, SphericalGaussianMixtures
 from hmm_models.models._hidden_markov_model import HiddenMarkovModel, blank_topology
+from hmm_models.transitions._parts import build_tables, describe_tables
+from hmm_models.transitions._table import ProbabilityTable
 from hmm_models.transitions._topology import Topology
 
 _EMISSIONS: dict[str, Callable[[int, int, int], MixtureEmission[Any]]] = {
@@ -40,6 +44,8 @@ class GaussianHMM(HiddenMarkovModel):
         of all states, or a full covariance for each component. (Where the components of a state share one,
         give ``HiddenMarkovModel`` a ``FullGaussianMixtures(..., shared="components")``.)
     topology : {"ergodic", "left_to_right"} or Topology, default "ergodic"
+        See ``HiddenMarkovModel``.
+    initial, transition : optional
         See ``HiddenMarkovModel``.
 
     Raises
@@ -79,6 +85,8 @@ class GaussianHMM(HiddenMarkovModel):
         obs_dim: int | None = None,
         covariance_type: str = "diag",
         topology: str | Topology = "ergodic",
+        initial: ProbabilityTable | None = None,
+        transition: nn.Module | None = None,
     ) -> None:
         size = obs_dim if feature_dim is None else feature_dim
         if size is None or None not in (feature_dim, obs_dim):
@@ -89,7 +97,8 @@ class GaussianHMM(HiddenMarkovModel):
             raise ValueError(f"covariance_type must be one of {tuple(_EMISSIONS)}; got {covariance_type!r}")
         if num_states < 1:
             raise ValueError(f"num_states must be >= 1; got {num_states}")
-        super().__init__(_EMISSIONS[covariance_type](num_states, num_mixtures, size), topology)
+        emission = _EMISSIONS[covariance_type](num_states, num_mixtures, size)
+        super().__init__(emission, topology, initial=initial, transition=transition)
         self.covariance_type = covariance_type
 
     @property
@@ -108,14 +117,21 @@ class GaussianHMM(HiddenMarkovModel):
         Returns
         -------
         dict
-            Sizes, the covariance type and whether sequences have ends.
+            Sizes, the covariance type, whether sequences have ends, and tables that are more than plain.
         """
+        return {
+            **self._sizes(),
+            **describe_tables(initial=self.initial, transition=self.transition),
+        }
+
+    def _sizes(self) -> dict[str, Any]:
+        """Arguments of the class, as far as they are numbers and names."""
         return {
             "num_states": self.num_states,
             "feature_dim": self.feature_dim,
             "num_mixtures": self.num_mixtures,
             "covariance_type": self.covariance_type,
-            "has_final": self.transition.logits.shape[1] > self.num_states,
+            "has_final": self.has_final,
         }
 
     @classmethod
@@ -132,13 +148,13 @@ class GaussianHMM(HiddenMarkovModel):
         GaussianHMM
             With fresh parameters.
         """
-        arguments = dict(config)
+        arguments = {name: value for name, value in config.items() if name != "tables"}
         topology = blank_topology(arguments["num_states"], arguments.pop("has_final"))
-        return cls(**arguments, topology=topology)
+        return cls(**arguments, topology=topology, **build_tables(config))
 
     def extra_repr(self) -> str:
         """Sizes, for ``repr``."""
-        return ", ".join(f"{name}={value!r}" for name, value in self.config().items())
+        return ", ".join(f"{name}={value!r}" for name, value in self._sizes().items())
 
 
 MixtureGaussianHMM = GaussianHMM

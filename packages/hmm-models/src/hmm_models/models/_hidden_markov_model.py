@@ -1,5 +1,6 @@
 """Hidden Markov model with any emission."""
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Self, cast
@@ -9,11 +10,21 @@ from torch import Tensor, nn
 
 import hmm_core
 from hmm_core import Posterior, ViterbiPath
+from hmm_models._numerics import logsumexp
 from hmm_models._report import UpdateReport
 from hmm_models._serialization import build_model, describe_model, register_model
 from hmm_models.models._em_sequence_model import EMSequenceModel
 from hmm_models.models._sequence_model import Frames
+from hmm_models.training._counts import Algorithm, check_algorithm, expected_counts
 from hmm_models.training._em import HMMStatistics
+from hmm_models.transitions._adaptive import AdaptiveTransitionMatrix
+from hmm_models.transitions._context import at_last_frame, context_counts, context_table
+from hmm_models.transitions._parts import (
+    TrainableTransition,
+    build_tables,
+    check_tables,
+    describe_tables,
+)
 from hmm_models.transitions._table import ProbabilityTable
 from hmm_models.transitions._topology import Topology, check_topology, named_topology
 
@@ -38,16 +49,24 @@ class HiddenMarkovModel(EMSequenceModel[Posterior, ViterbiPath]):
         ``"ergodic"``: every state after every state. ``"left_to_right"``: start in the first state, stay or
         go on to the next, end anywhere. A ``Topology`` sets starting values of its own, and with
         ``log_final`` where sequences end. What it forbids stays forbidden.
+    initial : ProbabilityTable of shape (K,), optional
+        Instead of the topology's starts: with fixed or tied entries, or a prior.
+    transition : nn.Module, optional
+        Instead of the topology's steps and ends, a ``TrainableTransition``: a ``ProbabilityTable`` (K, K), or
+        (K, K + 1) whose last column holds the ends; one with an axis of classes before these, of which
+        ``context`` chooses; a ``HierarchicalTransition``. Or an ``AdaptiveTransitionMatrix``, which only
+        gradient descent trains.
 
     Raises
     ------
     ValueError
-        If a name is unknown, or the topology has another number of states than there are densities.
+        If a name is unknown, or a part has another number of states than there are densities.
 
     Notes
     -----
     The description of the data, ``x, lengths, observed, allowed, frame_weights``, is that of
-    ``SequenceModel`` everywhere.
+    ``SequenceModel`` everywhere, ``context`` that of ``EMSequenceModel``. Where the context changes from
+    frame to frame, the steps take O(B T K^2) memory.
 
     Examples
     --------
@@ -62,7 +81,14 @@ class HiddenMarkovModel(EMSequenceModel[Posterior, ViterbiPath]):
 
     _recursions = hmm_core
 
-    def __init__(self, emission: nn.Module, topology: str | Topology = "ergodic") -> None:
+    def __init__(
+        self,
+        emission: nn.Module,
+        topology: str | Topology = "ergodic",
+        *,
+        initial: ProbabilityTable | None = None,
+        transition: nn.Module | None = None,
+    ) -> None:
         super().__init__()
         num_states = int(cast(Any, emission).num_densities)
         if isinstance(topology, str):
@@ -71,20 +97,36 @@ class HiddenMarkovModel(EMSequenceModel[Posterior, ViterbiPath]):
         rows = [topology.log_transition]
         if topology.log_final is not None:
             rows.append(topology.log_final.unsqueeze(-1))
-        self.initial = ProbabilityTable(topology.log_initial)
-        self.transition = ProbabilityTable(torch.cat(rows, -1))
+        self.initial = ProbabilityTable(topology.log_initial) if initial is None else initial
+        steps = torch.cat(rows, -1)
+        self.transition: Any = ProbabilityTable(steps) if transition is None else transition
+        K = num_states
+        check_tables(self.initial, self.transition, [(K, K), (K, K + 1)])
         self.emission = emission
 
     @property
     def num_states(self) -> int:
         """K."""
-        return self.initial.logits.shape[0]
+        return self.initial.shape[0]
+
+    @property
+    def has_final(self) -> bool:
+        """Whether sequences end with a probability of their own."""
+        return int(self.transition.shape[-1]) > self.num_states
 
     @property
     def topology(self) -> Topology:
-        """Present log-probabilities of starts, steps and ends; differentiable."""
-        K, table = self.num_states, self.transition.log_prob()
-        return Topology(self.initial.log_prob(), table[:, :K], table[:, K] if table.shape[1] > K else None)
+        """Present log-probabilities of starts, steps and ends; differentiable.
+
+        Where steps depend on a context: the mean of the classes, or what a context of zeros gives.
+        """
+        K, part = self.num_states, self.transition
+        if isinstance(part, AdaptiveTransitionMatrix):
+            table = part.log_prob(part.logits.new_zeros(part.context_dim))
+        else:
+            table = part.log_prob()
+            table = table if table.ndim == 2 else logsumexp(table, 0) - math.log(len(table))
+        return Topology(self.initial.log_prob(), table[:, :K], table[:, K] if self.has_final else None)
 
     def with_emission(self, emission: nn.Module) -> "HiddenMarkovModel":
         """Put other densities in the place of these.
@@ -109,21 +151,33 @@ class HiddenMarkovModel(EMSequenceModel[Posterior, ViterbiPath]):
         return model
 
     def _arguments(
-        self, frames: Frames, lengths: Tensor | None, dtype: torch.dtype | None = None
+        self,
+        frames: Frames,
+        lengths: Tensor | None,
+        context: Tensor | None = None,
+        dtype: torch.dtype | None = None,
     ) -> dict[str, Any]:
         """Arguments of the recursions of hmm_core: this model's chain and its scores of the valid frames."""
         log_emission = self._score(frames)
-        log_emission = log_emission if dtype is None else log_emission.to(dtype)
-        return {**self._describe(log_emission), "lengths": lengths}
+        return self._describe(log_emission if dtype is None else log_emission.to(dtype), lengths, context)
 
-    def _describe(self, log_emission: Tensor) -> dict[str, Any]:
-        """Arguments of the recursions, without lengths."""
-        chain = self.topology
+    def _describe(
+        self, log_emission: Tensor, lengths: Tensor | None = None, context: Tensor | None = None
+    ) -> dict[str, Any]:
+        """Arguments of the recursions for these scores of frames."""
+        K = self.num_states
+        table = context_table(self.transition, context, log_emission, lengths).to(log_emission)
+        steps, final = table[..., :K], table[..., K] if self.has_final else None
+        if table.ndim == 4:
+            steps = steps[:, :-1]
+            if final is not None:
+                final = at_last_frame(final, lengths)
         return {
-            "log_initial": chain.log_initial.to(log_emission),
-            "log_transition": chain.log_transition.to(log_emission),
+            "log_initial": self.initial.log_prob().to(log_emission),
+            "log_transition": steps,
             "log_emission": log_emission,
-            "log_final": None if chain.log_final is None else chain.log_final.to(log_emission),
+            "lengths": lengths,
+            "log_final": final,
         }
 
     @torch.no_grad()
@@ -136,15 +190,20 @@ class HiddenMarkovModel(EMSequenceModel[Posterior, ViterbiPath]):
         observed: Tensor | None = None,
         allowed: Tensor | None = None,
         frame_weights: Tensor | None = None,
+        context: Tensor | None = None,
+        algorithm: Algorithm = "baum_welch",
     ) -> HMMStatistics:
         """Collect what ``update`` needs (E-step); the results of several calls add.
 
         Parameters
         ----------
-        x, lengths, observed, allowed, frame_weights
-            The data, see ``SequenceModel``.
+        x, lengths, observed, allowed, frame_weights, context
+            The data, see ``SequenceModel`` and ``EMSequenceModel``.
         weights : Tensor, shape (B,), optional
             Weight of each sequence, finite and >= 0; 1 if omitted.
+        algorithm : {"baum_welch", "viterbi"}, default "baum_welch"
+            Whether all paths count, each as it is likely, or the best path of each sequence alone; then
+            ``log_likelihood`` is the score of these paths.
 
         Returns
         -------
@@ -154,7 +213,7 @@ class HiddenMarkovModel(EMSequenceModel[Posterior, ViterbiPath]):
         Raises
         ------
         TypeError
-            If EM cannot train the emission.
+            If EM cannot train the emission or the transitions.
         ValueError
             If shapes disagree, a value is out of range, or a frame that is read is not finite.
 
@@ -164,6 +223,7 @@ class HiddenMarkovModel(EMSequenceModel[Posterior, ViterbiPath]):
         ``working_dtype``. A sequence that no path can produce adds nothing but its log-likelihood of
         ``-inf``. Memory beside ``x`` is O(B T K).
         """
+        check_algorithm(algorithm)
         frames = self._frames(
             self._working(x),
             lengths,
@@ -173,9 +233,13 @@ class HiddenMarkovModel(EMSequenceModel[Posterior, ViterbiPath]):
             frame_weights=frame_weights,
         )
         weight, valid = frames.weight, frames.valid
-        log_likelihood, expected = _expected_counts(self._arguments(frames, lengths, torch.float64), weight)
+        shape = self._trainable_transition().shape
+        arguments = self._arguments(frames, lengths, context, torch.float64)
+        log_likelihood, expected = expected_counts(hmm_core, arguments, weight, algorithm)
         share, transition = expected["log_emission"], expected["log_transition"]
-        if "log_final" in expected:
+        if context is not None:
+            transition = context_counts(shape, expected, context, lengths)
+        elif "log_final" in expected:
             transition = torch.cat([transition, expected["log_final"].unsqueeze(-1)], -1)
         return HMMStatistics(
             log_likelihood=torch.where(weight > 0.0, log_likelihood * weight, 0.0).sum(),
@@ -200,9 +264,17 @@ class HiddenMarkovModel(EMSequenceModel[Posterior, ViterbiPath]):
         """
         zeros = partial(torch.zeros, dtype=torch.float64, device=device)
         emission = self._trainable().zero_statistics(device)
-        return HMMStatistics(
-            zeros(()), zeros(()), emission, zeros(self.num_states), zeros(self.transition.logits.shape)
-        )
+        shape = self._trainable_transition().shape
+        return HMMStatistics(zeros(()), zeros(()), emission, zeros(self.num_states), zeros(shape))
+
+    def _trainable_transition(self) -> TrainableTransition:
+        """Return the transitions, if EM can train them."""
+        if not isinstance(self.transition, TrainableTransition):
+            raise TypeError(
+                "transition must have shape, num_parameters, log_prob, log_prior and update for EM; "
+                f"{type(self.transition).__name__} lacks some: train by gradient descent"
+            )
+        return self.transition
 
     def update(self, statistics: HMMStatistics, **options: Any) -> UpdateReport:  # noqa: ANN401
         """Replace the parameters by the most likely ones given the statistics (M-step).
@@ -225,7 +297,7 @@ class HiddenMarkovModel(EMSequenceModel[Posterior, ViterbiPath]):
             If the statistics are of another shape, or not finite.
         """
         self.initial.update(statistics.initial)
-        self.transition.update(statistics.transition)
+        self._trainable_transition().update(statistics.transition)
         return self._trainable().update(statistics.emission, **options)
 
     def config(self) -> dict[str, Any]:
@@ -234,15 +306,18 @@ class HiddenMarkovModel(EMSequenceModel[Posterior, ViterbiPath]):
         Returns
         -------
         dict
-            The emission, and whether sequences have ends.
+            The emission, whether sequences have ends, and tables that are more than plain.
 
         Raises
         ------
         TypeError
             If the class of the emission is not registered.
         """
-        has_final = self.transition.logits.shape[1] > self.num_states
-        return {"emission": describe_model(self.emission), "has_final": has_final}
+        return {
+            "emission": describe_model(self.emission),
+            "has_final": self.has_final,
+            **describe_tables(initial=self.initial, transition=self.transition),
+        }
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -259,26 +334,8 @@ class HiddenMarkovModel(EMSequenceModel[Posterior, ViterbiPath]):
             With fresh parameters.
         """
         emission = build_model(config["emission"])
-        return cls(emission, blank_topology(int(cast(Any, emission).num_densities), config["has_final"]))
-
-
-def _expected_counts(arguments: dict[str, Any], weight: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    """Log-likelihoods (B,), and how often each start, step, emission and end is expected, in weighted sum.
-
-    They are the derivatives of the log-likelihood by the logarithms of their probabilities (Eisner, "Inside-
-    outside and forward-backward algorithms are just backprop", 2016): one pass over the frames gives all.
-    """
-    # Within torch.inference_mode nothing could be differentiated.
-    with torch.inference_mode(mode=False), torch.enable_grad():
-        leaves = {
-            name: (value.clone() if value.is_inference() else value.detach()).requires_grad_()
-            for name, value in arguments.items()
-            if name.startswith("log_") and value is not None
-        }
-        lengths = arguments["lengths"]
-        log_likelihood = hmm_core.log_likelihood(**leaves, lengths=lengths)
-        derivatives = torch.autograd.grad(log_likelihood, list(leaves.values()), weight.clone())
-    return log_likelihood.detach(), dict(zip(leaves, derivatives, strict=True))
+        topology = blank_topology(int(cast(Any, emission).num_densities), config["has_final"])
+        return cls(emission, topology, **build_tables(config))
 
 
 def blank_topology(num_states: int, has_final: bool) -> Topology:

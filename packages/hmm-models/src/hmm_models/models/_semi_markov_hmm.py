@@ -19,7 +19,9 @@ from hmm_models.emissions._mixtures import GaussianMixtures
 from hmm_models.models._em_sequence_model import EMSequenceModel
 from hmm_models.models._hidden_markov_model import blank_topology
 from hmm_models.models._sequence_model import Frames
+from hmm_models.training._counts import Algorithm, check_algorithm, expected_counts
 from hmm_models.training._em import SequenceStatistics
+from hmm_models.transitions._parts import build_tables, check_tables, describe_tables
 from hmm_models.transitions._table import ProbabilityTable
 from hmm_models.transitions._topology import Topology, check_topology
 
@@ -87,6 +89,12 @@ class SemiMarkovHMM(EMSequenceModel[SemiMarkovPosterior, SemiMarkovPath]):
     emission : nn.Module, optional
         Any ``Emission`` of K densities instead of Gaussians; ``feature_dim`` and ``num_mixtures`` are then
         not given.
+    initial : ProbabilityTable of shape (K,), optional
+        Instead of the topology's starts: with fixed or tied entries, or a prior.
+    transition : ProbabilityTable of shape (K, K + 1), optional
+        Instead of the topology's changes of state (the last column holds the ends). Where the last segment
+        may be cut, so that no end is seen, and entries are fixed, tied or have a prior, it must forbid the
+        ends.
 
     Raises
     ------
@@ -130,6 +138,8 @@ class SemiMarkovHMM(EMSequenceModel[SemiMarkovPosterior, SemiMarkovPath]):
         topology: str | Topology = "ergodic",
         censoring: Censoring = "none",
         emission: nn.Module | None = None,
+        initial: ProbabilityTable | None = None,
+        transition: ProbabilityTable | None = None,
     ) -> None:
         super().__init__()
         if None not in (feature_dim, obs_dim):
@@ -158,15 +168,27 @@ class SemiMarkovHMM(EMSequenceModel[SemiMarkovPosterior, SemiMarkovPath]):
             if size != num_states:
                 raise ValueError(f"{name} must have num_states = {num_states} {what}; got {size}")
         self.censoring: Censoring = censoring
-        self.initial = ProbabilityTable(topology.log_initial)
-        self.transition = ProbabilityTable(torch.cat([topology.log_transition, final.unsqueeze(-1)], -1))
+        steps = torch.cat([topology.log_transition, final.unsqueeze(-1)], -1)
+        self.initial = ProbabilityTable(topology.log_initial) if initial is None else initial
+        self.transition = ProbabilityTable(steps) if transition is None else transition
+        check_tables(self.initial, self.transition, [(num_states, num_states + 1)])
+        self._check_ends()
         self.duration = duration
         self.emission = emission
+
+    def _check_ends(self) -> None:
+        """Refuse beliefs that the M-step could not weigh against ends that nobody sees."""
+        possible = bool((self.transition.logits[:, -1] > -torch.inf).any())
+        if self.censoring in {"right", "both"} and self.transition.constrained and possible:
+            raise ValueError(
+                "transition must forbid the ends (-inf in its last column) where entries are fixed, tied or "
+                f"have a prior and censoring={self.censoring!r}"
+            )
 
     @property
     def num_states(self) -> int:
         """K."""
-        return self.initial.logits.shape[0]
+        return self.initial.shape[0]
 
     @property
     def max_duration(self) -> int:
@@ -207,12 +229,20 @@ class SemiMarkovHMM(EMSequenceModel[SemiMarkovPosterior, SemiMarkovPath]):
         model.initial, model.transition = self.initial, self.transition
         return model
 
-    def _arguments(self, frames: Frames, lengths: Tensor | None) -> dict[str, Any]:
+    def _arguments(
+        self, frames: Frames, lengths: Tensor | None, context: Tensor | None = None
+    ) -> dict[str, Any]:
         """Arguments of the recursions of hmm_core: this model and its scores of the valid frames."""
-        return {**self._describe(self._score(frames)), "lengths": lengths}
+        return self._describe(self._score(frames), lengths, context)
 
-    def _describe(self, log_emission: Tensor) -> dict[str, Any]:
-        """Arguments of the recursions, without lengths."""
+    def _describe(
+        self, log_emission: Tensor, lengths: Tensor | None = None, context: Tensor | None = None
+    ) -> dict[str, Any]:
+        """Arguments of the recursions for these scores of frames."""
+        if context is not None:
+            raise TypeError(
+                "context must be omitted: the steps of a SemiMarkovHMM depend on nothing; got one"
+            )
         log_initial, log_transition, log_final = self.topology
         if self.censoring in {"right", "both"}:  # the model does not end with the observations
             log_transition, log_final = log_softmax(log_transition), None
@@ -221,6 +251,7 @@ class SemiMarkovHMM(EMSequenceModel[SemiMarkovPosterior, SemiMarkovPath]):
             "log_transition": log_transition.to(log_emission),
             "log_duration": self.duration.log_prob().to(log_emission),
             "log_emission": log_emission,
+            "lengths": lengths,
             "log_final": None if log_final is None else log_final.to(log_emission),
             "censoring": self.censoring,
         }
@@ -235,6 +266,8 @@ class SemiMarkovHMM(EMSequenceModel[SemiMarkovPosterior, SemiMarkovPath]):
         observed: Tensor | None = None,
         allowed: Tensor | None = None,
         frame_weights: Tensor | None = None,
+        context: Tensor | None = None,
+        algorithm: Algorithm = "baum_welch",
     ) -> SemiMarkovStatistics:
         """Collect what ``update`` needs (E-step); the results of several calls add.
 
@@ -242,8 +275,13 @@ class SemiMarkovHMM(EMSequenceModel[SemiMarkovPosterior, SemiMarkovPath]):
         ----------
         x, lengths, observed, allowed, frame_weights
             The data, see ``SequenceModel``.
+        context
+            Must be omitted.
         weights : Tensor, shape (B,), optional
             Weight of each sequence, finite and >= 0; 1 if omitted.
+        algorithm : {"baum_welch", "viterbi"}, default "baum_welch"
+            Whether all segmentations count, each as it is likely, or the best one of each sequence alone;
+            then ``log_likelihood`` is the score of these.
 
         Returns
         -------
@@ -262,21 +300,24 @@ class SemiMarkovHMM(EMSequenceModel[SemiMarkovPosterior, SemiMarkovPath]):
         Computes in float64 whatever the dtypes. A sequence that no segmentation can produce adds nothing but
         its log-likelihood of ``-inf``.
         """
+        check_algorithm(algorithm)
         x = x.double() if x.is_floating_point() else x
         frames = self._frames(
             x, lengths, weights, observed=observed, allowed=allowed, frame_weights=frame_weights
         )
-        weight = frames.weight
-        found = semi_markov.posterior(**self._arguments(frames, lengths))
-        ends = torch.zeros_like(found.final) if self.censoring in {"right", "both"} else found.final
-        steps = torch.cat([found.transition, ends.unsqueeze(-1)], -1)
+        weight, arguments = frames.weight, self._arguments(frames, lengths, context)
+        if algorithm == "viterbi":
+            score, counts = expected_counts(semi_markov, arguments, weight, algorithm)
+        else:
+            score, counts = _posterior_counts(arguments, weight)
+        ends = counts["log_final"] if arguments["log_final"] is not None else torch.zeros(self.num_states)
         return SemiMarkovStatistics(
-            log_likelihood=torch.where(weight > 0.0, found.log_likelihood * weight, 0.0).sum(),
+            log_likelihood=torch.where(weight > 0.0, score * weight, 0.0).sum(),
             num_frames=(frames.valid.sum(1) * weight).sum(),
-            emission=self._accumulate_emission(frames, found.state * weight[:, None, None]),
-            initial=weight @ found.initial,
-            transition=torch.einsum("b,bij->ij", weight, steps),
-            duration=torch.einsum("b,bkl->kl", weight, found.duration),
+            emission=self._accumulate_emission(frames, counts["log_emission"]),
+            initial=counts["log_initial"],
+            transition=torch.cat([counts["log_transition"], ends.to(weight).unsqueeze(-1)], -1),
+            duration=counts["log_duration"],
         )
 
     def zero_statistics(self, device: torch.device | None = None) -> SemiMarkovStatistics:
@@ -340,6 +381,7 @@ class SemiMarkovHMM(EMSequenceModel[SemiMarkovPosterior, SemiMarkovPath]):
             "duration": describe_model(self.duration),
             "emission": describe_model(self.emission),
             "censoring": self.censoring,
+            **describe_tables(initial=self.initial, transition=self.transition),
         }
 
     @classmethod
@@ -356,16 +398,33 @@ class SemiMarkovHMM(EMSequenceModel[SemiMarkovPosterior, SemiMarkovPath]):
         SemiMarkovHMM
             With fresh parameters.
         """
-        return cls(
-            config["num_states"],
+        K = config["num_states"]
+        model = cls(
+            K,
             duration=cast(DurationModel, build_model(config["duration"])),
-            topology=blank_topology(config["num_states"], has_final=True),
+            topology=blank_topology(K, has_final=True),
             censoring=config["censoring"],
             emission=build_model(config["emission"]),
         )
+        # Not as arguments: what the tables allow comes from the file, later.
+        for name, part in build_tables(config).items():
+            setattr(model, name, part)
+        return model
 
 
 HSMMLayer = SemiMarkovHMM
+
+
+def _posterior_counts(arguments: dict[str, Any], weight: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Compute ``expected_counts`` of all paths in less time: without a log-likelihood of its own."""
+    found = semi_markov.posterior(**arguments)
+    return found.log_likelihood, {
+        "log_emission": found.state * weight[:, None, None],
+        "log_initial": weight @ found.initial,
+        "log_transition": torch.einsum("b,bij->ij", weight, found.transition),
+        "log_duration": torch.einsum("b,bkl->kl", weight, found.duration),
+        "log_final": weight @ found.final,
+    }
 
 
 def _gaussians(num_states: int, num_mixtures: int, feature_dim: int | None) -> GaussianMixtures:

@@ -118,6 +118,36 @@ class SequenceModel(nn.Module, ABC):
         if isinstance(self.emission, LazyGaussianMixtures):
             self.emission.materialize(_frames_of(x, lengths, observed))
 
+    def log_emission(
+        self,
+        x: Tensor,
+        lengths: Tensor | None = None,
+        *,
+        observed: Tensor | None = None,
+        allowed: Tensor | None = None,
+        frame_weights: Tensor | None = None,
+    ) -> Tensor:
+        """Log-density of each state in each frame, what the recursions read.
+
+        Parameters
+        ----------
+        x, lengths, observed, allowed, frame_weights
+            The data, see ``SequenceModel``.
+
+        Returns
+        -------
+        Tensor, shape (B, T, K)
+            In nats; without meaning behind the ends. Differentiable.
+
+        Raises
+        ------
+        ValueError
+            If shapes disagree, a value is out of range, or a frame that is read is not finite.
+        """
+        return self._score(
+            self._frames(x, lengths, observed=observed, allowed=allowed, frame_weights=frame_weights)
+        )
+
     def _score(self, frames: Frames) -> Tensor:
         """Log-density (B, T, K) of each state in each frame."""
         emission = cast(Emission, self.emission)
@@ -200,9 +230,12 @@ class SequenceModel(nn.Module, ABC):
         tolerance: float = 0.0,
         patience: int = 10,
         seed: int = 0,
+        objective: Callable[..., Tensor] | None = None,
+        checkpoint: bool = False,
+        autocast: torch.dtype | None = None,
         **data: Tensor | None,
     ) -> FitResult:
-        """Train by gradient descent on the negative log-likelihood per frame.
+        """Train by gradient descent, on the negative log-likelihood per frame unless told otherwise.
 
         Parameters
         ----------
@@ -222,6 +255,15 @@ class SequenceModel(nn.Module, ABC):
             Stop after so many epochs without progress.
         seed : int, default 0
             Of the order of the sequences.
+        objective : callable, optional
+            What to maximise instead: ``objective(model, x, lengths, **data)`` gives a value for each
+            sequence, such as ``MMI``. It then stands in ``FitResult.log_likelihood``.
+        checkpoint : bool, default False
+            Compute forward messages again for the gradient instead of keeping them, see
+            ``hmm_core.log_likelihood``; passed on to the objective.
+        autocast : torch.dtype, optional
+            Run networks in this dtype, such as ``torch.bfloat16``, by ``torch.autocast``; recursions and
+            Gaussians compute in that of the parameters.
         **data : Tensor
             What else ``log_likelihood`` takes, with sequences along the first axis: ``observed``,
             ``allowed``, ``frame_weights``; ``context`` of a ``NeuralHMM``.
@@ -229,13 +271,15 @@ class SequenceModel(nn.Module, ABC):
         Returns
         -------
         FitResult
-            ``log_likelihood`` at the start and after each epoch; ``converged`` if the patience ran out. The
-            model keeps the parameters of the best epoch.
+            ``log_likelihood`` (or the objective) at the start and after each epoch; ``converged`` if the
+            patience ran out. The model keeps the parameters of the best epoch.
 
         Raises
         ------
         FloatingPointError
             If the steps are so large that the loss is no number any more.
+        TypeError
+            If ``checkpoint`` is asked of a model that cannot.
         ValueError
             If shapes disagree, a value is out of range, or no path can produce one of the sequences.
 
@@ -243,16 +287,28 @@ class SequenceModel(nn.Module, ABC):
         -----
         Start from ``initialize`` or ``fit``, or from parameters of your own. Gradients need no clipping: they
         are differences of expected counts per frame. Each epoch costs one more forward pass than it trains.
+        Priors of tables are left to EM; an objective of one's own can add ``log_prior``.
         """
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size must be >= 1; got {batch_size}")
-        self._refuse_impossible(x, lengths, weights, data)
+        score: Callable[..., Tensor] = type(self).log_likelihood if objective is None else objective
+        options = {"checkpoint": True} if checkpoint else {}
+        if checkpoint and objective is None and "checkpoint" not in keywords(self.log_likelihood):
+            raise TypeError(
+                f"checkpoint must be False: {type(self).__name__}.log_likelihood does not take it"
+            )
+
+        def evaluate(x: Tensor, lengths: Tensor | None, **data: Tensor | None) -> Tensor:
+            with torch.autocast(x.device.type, dtype=autocast, enabled=autocast is not None):
+                return score(self, x, lengths, **data, **options)
+
+        self._refuse_impossible(x, lengths, weights, data, evaluate)
         frames = self._frames(x, lengths, weights)
         num_frames = float((frames.weight * frames.valid.sum(1)).sum()) or 1.0
 
         def loss(rows: Tensor) -> Tensor:
             part = {name: None if value is None else value[rows] for name, value in data.items()}
-            total = self.log_likelihood(x[rows], None if lengths is None else lengths[rows], **part)
+            total = evaluate(x[rows], None if lengths is None else lengths[rows], **part)
             return -(total * frames.weight[rows].to(total)).sum() / num_frames
 
         return run_sgd(
@@ -270,10 +326,15 @@ class SequenceModel(nn.Module, ABC):
 
     @torch.no_grad()
     def _refuse_impossible(
-        self, x: Tensor, lengths: Tensor | None, weights: Tensor | None, data: dict[str, Tensor | None]
+        self,
+        x: Tensor,
+        lengths: Tensor | None,
+        weights: Tensor | None,
+        data: dict[str, Tensor | None],
+        score: Callable[..., Tensor] | None = None,
     ) -> None:
-        """Name the sequences that no path can produce: EM could not learn from them."""
-        impossible = self.log_likelihood(x, lengths, **data) == -torch.inf
+        """Name the sequences that no path can produce: nothing could be learnt from them."""
+        impossible = (score or self.log_likelihood)(x, lengths, **data) == -torch.inf
         if weights is not None:
             impossible &= weights.to(impossible.device) > 0.0
         if bool(impossible.any()):

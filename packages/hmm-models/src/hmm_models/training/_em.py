@@ -21,11 +21,14 @@ class FitResult(NamedTuple):
     """How a fit went."""
 
     log_likelihood: tuple[float, ...]
-    """Of all (weighted) sequences, in nats: at the start, then after each update; the last is the model's."""
+    """Of all (weighted) sequences, in nats: at the start, then after each update; the last is the model's. In
+    Viterbi training, of their best paths."""
     converged: bool
     """Whether the last update gained less than the tolerance."""
     reports: tuple[UpdateReport, ...]
     """One for each update."""
+    restarts: tuple["FitResult", ...] = ()
+    """How each start went, where there were several; the fit itself is the one that got furthest."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,6 +52,15 @@ class AdaptiveTransitionMatrix(nn.Module):
     >>> steps = adaptive.log_prob(context[:, :-1])  # from each frame to the next
     >>> log_likelihood(torch.tensor([0.0, -torch.inf]), steps, torch.randn(4, 10, 2)).shape
     torch.Size([4])
+
+    As the transitions of a model, which ``fit_sgd`` trains:
+
+    >>> from hmm_models import GaussianHMM
+    >>> model = GaussianHMM(2, 5, transition=adaptive)
+    >>> x = torch.randn(4, 10, 5)
+    >>> result = model.fit_sgd(x, context=context, max_epochs=3)
+    >>> model.viterbi(x, context=context).states.shape
+    torch.Size([4, 10])
     """
 
     def __init__(
@@ -80,6 +89,17 @@ class AdaptiveTransitionMatrix(nn.Module):
         )
         nn.init.zeros_(self.network[-1].weight)  # type: ignore[arg-type]  # torch types submodules loosely
         nn.init.zeros_(self.network[-1].bias)  # type: ignore[arg-type]
+
+    @property
+    def shape(self) -> torch.Size:
+        """(K, K)."""
+        return self.logits.shape
+
+    @property
+    def num_parameters(self) -> int:
+        """Free parameters: of the matrix, and all of the network."""
+        possible = int((self.logits > -torch.inf).sum())
+        return possible - self.num_states + sum(p.numel() for p in self.network.parameters())
 
     def log_prob(self, context: Tensor) -> Tensor:
         """Log-probabilities of the steps.

@@ -1,0 +1,1 @@
+"""What to train for beside the likelihood."""
