@@ -127,6 +127,7 @@ from hmm_models.transitions._topology import silence_topology as silence_topolog
 
 __version__ = _version("hmm-models")
 __all__ = [
+    "MMI",
     "Adaptation",
     "AdaptedClass",
     "AdaptiveTransitionMatrix",
@@ -154,7 +155,6 @@ __all__ = [
     "LazyGaussianMixtures",
     "LikelihoodDecreaseError",
     "MLLTEstimate",
-    "MMI",
     "MixtureGaussianHMM",
     "MixtureGaussianHMMLayer",
     "MixturePrior",

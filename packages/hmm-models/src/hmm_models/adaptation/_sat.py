@@ -139,5 +139,7 @@ def fit_speakers(
     return SpeakerAdaptiveFit(
         tuple(speaker.transform for speaker in everyone),
         tuple(speaker.structure for speaker in everyone),
-        *fit,
+        fit.log_likelihood,
+        fit.converged,
+        fit.reports,
     )
