@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from hmm_models._numerics import log_softmax
 from hmm_models._report import UpdateReport
+from hmm_models._tracing import is_recorded
 from hmm_models.emissions._accumulation import Firm, Known, Membership, Soft, check_shares
 from hmm_models.emissions._clustering import cluster_within, kmeans
 from hmm_models.emissions._densities import Densities
@@ -280,7 +281,7 @@ class MixtureEmission(nn.Module, ABC, Generic[S]):
                     f"got {observed.dtype} of shape {tuple(observed.shape)}"
                 )
             x = x.masked_fill(~observed, 0.0)
-        if torch.compiler.is_compiling() or not x.numel():
+        if is_recorded() or not x.numel():
             return x
         # The largest square that the parameters' dtype holds, times the room that a sum over D needs.
         limit = math.sqrt(torch.finfo(self.mean.dtype).max / (1e4 * self.feature_dim))
