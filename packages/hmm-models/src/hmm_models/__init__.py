@@ -2,6 +2,8 @@
 
 from importlib.metadata import version as _version
 
+from hmm_models._batches import PaddedBatch as PaddedBatch
+from hmm_models._batches import collate_variable_length as collate_variable_length
 from hmm_models._factory import create_speech_hmm as create_speech_hmm
 from hmm_models._report import UpdateReport as UpdateReport
 from hmm_models._selection import Selection as Selection
@@ -116,6 +118,7 @@ __all__ = [
     "MultiSpaceStatistics",
     "MultiStreamEmission",
     "NeuralHMM",
+    "PaddedBatch",
     "PoissonEmission",
     "PoissonStatistics",
     "ProbabilityTable",
@@ -141,6 +144,7 @@ __all__ = [
     "UpdateReport",
     "all_reduce_statistics",
     "broadcast_model",
+    "collate_variable_length",
     "create_duration_constrained_matrix",
     "create_hierarchical_transitions",
     "create_left_to_right_matrix",

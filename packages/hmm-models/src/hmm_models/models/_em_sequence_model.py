@@ -12,8 +12,10 @@ from torch.distributed import ProcessGroup
 
 from hmm_core import Posterior, ViterbiPath
 from hmm_core.semi_markov import SemiMarkovPath, SemiMarkovPosterior
+from hmm_models._batches import PaddedBatch, Sequences, as_batch
 from hmm_models._report import UpdateReport
 from hmm_models.emissions._emission import SamplingEmission, TrainableEmission
+from hmm_models.models._estimator import FittedChain
 from hmm_models.models._sequence_model import Frames, SequenceModel, keywords, valid_frames
 from hmm_models.training._distributed import all_reduce_statistics, broadcast_model
 from hmm_models.training._em import FitResult, SequenceStatistics, run_em, sum_statistics
@@ -33,7 +35,7 @@ class Sample(NamedTuple):
     """Shape (B, T, ...), (B, T, D) in most models."""
 
 
-class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
+class EMSequenceModel(FittedChain, SequenceModel, Generic[_Posterior, _Path]):
     """A model of sequences that expectation-maximisation can train, if its emission can be.
 
     The recursions are those of ``hmm_core`` or of ``hmm_core.semi_markov``.
@@ -167,6 +169,11 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
     @abstractmethod
     def zero_statistics(self, device: torch.device | None = None) -> SequenceStatistics:
         """Statistics of no data, to add to."""
+
+    def _present_topology(self) -> Topology:
+        """Present log-probabilities as an argument for another model."""
+        with torch.no_grad():
+            return self.topology
 
     def is_left_to_right(self) -> bool:
         """Whether every sequence starts in the first state and never goes back.
@@ -401,7 +408,7 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
 
     def fit(
         self,
-        x: Tensor,
+        x: Sequences,
         lengths: Tensor | None = None,
         weights: Tensor | None = None,
         *,
@@ -461,6 +468,7 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
         .. [1] L. R. Rabiner, "A tutorial on hidden Markov models and selected applications in speech
            recognition", Proc. IEEE 77(2), 1989.
         """
+        x, lengths = as_batch(x, lengths)
         emission = self._trainable()
         starting, updating = _split_options(emission, options)
         if batch_size is not None and batch_size < 1:
@@ -485,7 +493,7 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
                 )
 
         self._refuse_impossible(x, lengths, weights, data)
-        return run_em(
+        result = run_em(
             lambda: sum_statistics(each(), self.zero_statistics),
             lambda statistics: self.update(statistics, **updating),
             emission.rounding,
@@ -493,10 +501,11 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
             tolerance,
             lambda: self._log_prior(updating),
         )
+        return self._recorded(result)
 
     def fit_batches(
         self,
-        batches: Iterable[Mapping[str, Tensor]],
+        batches: Iterable[Mapping[str, Tensor] | PaddedBatch],
         *,
         max_iterations: int = 100,
         tolerance: float = 1e-4,
@@ -513,8 +522,8 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
         ----------
         batches : iterable of mappings
             Each holds the arguments of ``accumulate``: ``x``, and where needed ``lengths``, ``weights``,
-            ``observed``, ``allowed``, ``frame_weights``. It is gone through once an iteration: a list or a
-            ``DataLoader``, not a generator.
+            ``observed``, ``allowed``, ``frame_weights``; or is a ``PaddedBatch``. They are gone through once
+            an iteration: a list or a ``DataLoader``, not a generator.
         max_iterations : int, default 100
             Passes over the data, at most.
         tolerance : float, default 1e-4
@@ -576,7 +585,7 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
             first = next(iter(batches), None)
             if first is None:
                 raise ValueError("batches must hold at least one batch; got none")
-            self.initialize(**first, seed=seed, **starting)
+            self.initialize(**_named(first), seed=seed, **starting)
         if distributed:
             broadcast_model(self, process_group)
 
@@ -589,34 +598,43 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
             return self.update(statistics, **updating)
 
         if step_power is not None:
-            return run_stepwise_em(
+            result = run_stepwise_em(
                 lambda: map(collect, self._each_statistics(batches)),
                 update,
                 max_iterations,
                 tolerance,
                 step_power,
             )
-        return run_em(
-            lambda: collect(sum_statistics(self._each_statistics(batches), self.zero_statistics)),
-            update,
-            emission.rounding,
-            max_iterations,
-            tolerance,
-            lambda: self._log_prior(updating),
-        )
+        else:
+            result = run_em(
+                lambda: collect(sum_statistics(self._each_statistics(batches), self.zero_statistics)),
+                update,
+                emission.rounding,
+                max_iterations,
+                tolerance,
+                lambda: self._log_prior(updating),
+            )
+        return self._recorded(result, stepwise=step_power is not None)
 
     def _log_prior(self, options: Mapping[str, Any]) -> float:
         """Log-density of the parameters under the prior that the emission's ``update`` is given, if any."""
         prior = options.get("prior")
         return 0.0 if prior is None else float(cast(Any, self.emission).log_prior(prior))
 
-    def _each_statistics(self, batches: Iterable[Mapping[str, Tensor]]) -> Iterator[SequenceStatistics]:
+    def _each_statistics(
+        self, batches: Iterable[Mapping[str, Tensor] | PaddedBatch]
+    ) -> Iterator[SequenceStatistics]:
         """E-step, batch by batch."""
         for index, batch in enumerate(batches):
-            found = self.accumulate(**batch)
+            found = self.accumulate(**_named(batch))
             if float(found.log_likelihood) == -torch.inf:
                 raise ValueError(f"batch {index} holds a sequence that no path of the model can produce")
             yield found
+
+
+def _named(batch: Mapping[str, Tensor] | PaddedBatch) -> Mapping[str, Tensor]:
+    """Name the arguments that a batch holds."""
+    return batch._asdict() if isinstance(batch, PaddedBatch) else batch
 
 
 def _segment(lengths: Tensor, num_states: int) -> Tensor:

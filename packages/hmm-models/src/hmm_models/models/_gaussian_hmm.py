@@ -134,7 +134,13 @@ class GaussianHMM(HiddenMarkovModel):
         """
         arguments = dict(config)
         topology = blank_topology(arguments["num_states"], arguments.pop("has_final"))
-        return cls(**arguments, topology=topology)
+        model = cls(**arguments, topology=topology)
+        return model._restored()
+
+    def _present(self) -> dict[str, Any]:
+        """Arguments that make a model like this one."""
+        sizes = {name: value for name, value in self.config().items() if name != "has_final"}
+        return {**sizes, "obs_dim": None, "topology": self._present_topology()}
 
     def extra_repr(self) -> str:
         """Sizes, for ``repr``."""

@@ -241,7 +241,12 @@ class HiddenMarkovModel(EMSequenceModel[Posterior, ViterbiPath]):
             With fresh parameters.
         """
         emission = build_model(config["emission"])
-        return cls(emission, blank_topology(int(cast(Any, emission).num_densities), config["has_final"]))
+        model = cls(emission, blank_topology(int(cast(Any, emission).num_densities), config["has_final"]))
+        return model._restored()
+
+    def _present(self) -> dict[str, Any]:
+        """Arguments that make a model like this one."""
+        return {"emission": self.emission, "topology": self._present_topology()}
 
 
 def blank_topology(num_states: int, has_final: bool) -> Topology:

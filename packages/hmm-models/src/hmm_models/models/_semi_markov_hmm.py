@@ -328,13 +328,28 @@ class SemiMarkovHMM(EMSequenceModel[SemiMarkovPosterior, SemiMarkovPath]):
         SemiMarkovHMM
             With fresh parameters.
         """
-        return cls(
+        model = cls(
             config["num_states"],
             duration=cast(DurationModel, build_model(config["duration"])),
             topology=blank_topology(config["num_states"], has_final=True),
             censoring=config["censoring"],
             emission=build_model(config["emission"]),
         )
+        return model._restored()
+
+    def _present(self) -> dict[str, Any]:
+        """Arguments that make a model like this one."""
+        return {
+            "num_states": self.num_states,
+            "feature_dim": None,
+            "max_duration": self.max_duration,
+            "num_mixtures": 1,
+            "obs_dim": None,
+            "duration": self.duration,
+            "topology": self._present_topology(),
+            "censoring": self.censoring,
+            "emission": self.emission,
+        }
 
 
 HSMMLayer = SemiMarkovHMM

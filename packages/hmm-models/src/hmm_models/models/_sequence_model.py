@@ -7,10 +7,14 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
 
+from hmm_models._batches import Sequences, as_batch
 from hmm_models.emissions._accumulation import check_shares
 from hmm_models.emissions._emission import Emission
 from hmm_models.emissions._lazy import LazyGaussianMixtures
+from hmm_models.models._estimator import Estimator
+from hmm_models.training._distributed import Processes
 from hmm_models.training._em import FitResult
 from hmm_models.training._sgd import run_sgd
 
@@ -26,7 +30,7 @@ class Frames(NamedTuple):
     allowed: Tensor | None  # (B, T, K)
 
 
-class SequenceModel(nn.Module, ABC):
+class SequenceModel(Estimator, ABC):
     """A model of ragged batches of sequences whose states read the densities of ``emission``.
 
     What follows each other, and for how long, is up to the subclass. Every method takes the same description
@@ -47,6 +51,11 @@ class SequenceModel(nn.Module, ABC):
     frame_weights : Tensor, shape (B, T), optional
         A frame of weight w counts w times: its log-density is multiplied by w, and so is its share in the
         statistics of the emission. Finite and >= 0.
+
+    Notes
+    -----
+    ``fit``, ``fit_sgd``, ``score``, ``predict`` and ``predict_proba``, the methods that scikit-learn knows,
+    also take an array of numpy as ``x``, or a list of sequences (T_i, ...) without ``lengths``.
     """
 
     emission: nn.Module
@@ -141,7 +150,7 @@ class SequenceModel(nn.Module, ABC):
         return log_emission
 
     @torch.no_grad()
-    def score(self, x: Tensor, lengths: Tensor | None = None, **data: Tensor | None) -> float:
+    def score(self, x: Sequences, lengths: Tensor | None = None, **data: Tensor | None) -> float:
         """Total log-likelihood, as scikit-learn and hmmlearn name it.
 
         Parameters
@@ -154,10 +163,11 @@ class SequenceModel(nn.Module, ABC):
         float
             In nats, of all sequences together.
         """
+        x, lengths = as_batch(x, lengths)
         return float(self.log_likelihood(x, lengths, **data).double().sum())
 
     @torch.no_grad()
-    def predict(self, x: Tensor, lengths: Tensor | None = None, **data: Tensor | None) -> Tensor:
+    def predict(self, x: Sequences, lengths: Tensor | None = None, **data: Tensor | None) -> Tensor:
         """States of the most likely path.
 
         Parameters
@@ -170,10 +180,11 @@ class SequenceModel(nn.Module, ABC):
         Tensor of int64, shape (B, T)
             As ``viterbi`` gives them.
         """
+        x, lengths = as_batch(x, lengths)
         return cast(Tensor, cast(Any, self).viterbi(x, lengths, **data).states)
 
     @torch.no_grad()
-    def predict_proba(self, x: Tensor, lengths: Tensor | None = None, **data: Tensor | None) -> Tensor:
+    def predict_proba(self, x: Sequences, lengths: Tensor | None = None, **data: Tensor | None) -> Tensor:
         """Probability of each state in each frame.
 
         Parameters
@@ -186,11 +197,12 @@ class SequenceModel(nn.Module, ABC):
         Tensor, shape (B, T, K)
             As ``posterior`` gives them.
         """
+        x, lengths = as_batch(x, lengths)
         return cast(Tensor, cast(Any, self).posterior(x, lengths, **data).state)
 
     def fit_sgd(
         self,
-        x: Tensor,
+        x: Sequences,
         lengths: Tensor | None = None,
         weights: Tensor | None = None,
         *,
@@ -200,6 +212,8 @@ class SequenceModel(nn.Module, ABC):
         tolerance: float = 0.0,
         patience: int = 10,
         seed: int = 0,
+        process_group: ProcessGroup | None = None,
+        distributed: bool = False,
         **data: Tensor | None,
     ) -> FitResult:
         """Train by gradient descent on the negative log-likelihood per frame.
@@ -222,6 +236,13 @@ class SequenceModel(nn.Module, ABC):
             Stop after so many epochs without progress.
         seed : int, default 0
             Of the order of the sequences.
+        process_group : torch.distributed.ProcessGroup, optional
+            The processes that share the work; all of them if omitted.
+        distributed : bool, default False
+            Whether the data are this process's part: gradients are averaged over the processes of
+            ``torch.distributed`` (by ``DistributedDataParallel``), each frame counting the same wherever it
+            is. All start from the parameters of the first, end with the same ones, and take ``batch_size``
+            sequences each in a step.
         **data : Tensor
             What else ``log_likelihood`` takes, with sequences along the first axis: ``observed``,
             ``allowed``, ``frame_weights``; ``context`` of a ``NeuralHMM``.
@@ -236,6 +257,8 @@ class SequenceModel(nn.Module, ABC):
         ------
         FloatingPointError
             If the steps are so large that the loss is no number any more.
+        RuntimeError
+            If ``distributed`` without ``torch.distributed``.
         ValueError
             If shapes disagree, a value is out of range, or no path can produce one of the sequences.
 
@@ -246,16 +269,19 @@ class SequenceModel(nn.Module, ABC):
         """
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size must be >= 1; got {batch_size}")
-        self._refuse_impossible(x, lengths, weights, data)
+        x, lengths = as_batch(x, lengths)
+        processes = Processes(distributed, process_group)
+        processes.check(lambda: self._refuse_impossible(x, lengths, weights, data), x.device)
+        processes.share(self)
         frames = self._frames(x, lengths, weights)
-        num_frames = float((frames.weight * frames.valid.sum(1)).sum()) or 1.0
+        num_frames = processes.sum((frames.weight * frames.valid.sum(1)).sum()) or 1.0
 
         def loss(rows: Tensor) -> Tensor:
             part = {name: None if value is None else value[rows] for name, value in data.items()}
             total = self.log_likelihood(x[rows], None if lengths is None else lengths[rows], **part)
             return -(total * frames.weight[rows].to(total)).sum() / num_frames
 
-        return run_sgd(
+        result = run_sgd(
             self,
             loss,
             len(x),
@@ -266,7 +292,9 @@ class SequenceModel(nn.Module, ABC):
             tolerance=tolerance,
             patience=patience,
             generator=torch.Generator().manual_seed(seed),
+            processes=processes,
         )
+        return self._recorded(result)
 
     @torch.no_grad()
     def _refuse_impossible(
