@@ -5,6 +5,8 @@ from importlib.metadata import version as _version
 from hmm_models._batches import PaddedBatch as PaddedBatch
 from hmm_models._batches import collate_variable_length as collate_variable_length
 from hmm_models._factory import create_speech_hmm as create_speech_hmm
+from hmm_models._hmmlearn import from_hmmlearn as from_hmmlearn
+from hmm_models._hmmlearn import to_hmmlearn as to_hmmlearn
 from hmm_models._report import UpdateReport as UpdateReport
 from hmm_models._selection import Selection as Selection
 from hmm_models._selection import select_num_mixtures as select_num_mixtures
@@ -152,6 +154,7 @@ __all__ = [
     "create_prosody_aware_transitions",
     "create_skip_state_matrix",
     "create_speech_hmm",
+    "from_hmmlearn",
     "global_variance",
     "load_model",
     "load_tensors",
@@ -165,4 +168,5 @@ __all__ = [
     "select_num_states",
     "silence_topology",
     "split_targets",
+    "to_hmmlearn",
 ]

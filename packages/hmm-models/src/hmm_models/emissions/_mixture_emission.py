@@ -173,6 +173,10 @@ class MixtureEmission(nn.Module, ABC, Generic[S]):
         """Make all covariances diagonal, with variances (D,) not below the floor."""
 
     @abstractmethod
+    def _set_covariance(self, covariance: Tensor) -> int:
+        """Replace the covariances by others (float64) or by the floor where that is higher; count these."""
+
+    @abstractmethod
     def _update_covariances(
         self,
         statistics: S,
@@ -227,6 +231,26 @@ class MixtureEmission(nn.Module, ABC, Generic[S]):
         if not floor > 0.0:
             raise ValueError(f"floor must be > 0; got {floor}")
         self.variance_floor.copy_((floor * global_variance).clamp_min(_SMALLEST_FLOOR))
+
+    @torch.no_grad()
+    def set_covariance(self, covariance: Tensor) -> None:
+        """Replace all covariances.
+
+        Parameters
+        ----------
+        covariance : Tensor
+            In the shape of the property ``covariance``; finite. What is below the floor is raised to it, see
+            ``set_variance_floor``.
+
+        Raises
+        ------
+        ValueError
+            If the shape is another, or a value not finite.
+        """
+        expected = tuple(self.covariance.shape)
+        if covariance.shape != expected or not bool(torch.isfinite(covariance).all()):
+            raise ValueError(f"covariance must be finite and of shape {expected}; got {covariance}")
+        self._set_covariance(covariance.to(self.mean.device, torch.float64))
 
     def log_prob(self, x: Tensor, *, observed: Tensor | None = None) -> Tensor:
         """Log-density of each frame under each density.
