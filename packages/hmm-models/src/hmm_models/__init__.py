@@ -2,6 +2,8 @@
 
 from importlib.metadata import version as _version
 
+from hmm_models._batch_size import BatchSize as BatchSize
+from hmm_models._batch_size import find_optimal_batch_size as find_optimal_batch_size
 from hmm_models._batches import PaddedBatch as PaddedBatch
 from hmm_models._batches import collate_variable_length as collate_variable_length
 from hmm_models._factory import create_speech_hmm as create_speech_hmm
@@ -94,6 +96,7 @@ from hmm_models.transitions._topology import silence_topology as silence_topolog
 __version__ = _version("hmm-models")
 __all__ = [
     "AdaptiveTransitionMatrix",
+    "BatchSize",
     "CategoricalEmission",
     "CategoricalStatistics",
     "ContextualNeuralHMM",
@@ -154,6 +157,7 @@ __all__ = [
     "create_prosody_aware_transitions",
     "create_skip_state_matrix",
     "create_speech_hmm",
+    "find_optimal_batch_size",
     "from_hmmlearn",
     "global_variance",
     "load_model",
