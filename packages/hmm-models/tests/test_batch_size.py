@@ -21,7 +21,7 @@ def limited_to(largest: int, error: Exception) -> Callable[[int], None]:
     return step
 
 
-@pytest.mark.parametrize("largest", [1, 2, 5, 8, 37, 99, 100])
+@pytest.mark.parametrize("largest", [1, 8, 37, 100])
 def test_the_largest_that_fits_is_found(largest: int) -> None:
     found = find_optimal_batch_size(limited_to(largest, MemoryError()), max_batch_size=100)
     assert found.batch_size == largest
@@ -88,6 +88,6 @@ def test_a_step_of_training_is_tried() -> None:
     model = GaussianHMM(3, 4)
 
     def step(size: int) -> None:
-        (-model(torch.randn(size, 20, 4)).mean()).backward()  # type: ignore[no-untyped-call]  # torch's
+        (-model(torch.randn(size, 20, 4)).mean()).backward()
 
     assert find_optimal_batch_size(step, max_batch_size=32).batch_size == 32

@@ -68,10 +68,9 @@ def find_optimal_batch_size(
 
     Notes
     -----
-    O(log) steps. Errors of ``step`` other than running out of memory are raised. After every step what it left
-    is collected, and the GPU's cache emptied; gradients that ``step`` leaves in parameters count as in use in
-    the next one, as they will in training. On the CPU under Linux allocations beyond the limit fail during the
-    search, in the whole process. Leave some room: sequences differ, and memory falls to pieces.
+    O(log) steps. Errors of ``step`` other than running out of memory are raised. After every step what it
+    left is collected, and the GPU's cache emptied. On the CPU under Linux allocations beyond the limit fail
+    during the search, in the whole process. Leave some room: sequences differ, and memory falls to pieces.
 
     Examples
     --------
@@ -91,6 +90,7 @@ def find_optimal_batch_size(
     if memory_limit is None and device.type == "cpu":
         memory_limit = _free_memory()
     tried: dict[int, int | None] = {}
+    _clean(device)
 
     def fits(size: int) -> bool:
         tried[size] = _peak_memory(step, size, device, memory_limit)
@@ -113,7 +113,6 @@ def _peak_memory(
     step: Callable[[int], object], size: int, device: torch.device, limit: int | None
 ) -> int | None:
     """Bytes that a step needs, or None if they are too many."""
-    _clean(device)
     before = _start(device)
     try:
         with _limited(limit if device.type == "cpu" else None):
