@@ -55,7 +55,10 @@ class SequenceModel(Estimator, ABC):
     Notes
     -----
     ``fit``, ``fit_sgd``, ``score``, ``predict`` and ``predict_proba``, the methods that scikit-learn knows,
-    also take an array of numpy as ``x``, or a list of sequences (T_i, ...) without ``lengths``.
+    also take an array of numpy as ``x``, or a list of sequences (T_i, ...) without ``lengths``. Its
+    ``get_params``, ``set_params`` and ``sklearn.base.clone`` work on the arguments of the class;
+    ``history_``, ``converged_`` and ``n_iter_`` tell of the last fit, which returns a ``FitResult`` instead
+    of the model.
     """
 
     emission: nn.Module
@@ -271,9 +274,9 @@ class SequenceModel(Estimator, ABC):
             raise ValueError(f"batch_size must be >= 1; got {batch_size}")
         x, lengths = as_batch(x, lengths)
         processes = Processes(distributed, process_group)
-        processes.check(lambda: self._refuse_impossible(x, lengths, weights, data), x.device)
+        frames = processes.check(lambda: self._frames(x, lengths, weights), x.device)
         processes.share(self)
-        frames = self._frames(x, lengths, weights)
+        processes.check(lambda: self._refuse_impossible(x, lengths, weights, data), x.device)
         num_frames = processes.sum((frames.weight * frames.valid.sum(1)).sum()) or 1.0
 
         def loss(rows: Tensor) -> Tensor:

@@ -1,12 +1,15 @@
 """Sums and parameters over the processes of torch.distributed."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from hmm_models._statistics import Statistics
+
+_Checked = TypeVar("_Checked")
 
 
 def all_reduce_statistics(statistics: Statistics, group: dist.ProcessGroup | None = None) -> None:
@@ -104,18 +107,17 @@ class Processes:
         if self.distributed:
             broadcast_model(model, self.group)
 
-    def check(self, check: Callable[[], None], device: torch.device) -> None:
+    def check(self, check: Callable[[], _Checked], device: torch.device) -> _Checked:
         """Fail in all of them where one of them does: the others would wait for it."""
-        error = None
+        failed = torch.zeros((), device=device)
         try:
-            check()
-        except ValueError as found:
-            error = found
-        failed = self.sum(torch.tensor(float(error is not None), device=device))
-        if error is not None:
-            raise error
-        if failed:
+            checked = check()
+        except ValueError:
+            self.sum(failed + 1.0)
+            raise
+        if self.sum(failed):
             raise ValueError("the data of another process were refused; see there")
+        return checked
 
     def average_gradients(self, module: nn.Module) -> nn.Module:
         """Wrap a module whose parameters are the same in all of them."""
