@@ -136,7 +136,7 @@ def tests_integration(session: nox.Session) -> None:
 @nox.session(requires=["build"])
 def docs(session: nox.Session) -> None:
     """Build the documentation with every warning an error, and run its examples."""
-    install_everything(session, *groups("docs", "test"))
+    install_everything(session, *groups("docs", "test", "oracle-hmm-models"))
     session.run("sphinx-build", "-W", "-n", "-q", "--keep-going", "docs", "docs/_build/html")
     # Where the packages' tests look for speech, too.
     speech = os.environ.get("HMM_SPEECH_DATA", str(ROOT.parent / "shared" / "data"))

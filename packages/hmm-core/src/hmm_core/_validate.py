@@ -136,14 +136,14 @@ def _transition(
 
 
 def _fits(
-    tensor: object, dtype: torch.dtype, device: torch.device, shapes: tuple[tuple[int, ...], ...]
+    tensor: object, dtype: torch.dtype, device: torch.device, shapes: dict[int, tuple[int, ...]]
 ) -> bool:
-    """Whether an argument needs no conversion and has one of the shapes."""
+    """Whether an argument needs no conversion and has the shape that goes with its number of axes."""
     return (
         isinstance(tensor, Tensor)
         and tensor.dtype is dtype
         and tensor.device == device
-        and tensor.shape in shapes
+        and tensor.shape == shapes.get(tensor.ndim)
     )
 
 
@@ -166,21 +166,21 @@ def _is_plain(
         if not isinstance(emission_index, Tensor) or emission_index.ndim == 0:
             return False
         K = emission_index.shape[-1]
-        if not _fits(emission_index, torch.int64, device, ((K,), (B, K))):
+        if not _fits(emission_index, torch.int64, device, {1: (K,), 2: (B, K)}):
             return False
-    vector = ((K,), (B, K))
-    matrix = ((K, K), (B, K, K))
+    vector = {1: (K,), 2: (B, K)}
+    matrix = {2: (K, K), 3: (B, K, K)}
     weight = log_transition
     if isinstance(log_transition, Sparse):
         weight, R = log_transition.log_weight, log_transition.num_slots
-        matrix = ((K, R), (B, K, R))
+        matrix = {2: (K, R), 3: (B, K, R)}
         if not _fits(log_transition.predecessors, torch.int64, device, matrix):
             return False
     return (
         _fits(log_initial, dtype, device, vector)
         and _fits(weight, dtype, device, matrix)
         and (log_final is None or _fits(log_final, dtype, device, vector))
-        and (lengths is None or _fits(lengths, torch.int64, device, ((B,),)))
+        and (lengths is None or _fits(lengths, torch.int64, device, {1: (B,)}))
     )
 
 

@@ -2,7 +2,13 @@
 
 from importlib.metadata import version as _version
 
+from hmm_models._batch_size import BatchSize as BatchSize
+from hmm_models._batch_size import find_optimal_batch_size as find_optimal_batch_size
+from hmm_models._batches import PaddedBatch as PaddedBatch
+from hmm_models._batches import collate_variable_length as collate_variable_length
 from hmm_models._factory import create_speech_hmm as create_speech_hmm
+from hmm_models._hmmlearn import from_hmmlearn as from_hmmlearn
+from hmm_models._hmmlearn import to_hmmlearn as to_hmmlearn
 from hmm_models._report import UpdateReport as UpdateReport
 from hmm_models._selection import Selection as Selection
 from hmm_models._selection import select_num_mixtures as select_num_mixtures
@@ -132,6 +138,7 @@ __all__ = [
     "AdaptedClass",
     "AdaptiveTransitionMatrix",
     "AffineTransform",
+    "BatchSize",
     "CMLLREstimate",
     "CMLLRStatistics",
     "CategoricalEmission",
@@ -164,6 +171,7 @@ __all__ = [
     "MultiSpaceStatistics",
     "MultiStreamEmission",
     "NeuralHMM",
+    "PaddedBatch",
     "PoissonEmission",
     "PoissonStatistics",
     "ProbabilityTable",
@@ -203,6 +211,7 @@ __all__ = [
     "all_reduce_statistics",
     "broadcast_model",
     "cmllr_prior",
+    "collate_variable_length",
     "collect_cmllr",
     "conditional_log_likelihood",
     "create_duration_constrained_matrix",
@@ -217,7 +226,9 @@ __all__ = [
     "estimate_lda",
     "estimate_mllr",
     "estimate_mllt",
+    "find_optimal_batch_size",
     "fit_speakers",
+    "from_hmmlearn",
     "global_variance",
     "graph_log_likelihood",
     "load_model",
@@ -235,6 +246,7 @@ __all__ = [
     "silence_topology",
     "split_targets",
     "tie_rows",
+    "to_hmmlearn",
     "transcript_graph",
     "transform_statistics",
 ]

@@ -101,6 +101,7 @@ if _TYPE_CHECKING:
     from hmm_models import AdaptedClass as AdaptedClass
     from hmm_models import AdaptiveTransitionMatrix as AdaptiveTransitionMatrix
     from hmm_models import AffineTransform as AffineTransform
+    from hmm_models import BatchSize as BatchSize
     from hmm_models import CategoricalEmission as CategoricalEmission
     from hmm_models import CategoricalStatistics as CategoricalStatistics
     from hmm_models import CMLLREstimate as CMLLREstimate
@@ -133,6 +134,7 @@ if _TYPE_CHECKING:
     from hmm_models import MultiSpaceStatistics as MultiSpaceStatistics
     from hmm_models import MultiStreamEmission as MultiStreamEmission
     from hmm_models import NeuralHMM as NeuralHMM
+    from hmm_models import PaddedBatch as PaddedBatch
     from hmm_models import PoissonEmission as PoissonEmission
     from hmm_models import PoissonStatistics as PoissonStatistics
     from hmm_models import ProbabilityTable as ProbabilityTable
@@ -172,6 +174,7 @@ if _TYPE_CHECKING:
     from hmm_models import all_reduce_statistics as all_reduce_statistics
     from hmm_models import broadcast_model as broadcast_model
     from hmm_models import cmllr_prior as cmllr_prior
+    from hmm_models import collate_variable_length as collate_variable_length
     from hmm_models import collect_cmllr as collect_cmllr
     from hmm_models import conditional_log_likelihood as conditional_log_likelihood
     from hmm_models import create_duration_constrained_matrix as create_duration_constrained_matrix
@@ -186,7 +189,9 @@ if _TYPE_CHECKING:
     from hmm_models import estimate_lda as estimate_lda
     from hmm_models import estimate_mllr as estimate_mllr
     from hmm_models import estimate_mllt as estimate_mllt
+    from hmm_models import find_optimal_batch_size as find_optimal_batch_size
     from hmm_models import fit_speakers as fit_speakers
+    from hmm_models import from_hmmlearn as from_hmmlearn
     from hmm_models import global_variance as global_variance
     from hmm_models import graph_log_likelihood as graph_log_likelihood
     from hmm_models import load_model as load_model
@@ -204,6 +209,7 @@ if _TYPE_CHECKING:
     from hmm_models import silence_topology as silence_topology
     from hmm_models import split_targets as split_targets
     from hmm_models import tie_rows as tie_rows
+    from hmm_models import to_hmmlearn as to_hmmlearn
     from hmm_models import transcript_graph as transcript_graph
     from hmm_models import transform_statistics as transform_statistics
     from hmm_speech import MFCC as MFCC
@@ -247,6 +253,7 @@ _EXPORTS = {
     "Audio": "hmm_speech",
     "AudioError": "hmm_speech",
     "BackendUnavailableError": "hmm_core",
+    "BatchSize": "hmm_models",
     "BeamPath": "hmm_core",
     "BoundaryErrors": "hmm_metrics",
     "BoundarySummary": "hmm_metrics",
@@ -315,6 +322,7 @@ _EXPORTS = {
     "NativeKernelsMissingWarning": "hmm_core",
     "NeuralHMM": "hmm_models",
     "OnlineFilter": "hmm_stream",
+    "PaddedBatch": "hmm_models",
     "PoissonEmission": "hmm_models",
     "PoissonStatistics": "hmm_models",
     "Posterior": "hmm_core",
@@ -372,6 +380,7 @@ _EXPORTS = {
     "calculate_alignment_accuracy": "hmm_metrics",
     "calculate_boundary_accuracy": "hmm_metrics",
     "cmllr_prior": "hmm_models",
+    "collate_variable_length": "hmm_models",
     "collect_cmllr": "hmm_models",
     "conditional_log_likelihood": "hmm_models",
     "create_duration_constrained_matrix": "hmm_models",
@@ -395,6 +404,7 @@ _EXPORTS = {
     "estimate_mllt": "hmm_models",
     "evaluate": "hmm_align",
     "expected_transitions": "hmm_core",
+    "find_optimal_batch_size": "hmm_models",
     "fit_speakers": "hmm_models",
     "fold_phone": "hmm_metrics",
     "fold_word": "hmm_metrics",
@@ -403,6 +413,7 @@ _EXPORTS = {
     "frame_accuracy": "hmm_metrics",
     "frame_times": "hmm_speech",
     "from_arcs": "hmm_core",
+    "from_hmmlearn": "hmm_models",
     "get_cmake_dir": "hmm_core",
     "get_include": "hmm_core",
     "global_variance": "hmm_models",
@@ -452,6 +463,7 @@ _EXPORTS = {
     "stack_graphs": "hmm_core",
     "summarize_boundaries": "hmm_metrics",
     "tie_rows": "hmm_models",
+    "to_hmmlearn": "hmm_models",
     "transcript_graph": "hmm_models",
     "transform_statistics": "hmm_models",
     "viterbi": "hmm_core",

@@ -11,6 +11,7 @@ from hmm_models._numerics import log_softmax
 from hmm_models._report import UpdateReport
 from hmm_models._serialization import register_model
 from hmm_models._statistics import Statistics
+from hmm_models._tracing import is_recorded
 from hmm_models.emissions._accumulation import check_shares
 
 
@@ -107,7 +108,7 @@ class CategoricalEmission(nn.Module):
         """Refuse what is no symbol."""
         if x.dtype != torch.int64:
             raise ValueError(f"x must be of int64 symbols; got {x.dtype}")
-        if torch.compiler.is_compiling() or not x.numel():
+        if is_recorded() or not x.numel():
             return
         low, high = (int(bound) for bound in x.aminmax())
         if low < 0 or high >= self.num_symbols:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hmm_models._numerics import logsumexp
 from hmm_models._statistics import Statistics
+from hmm_models._tracing import is_recorded
 
 LOG_TWO_PI = math.log(2.0 * math.pi)
 # Numbers in the largest tensor of a block: 1 MiB of float32, which a core's cache holds.
@@ -57,7 +58,7 @@ class Densities(ABC, Generic[S]):
 
     def log_prob(self, x: Tensor, observed: Tensor | None) -> Tensor:
         """Log-density (N, P) of frames (N, D), in blocks where no gradient is recorded."""
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if torch.is_grad_enabled() or is_recorded():
             return self._log_prob(x, observed).T.contiguous()
         result = x.new_empty(len(x), len(self.constant))
         for rows in self.blocks(len(x)):

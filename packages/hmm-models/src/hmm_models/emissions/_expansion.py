@@ -6,6 +6,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from hmm_models._tracing import is_recorded
 from hmm_models.emissions._densities import LOG_TWO_PI, Densities
 from hmm_models.emissions._mixture_statistics import MixtureStatistics
 
@@ -35,7 +36,7 @@ class Expansion(Densities[MixtureStatistics]):
         if observed is not None:
             centered = torch.where(observed, x - self.center, 0.0)
             return torch.cat([centered, centered.square(), observed.to(centered)], -1)
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if torch.is_grad_enabled() or is_recorded():
             centered = x - self.center
             return torch.cat([centered, centered.square()], -1)
         inputs = x.new_empty(len(x), self.coefficient.shape[-1])
@@ -47,7 +48,7 @@ class Expansion(Densities[MixtureStatistics]):
     def log_joint(self, inputs: Tensor) -> Tensor:
         """Log of weight times density of every component, shape (P, M, R)."""
         joint = torch.addmm(self.constant.reshape(-1, 1), self.coefficient.flatten(0, 1), inputs.T)
-        return joint.view(*self.constant.shape, len(inputs))
+        return joint.view(*self.constant.shape, inputs.shape[0])
 
     def moments(self, inputs: Tensor, component: Tensor) -> tuple[Tensor, ...]:
         """Sum the shares, and the inputs weighted with them."""

@@ -52,6 +52,10 @@ class LazyGaussianMixtures(GaussianMixtures):
         """Not known before the first batch."""
         raise RuntimeError("feature_dim is not known before the first batch; give it to the model")
 
+    def extra_repr(self) -> str:
+        """Tell what is known, for ``repr``."""
+        return f"num_densities={self.num_densities}, num_mixtures={self.num_mixtures}"
+
     @torch.no_grad()
     def materialize(self, x: Tensor) -> None:
         """Make the parameters, all densities alike, with the mean and variance of the frames given.

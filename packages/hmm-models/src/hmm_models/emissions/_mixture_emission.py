@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from hmm_models._numerics import log_softmax
 from hmm_models._report import UpdateReport
+from hmm_models._tracing import is_recorded
 from hmm_models.emissions._accumulation import Known, Membership, Soft, membership
 from hmm_models.emissions._clustering import cluster_within, kmeans
 from hmm_models.emissions._densities import Densities
@@ -172,6 +173,10 @@ class MixtureEmission(nn.Module, ABC, Generic[S]):
         """Make all covariances diagonal, with variances (D,) not below the floor."""
 
     @abstractmethod
+    def _set_covariance(self, covariance: Tensor) -> int:
+        """Replace the covariances by others (float64) or by the floor where that is higher; count these."""
+
+    @abstractmethod
     def _update_covariances(
         self,
         statistics: S,
@@ -227,6 +232,26 @@ class MixtureEmission(nn.Module, ABC, Generic[S]):
             raise ValueError(f"floor must be > 0; got {floor}")
         self.variance_floor.copy_((floor * global_variance).clamp_min(_SMALLEST_FLOOR))
 
+    @torch.no_grad()
+    def set_covariance(self, covariance: Tensor) -> None:
+        """Replace all covariances.
+
+        Parameters
+        ----------
+        covariance : Tensor
+            In the shape of the property ``covariance``; finite. What is below the floor is raised to it, see
+            ``set_variance_floor``.
+
+        Raises
+        ------
+        ValueError
+            If the shape is another, or a value not finite.
+        """
+        expected = tuple(self.covariance.shape)
+        if covariance.shape != expected or not bool(torch.isfinite(covariance).all()):
+            raise ValueError(f"covariance must be finite and of shape {expected}; got {covariance}")
+        self._set_covariance(covariance.to(self.mean.device, torch.float64))
+
     def log_prob(self, x: Tensor, *, observed: Tensor | None = None) -> Tensor:
         """Log-density of each frame under each density.
 
@@ -280,7 +305,7 @@ class MixtureEmission(nn.Module, ABC, Generic[S]):
                     f"got {observed.dtype} of shape {tuple(observed.shape)}"
                 )
             x = x.masked_fill(~observed, 0.0)
-        if torch.compiler.is_compiling() or not x.numel():
+        if is_recorded() or not x.numel():
             return x
         # The largest square that the parameters' dtype holds, times the room that a sum over D needs.
         limit = math.sqrt(torch.finfo(self.mean.dtype).max / (1e4 * self.feature_dim))

@@ -111,6 +111,12 @@ class GaussianMixtures(MixtureEmission[MixtureStatistics]):
         """Give all components the same variances."""
         self.log_variance.copy_(self._pool(variance).log())
 
+    def _set_covariance(self, covariance: Tensor) -> int:
+        """Replace the variances."""
+        variance, floor = covariance.view_as(self.log_variance), self._floor().double()
+        self.log_variance.copy_(variance.maximum(floor).log())
+        return int((variance < floor).sum())
+
     def _update_covariances(
         self, statistics: MixtureStatistics, mean: Tensor, enough: Tensor, prior: MixturePrior | None
     ) -> int:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from hmm_models._report import UpdateReport
 from hmm_models._serialization import register_model
 from hmm_models._statistics import Statistics
+from hmm_models._tracing import is_recorded
 from hmm_models.emissions._accumulation import check_shares
 from hmm_models.emissions._clustering import kmeans
 
@@ -127,7 +128,7 @@ class PoissonEmission(nn.Module):
             raise ValueError(f"x must have shape (..., D) = (..., {self.feature_dim}); got {tuple(x.shape)}")
         if not x.is_floating_point():
             raise ValueError(f"x must be floating point; got {x.dtype}")
-        if torch.compiler.is_compiling():
+        if is_recorded():
             return
         wrong = ~((x >= 0.0) & (x < torch.inf) & (x == x.floor()))
         if bool(wrong.any()):

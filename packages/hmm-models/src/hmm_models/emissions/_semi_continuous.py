@@ -12,6 +12,7 @@ from hmm_models._numerics import log_softmax, logsumexp
 from hmm_models._report import UpdateReport
 from hmm_models._serialization import build_model, describe_model, register_model
 from hmm_models._statistics import Statistics
+from hmm_models._tracing import is_recorded
 from hmm_models.emissions._accumulation import check_shares
 from hmm_models.emissions._clustering import kmeans
 from hmm_models.emissions._mixture_emission import MixtureEmission, standardize
@@ -162,13 +163,13 @@ class SemiContinuousMixtures(nn.Module):
 
     def _rows(self, codeword: Tensor) -> int:
         """Frames in a block; all where a gradient is recorded."""
-        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if torch.is_grad_enabled() or is_recorded():
             return max(1, len(codeword))
         return max(1, _BLOCK // max(self.num_densities, self.num_mixtures))
 
     def _mix(self, codeword: Tensor, log_weight: Tensor) -> Tensor:
         """Log of the weighted sums (N, P) of densities (N, M) given as logarithms."""
-        if torch.compiler.is_compiling():
+        if is_recorded():
             return logsumexp(codeword.unsqueeze(1) + log_weight)
         peak = codeword.detach().amax(-1, keepdim=True)
         total = (codeword - peak).exp() @ log_weight.exp().T

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from hmm_models._report import UpdateReport
 from hmm_models._serialization import build_model, describe_model, register_model
 from hmm_models._statistics import Statistics
+from hmm_models._tracing import is_recorded
 from hmm_models.emissions._accumulation import check_shares
 from hmm_models.emissions._emission import SamplingEmission, TrainableEmission
 
@@ -346,7 +347,7 @@ class MultiSpaceEmission(nn.Module):
         if x.ndim < 1 or x.shape[-1] != self.feature_dim:
             raise ValueError(f"x must have shape (..., D) = (..., {self.feature_dim}); got {tuple(x.shape)}")
         flag = x[..., 0]
-        if not torch.compiler.is_compiling() and not bool(((flag == 0.0) | (flag == 1.0)).all()):
+        if not is_recorded() and not bool(((flag == 0.0) | (flag == 1.0)).all()):
             where = tuple(((flag != 0.0) & (flag != 1.0)).nonzero()[0].tolist())
             raise ValueError(f"x[..., 0] must be 0 (no value) or 1; got {float(flag[where])} at {where}")
         present = flag == 1.0

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from hmm_models._report import UpdateReport
 from hmm_models._serialization import register_model
 from hmm_models._statistics import Statistics
+from hmm_models._tracing import is_recorded
 from hmm_models.emissions._accumulation import check_shares
 from hmm_models.emissions._clustering import kmeans
 
@@ -159,7 +160,7 @@ class StudentTEmission(nn.Module):
             raise ValueError(f"x must have shape (..., D) = (..., {self.feature_dim}); got {tuple(x.shape)}")
         if not x.is_floating_point():
             raise ValueError(f"x must be floating point; got {x.dtype}")
-        if not torch.compiler.is_compiling() and not bool(torch.isfinite(x).all()):
+        if not is_recorded() and not bool(torch.isfinite(x).all()):
             where = tuple((~torch.isfinite(x)).nonzero()[0].tolist())
             raise ValueError(f"x must be finite; got {float(x[where])} at {where}")
 

@@ -40,13 +40,13 @@ class Whitening(Densities[FullMixtureStatistics]):
     def log_joint(self, inputs: Tensor) -> Tensor:
         """Log of weight times density of every component, shape (P, M, R)."""
         P, M, D, _ = self.whitener.shape
-        white = (self.whitener.flatten(0, 2) @ inputs.T).view(P, M, D, len(inputs))
+        white = (self.whitener.flatten(0, 2) @ inputs.T).view(P, M, D, inputs.shape[0])
         if self.whitener.shape[:2] == self.constant.shape:
             distance = (white - self.offset.unsqueeze(-1)).square().sum(-2)
         else:
             offset = self.offset.reshape(P, self.constant.numel() // P, D)
             distance = white.square().sum(-2) - 2.0 * (offset @ white.squeeze(1))
-            distance = distance.view(*self.constant.shape, len(inputs)) + self.offset.square().sum(
+            distance = distance.view(*self.constant.shape, inputs.shape[0]) + self.offset.square().sum(
                 -1, keepdim=True
             )
         return self.constant.unsqueeze(-1) - 0.5 * distance

@@ -12,14 +12,17 @@ from torch.distributed import ProcessGroup
 
 from hmm_core import Posterior, ViterbiPath
 from hmm_core.semi_markov import SemiMarkovPath, SemiMarkovPosterior
+from hmm_models._batches import PaddedBatch, Sequences, as_batch
 from hmm_models._report import UpdateReport
 from hmm_models.emissions._emission import SamplingEmission, TrainableEmission
+from hmm_models.models._estimator import FittedChain
 from hmm_models.models._sequence_model import Frames, SequenceModel, keywords, valid_frames
 from hmm_models.training._counts import Algorithm, check_algorithm
 from hmm_models.training._distributed import all_reduce_statistics, broadcast_model
 from hmm_models.training._em import FitResult, SequenceStatistics, run_em, sum_statistics
 from hmm_models.training._restarts import check_restarts, run_restarts
 from hmm_models.training._stepwise import run_stepwise_em
+from hmm_models.transitions._parts import describe_tables
 from hmm_models.transitions._topology import Topology, is_left_to_right
 
 _Posterior = TypeVar("_Posterior", bound=Posterior | SemiMarkovPosterior)
@@ -35,7 +38,7 @@ class Sample(NamedTuple):
     """Shape (B, T, ...), (B, T, D) in most models."""
 
 
-class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
+class EMSequenceModel(FittedChain, SequenceModel, Generic[_Posterior, _Path]):
     """A model of sequences that expectation-maximisation can train, if its emission can be.
 
     The recursions are those of ``hmm_core`` or of ``hmm_core.semi_markov``. Beside the data that
@@ -199,6 +202,18 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
     @abstractmethod
     def zero_statistics(self, device: torch.device | None = None) -> SequenceStatistics:
         """Statistics of no data, to add to."""
+
+    def _present_topology(self) -> Topology:
+        """Present log-probabilities as an argument for another model."""
+        with torch.no_grad():
+            return self.topology
+
+    def _present_chain(self) -> dict[str, Any]:
+        """Arguments of starts and steps for a model like this one."""
+        parts: dict[str, Any] = {"initial": self.initial, "transition": self.transition}
+        special = describe_tables(**parts).get("tables", {})
+        tables = {name: part if name in special else None for name, part in parts.items()}
+        return {"topology": self._present_topology(), **tables}
 
     def is_left_to_right(self) -> bool:
         """Whether every sequence starts in the first state and never goes back.
@@ -443,7 +458,7 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
 
     def fit(
         self,
-        x: Tensor,
+        x: Sequences,
         lengths: Tensor | None = None,
         weights: Tensor | None = None,
         *,
@@ -521,6 +536,7 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
         .. [2] B.-H. Juang and L. R. Rabiner, "The segmental K-means algorithm for estimating parameters of
            hidden Markov models", IEEE Trans. Acoustics, Speech, and Signal Processing 38(9), 1990.
         """
+        x, lengths = as_batch(x, lengths)
         emission = self._trainable()
         starting, updating = _split_options(emission, options)
         check_algorithm(algorithm)
@@ -578,14 +594,16 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
 
         if restarts > 1:
             self._materialize(x, lengths, observed)
-            return run_restarts(self, start, train, penalty, restarts, max_iterations, restart_iterations)
-        if initialize:
-            start(0)
-        return train(max_iterations)
+            result = run_restarts(self, start, train, penalty, restarts, max_iterations, restart_iterations)
+        else:
+            if initialize:
+                start(0)
+            result = train(max_iterations)
+        return self._recorded(result)
 
     def fit_batches(
         self,
-        batches: Iterable[Mapping[str, Tensor]],
+        batches: Iterable[Mapping[str, Tensor] | PaddedBatch],
         *,
         max_iterations: int = 100,
         tolerance: float = 1e-4,
@@ -603,8 +621,8 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
         ----------
         batches : iterable of mappings
             Each holds the arguments of ``accumulate``: ``x``, and where needed ``lengths``, ``weights``,
-            ``observed``, ``allowed``, ``frame_weights``, ``context``. It is gone through once an iteration: a
-            list or a ``DataLoader``, not a generator.
+            ``observed``, ``allowed``, ``frame_weights``, ``context``; or is a ``PaddedBatch``. They are gone
+            through once an iteration: a list or a ``DataLoader``, not a generator.
         max_iterations : int, default 100
             Passes over the data, at most.
         tolerance : float, default 1e-4
@@ -669,7 +687,7 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
             first = next(iter(batches), None)
             if first is None:
                 raise ValueError("batches must hold at least one batch; got none")
-            known = {name: value for name, value in first.items() if name != "context"}
+            known = {name: value for name, value in _named(first).items() if name != "context"}
             self.initialize(**cast(dict[str, Any], known), seed=seed, **starting)
         if distributed:
             broadcast_model(self, process_group)
@@ -683,21 +701,25 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
             return self.update(statistics, **updating)
 
         if step_power is not None:
-            return run_stepwise_em(
+            result = run_stepwise_em(
                 lambda: map(collect, self._each_statistics(batches, algorithm)),
                 update,
                 max_iterations,
                 tolerance,
                 step_power,
             )
-        return run_em(
-            lambda: collect(sum_statistics(self._each_statistics(batches, algorithm), self.zero_statistics)),
-            update,
-            emission.rounding,
-            max_iterations,
-            tolerance,
-            lambda: self._log_prior(updating),
-        )
+        else:
+            result = run_em(
+                lambda: collect(
+                    sum_statistics(self._each_statistics(batches, algorithm), self.zero_statistics)
+                ),
+                update,
+                emission.rounding,
+                max_iterations,
+                tolerance,
+                lambda: self._log_prior(updating),
+            )
+        return self._recorded(result, stepwise=step_power is not None)
 
     @torch.no_grad()
     def _log_prior(self, options: Mapping[str, Any]) -> float:
@@ -708,14 +730,19 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
         return total if prior is None else total + float(cast(Any, self.emission).log_prior(prior))
 
     def _each_statistics(
-        self, batches: Iterable[Mapping[str, Tensor]], algorithm: Algorithm
+        self, batches: Iterable[Mapping[str, Tensor] | PaddedBatch], algorithm: Algorithm
     ) -> Iterator[SequenceStatistics]:
         """E-step, batch by batch."""
         for index, batch in enumerate(batches):
-            found = self.accumulate(**batch, algorithm=algorithm)
+            found = self.accumulate(**_named(batch), algorithm=algorithm)
             if float(found.log_likelihood) == -torch.inf:
                 raise ValueError(f"batch {index} holds a sequence that no path of the model can produce")
             yield found
+
+
+def _named(batch: Mapping[str, Tensor] | PaddedBatch) -> Mapping[str, Tensor]:
+    """Name the arguments that a batch holds."""
+    return batch._asdict() if isinstance(batch, PaddedBatch) else batch
 
 
 def _segment(lengths: Tensor, num_states: int, generator: torch.Generator | None) -> Tensor:

@@ -150,7 +150,14 @@ class GaussianHMM(HiddenMarkovModel):
         """
         arguments = {name: value for name, value in config.items() if name != "tables"}
         topology = blank_topology(arguments["num_states"], arguments.pop("has_final"))
-        return cls(**arguments, topology=topology, **build_tables(config))
+        model = cls(**arguments, topology=topology, **build_tables(config))
+        return model._restored()
+
+    def _present(self) -> dict[str, Any]:
+        """Arguments that make a model like this one."""
+        kept = ("num_states", "feature_dim", "num_mixtures", "covariance_type")
+        sizes = {name: value for name, value in self.config().items() if name in kept}
+        return {**sizes, "obs_dim": None, **self._present_chain()}
 
     def extra_repr(self) -> str:
         """Sizes, for ``repr``."""

@@ -335,7 +335,12 @@ class HiddenMarkovModel(EMSequenceModel[Posterior, ViterbiPath]):
         """
         emission = build_model(config["emission"])
         topology = blank_topology(int(cast(Any, emission).num_densities), config["has_final"])
-        return cls(emission, topology, **build_tables(config))
+        model = cls(emission, topology, **build_tables(config))
+        return model._restored()
+
+    def _present(self) -> dict[str, Any]:
+        """Arguments that make a model like this one."""
+        return {"emission": self.emission, **self._present_chain()}
 
 
 def blank_topology(num_states: int, has_final: bool) -> Topology:

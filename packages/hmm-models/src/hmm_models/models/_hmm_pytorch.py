@@ -163,4 +163,16 @@ class HMMPyTorch(HiddenMarkovModel):
             With fresh parameters.
         """
         general = HiddenMarkovModel.from_config(config)
-        return cls(num_states=general.num_states, emission=general.emission)
+        model = cls(num_states=general.num_states, emission=general.emission)
+        return model._restored()
+
+    def _present(self) -> dict[str, Any]:
+        """Arguments that make a model like this one."""
+        chain = self._present_topology()
+        return {
+            "transition_matrix": chain.log_transition.exp(),
+            "num_states": None,
+            "feature_dim": None,
+            "initial_probs": chain.log_initial.exp(),
+            "emission": self.emission,
+        }

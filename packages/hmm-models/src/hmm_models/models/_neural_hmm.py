@@ -13,6 +13,7 @@ from hmm_core import Posterior, Sparse, ViterbiPath
 from hmm_models._numerics import log_softmax, logsumexp
 from hmm_models._serialization import register_model
 from hmm_models.models._em_sequence_model import Sample
+from hmm_models.models._recurrence import Recurrence
 from hmm_models.models._sequence_model import Frames, SequenceModel
 
 # Frames whose states are computed at once where memory is to be saved.
@@ -132,7 +133,7 @@ class NeuralHMM(SequenceModel):
             context_dim if context_per == kind else 0 for kind in ("frame", "state")
         )
         inputs = frame_context + (size if autoregressive else 0)
-        self.history = nn.GRU(inputs, hidden_dim, batch_first=True) if inputs else None
+        self.history = Recurrence(inputs, hidden_dim) if inputs else None
         self.state_context = nn.Linear(state_context, hidden_dim) if state_context else None
         self.state_bias = nn.Parameter(torch.randn(num_states, hidden_dim) / 2.0)
         self.mix = nn.Linear(hidden_dim, hidden_dim)

@@ -409,7 +409,21 @@ class SemiMarkovHMM(EMSequenceModel[SemiMarkovPosterior, SemiMarkovPath]):
         # Not as arguments: what the tables allow comes from the file, later.
         for name, part in build_tables(config).items():
             setattr(model, name, part)
-        return model
+        return model._restored()
+
+    def _present(self) -> dict[str, Any]:
+        """Arguments that make a model like this one."""
+        return {
+            "num_states": self.num_states,
+            "feature_dim": None,
+            "max_duration": self.max_duration,
+            "num_mixtures": 1,
+            "obs_dim": None,
+            "duration": self.duration,
+            "censoring": self.censoring,
+            "emission": self.emission,
+            **self._present_chain(),
+        }
 
 
 HSMMLayer = SemiMarkovHMM

@@ -7,10 +7,14 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
 
+from hmm_models._batches import Sequences, as_batch
 from hmm_models.emissions._accumulation import check_shares
 from hmm_models.emissions._emission import Emission
 from hmm_models.emissions._lazy import LazyGaussianMixtures
+from hmm_models.models._estimator import Estimator
+from hmm_models.training._distributed import Processes
 from hmm_models.training._em import FitResult
 from hmm_models.training._sgd import run_sgd
 
@@ -26,7 +30,7 @@ class Frames(NamedTuple):
     allowed: Tensor | None  # (B, T, K)
 
 
-class SequenceModel(nn.Module, ABC):
+class SequenceModel(Estimator, ABC):
     """A model of ragged batches of sequences whose states read the densities of ``emission``.
 
     What follows each other, and for how long, is up to the subclass. Every method takes the same description
@@ -47,6 +51,14 @@ class SequenceModel(nn.Module, ABC):
     frame_weights : Tensor, shape (B, T), optional
         A frame of weight w counts w times: its log-density is multiplied by w, and so is its share in the
         statistics of the emission. Finite and >= 0.
+
+    Notes
+    -----
+    ``fit``, ``fit_sgd``, ``score``, ``predict`` and ``predict_proba``, the methods that scikit-learn knows,
+    also take an array of numpy as ``x``, or a list of sequences (T_i, ...) without ``lengths``. Its
+    ``get_params``, ``set_params`` and ``sklearn.base.clone`` work on the arguments of the class;
+    ``history_``, ``converged_`` and ``n_iter_`` tell of the last fit, which returns a ``FitResult`` instead
+    of the model.
     """
 
     emission: nn.Module
@@ -171,7 +183,7 @@ class SequenceModel(nn.Module, ABC):
         return log_emission
 
     @torch.no_grad()
-    def score(self, x: Tensor, lengths: Tensor | None = None, **data: Tensor | None) -> float:
+    def score(self, x: Sequences, lengths: Tensor | None = None, **data: Tensor | None) -> float:
         """Total log-likelihood, as scikit-learn and hmmlearn name it.
 
         Parameters
@@ -184,10 +196,11 @@ class SequenceModel(nn.Module, ABC):
         float
             In nats, of all sequences together.
         """
+        x, lengths = as_batch(x, lengths)
         return float(self.log_likelihood(x, lengths, **data).double().sum())
 
     @torch.no_grad()
-    def predict(self, x: Tensor, lengths: Tensor | None = None, **data: Tensor | None) -> Tensor:
+    def predict(self, x: Sequences, lengths: Tensor | None = None, **data: Tensor | None) -> Tensor:
         """States of the most likely path.
 
         Parameters
@@ -200,10 +213,11 @@ class SequenceModel(nn.Module, ABC):
         Tensor of int64, shape (B, T)
             As ``viterbi`` gives them.
         """
+        x, lengths = as_batch(x, lengths)
         return cast(Tensor, cast(Any, self).viterbi(x, lengths, **data).states)
 
     @torch.no_grad()
-    def predict_proba(self, x: Tensor, lengths: Tensor | None = None, **data: Tensor | None) -> Tensor:
+    def predict_proba(self, x: Sequences, lengths: Tensor | None = None, **data: Tensor | None) -> Tensor:
         """Probability of each state in each frame.
 
         Parameters
@@ -216,11 +230,12 @@ class SequenceModel(nn.Module, ABC):
         Tensor, shape (B, T, K)
             As ``posterior`` gives them.
         """
+        x, lengths = as_batch(x, lengths)
         return cast(Tensor, cast(Any, self).posterior(x, lengths, **data).state)
 
     def fit_sgd(
         self,
-        x: Tensor,
+        x: Sequences,
         lengths: Tensor | None = None,
         weights: Tensor | None = None,
         *,
@@ -233,6 +248,8 @@ class SequenceModel(nn.Module, ABC):
         objective: Callable[..., Tensor] | None = None,
         checkpoint: bool = False,
         autocast: torch.dtype | None = None,
+        process_group: ProcessGroup | None = None,
+        distributed: bool = False,
         **data: Tensor | None,
     ) -> FitResult:
         """Train by gradient descent, on the negative log-likelihood per frame unless told otherwise.
@@ -264,6 +281,13 @@ class SequenceModel(nn.Module, ABC):
         autocast : torch.dtype, optional
             Run networks in this dtype, such as ``torch.bfloat16``, by ``torch.autocast``; recursions and
             Gaussians compute in that of the parameters.
+        process_group : torch.distributed.ProcessGroup, optional
+            The processes that share the work; all of them if omitted.
+        distributed : bool, default False
+            Whether the data are this process's part: gradients are averaged over the processes of
+            ``torch.distributed`` (by ``DistributedDataParallel``), each frame counting the same wherever it
+            is. All start from the parameters of the first, end with the same ones, and take ``batch_size``
+            sequences each in a step.
         **data : Tensor
             What else ``log_likelihood`` takes, with sequences along the first axis: ``observed``,
             ``allowed``, ``frame_weights``; ``context`` of a ``NeuralHMM``.
@@ -278,6 +302,8 @@ class SequenceModel(nn.Module, ABC):
         ------
         FloatingPointError
             If the steps are so large that the loss is no number any more.
+        RuntimeError
+            If ``distributed`` without ``torch.distributed``.
         TypeError
             If ``checkpoint`` is asked of a model that cannot.
         ValueError
@@ -297,21 +323,24 @@ class SequenceModel(nn.Module, ABC):
             raise TypeError(
                 f"checkpoint must be False: {type(self).__name__}.log_likelihood does not take it"
             )
+        x, lengths = as_batch(x, lengths)
+        processes = Processes(distributed, process_group)
+        frames = processes.check(lambda: self._frames(x, lengths, weights), x.device)
+        processes.share(self)
 
         def evaluate(x: Tensor, lengths: Tensor | None, **data: Tensor | None) -> Tensor:
             with torch.autocast(x.device.type, dtype=autocast, enabled=autocast is not None):
                 return score(self, x, lengths, **data, **options)
 
-        self._refuse_impossible(x, lengths, weights, data, evaluate)
-        frames = self._frames(x, lengths, weights)
-        num_frames = float((frames.weight * frames.valid.sum(1)).sum()) or 1.0
+        processes.check(lambda: self._refuse_impossible(x, lengths, weights, data, evaluate), x.device)
+        num_frames = processes.sum((frames.weight * frames.valid.sum(1)).sum()) or 1.0
 
         def loss(rows: Tensor) -> Tensor:
             part = {name: None if value is None else value[rows] for name, value in data.items()}
             total = evaluate(x[rows], None if lengths is None else lengths[rows], **part)
             return -(total * frames.weight[rows].to(total)).sum() / num_frames
 
-        return run_sgd(
+        result = run_sgd(
             self,
             loss,
             len(x),
@@ -322,7 +351,9 @@ class SequenceModel(nn.Module, ABC):
             tolerance=tolerance,
             patience=patience,
             generator=torch.Generator().manual_seed(seed),
+            processes=processes,
         )
+        return self._recorded(result)
 
     @torch.no_grad()
     def _refuse_impossible(

@@ -1,10 +1,15 @@
 """Sums and parameters over the processes of torch.distributed."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 from hmm_models._statistics import Statistics
+
+_Checked = TypeVar("_Checked")
 
 
 def all_reduce_statistics(statistics: Statistics, group: dist.ProcessGroup | None = None) -> None:
@@ -77,6 +82,53 @@ def broadcast_model(model: nn.Module, group: dist.ProcessGroup | None = None) ->
     with torch.no_grad():
         for tensor in model.state_dict().values():
             dist.broadcast(tensor, src=source, group=group)
+
+
+class Processes:
+    """Those that train one model together, or this one alone."""
+
+    def __init__(self, distributed: bool = False, group: dist.ProcessGroup | None = None) -> None:
+        if distributed:
+            _check_initialized()
+        self.distributed, self.group = distributed, group
+
+    def sum(self, value: Tensor) -> float:
+        """Add up a number over the processes."""
+        return float(self.reduce(value.detach().double(), dist.ReduceOp.SUM))
+
+    def reduce(self, value: Tensor, operation: dist.ReduceOp.RedOpType) -> Tensor:
+        """Give all processes the sum or the maximum of their values, in place."""
+        if self.distributed:
+            dist.all_reduce(value, op=operation, group=self.group)
+        return value
+
+    def share(self, model: nn.Module) -> None:
+        """Start all of them from the parameters of the first."""
+        if self.distributed:
+            broadcast_model(model, self.group)
+
+    def check(self, check: Callable[[], _Checked], device: torch.device) -> _Checked:
+        """Fail in all of them where one of them does: the others would wait for it."""
+        failed = torch.zeros((), device=device)
+        try:
+            checked = check()
+        except ValueError:
+            self.sum(failed + 1.0)
+            raise
+        if self.sum(failed):
+            raise ValueError("the data of another process were refused; see there")
+        return checked
+
+    def average_gradients(self, module: nn.Module) -> nn.Module:
+        """Wrap a module whose parameters are the same in all of them."""
+        if not self.distributed:
+            return module
+        return nn.parallel.DistributedDataParallel(module, process_group=self.group)
+
+    @property
+    def number(self) -> int:
+        """How many they are."""
+        return dist.get_world_size(self.group) if self.distributed else 1
 
 
 def _check_initialized() -> None:

@@ -1,14 +1,30 @@
 """Gradient descent: epochs over the data, the best parameters kept."""
 
 import logging
+import math
 from collections.abc import Callable
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
+from hmm_models.training._distributed import Processes
 from hmm_models.training._em import FitResult
 
 _LOGGER = logging.getLogger("hmm_models")
+
+
+class _Loss(nn.Module):
+    """A loss as the output of a module, which is what DistributedDataParallel takes."""
+
+    def __init__(self, model: nn.Module, loss: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.model = model
+        self._loss = loss
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Compute the loss of some sequences."""
+        return self._loss(rows)
 
 
 def run_sgd(
@@ -23,23 +39,40 @@ def run_sgd(
     tolerance: float,
     patience: int,
     generator: torch.Generator,
+    processes: Processes,
 ) -> FitResult:
-    """Minimise a loss that adds up over sequences, given their numbers, to nats per frame of all of them."""
+    """Minimise a loss that adds up over sequences, given their numbers, to nats per frame of all of them.
+
+    ``num_sequences`` are those of this process, ``num_frames`` those of all. In a step every process takes a
+    batch, an empty one where its sequences are used up.
+    """
+    device = next(model.parameters()).device
+    part_of = _Loss(model, loss)
+    averaged = processes.average_gradients(part_of)
+    own_steps = torch.tensor(-(-num_sequences // batch_size), device=device)
+    steps = int(processes.reduce(own_steps, dist.ReduceOp.MAX))
+    sizes = [len(rows) for rows in _batches(torch.arange(num_sequences), batch_size, steps)]
+    taken = processes.reduce(torch.tensor(sizes, dtype=torch.float64, device=device), dist.ReduceOp.SUM)
+    # DistributedDataParallel takes the mean of the processes, where the loss is a sum.
+    scale = (processes.number * taken.sum() / taken).tolist()
 
     def evaluate() -> float:
         with torch.no_grad():
-            parts = torch.split(torch.arange(num_sequences), batch_size)
-            return sum((float(loss(rows)) for rows in parts), 0.0)
+            parts = _batches(torch.arange(num_sequences), batch_size, steps)
+            return processes.sum(
+                sum((part_of(rows).double() for rows in parts), torch.zeros((), device=device))
+            )
 
     best = evaluate()
     history, waited = [-best * num_frames], 0
     kept = {name: value.detach().clone() for name, value in model.state_dict().items()}
     while len(history) <= max_epochs and waited < patience:
         try:
-            for rows in torch.split(torch.randperm(num_sequences, generator=generator), batch_size):
+            order = _batches(torch.randperm(num_sequences, generator=generator), batch_size, steps)
+            for rows, factor in zip(order, scale, strict=True):
                 optimizer.zero_grad()
-                value = loss(rows) * (num_sequences / len(rows))
-                _check_finite(value)
+                value = averaged(rows) * factor
+                _check_finite(processes.sum(value))
                 torch.autograd.backward(value)
                 optimizer.step()
             now = evaluate()
@@ -55,7 +88,13 @@ def run_sgd(
     return FitResult(tuple(history), waited >= patience, ())
 
 
-def _check_finite(loss: Tensor) -> None:
+def _batches(order: Tensor, batch_size: int, steps: int) -> list[Tensor]:
+    """Cut sequences into batches, with empty ones at the end where other processes have more."""
+    parts = list(torch.split(order, batch_size)) if len(order) else []
+    return parts + [order[:0]] * (steps - len(parts))
+
+
+def _check_finite(loss: float) -> None:
     """Refuse to go on with what is no number."""
-    if not bool(torch.isfinite(loss.detach())):
-        raise FloatingPointError(f"the loss must stay finite; got {float(loss.detach())}")
+    if not math.isfinite(loss):
+        raise FloatingPointError(f"the loss must stay finite; got {loss}")
