@@ -19,6 +19,7 @@ from hmm_models.durations._duration_model import DurationModel as DurationModel
 from hmm_models.emissions._categorical import CategoricalEmission as CategoricalEmission
 from hmm_models.emissions._categorical import CategoricalStatistics as CategoricalStatistics
 from hmm_models.emissions._emission import Emission as Emission
+from hmm_models.emissions._emission import GeneratingEmission as GeneratingEmission
 from hmm_models.emissions._emission import SamplingEmission as SamplingEmission
 from hmm_models.emissions._emission import TrainableEmission as TrainableEmission
 from hmm_models.emissions._full import FullGaussianMixtures as FullGaussianMixtures
@@ -41,14 +42,17 @@ from hmm_models.emissions._streams import MultiStreamEmission as MultiStreamEmis
 from hmm_models.emissions._streams import StreamStatistics as StreamStatistics
 from hmm_models.emissions._student_t import StudentTEmission as StudentTEmission
 from hmm_models.emissions._student_t import StudentTStatistics as StudentTStatistics
+from hmm_models.generation._durations import state_durations as state_durations
 from hmm_models.generation._global_variance import global_variance as global_variance
 from hmm_models.generation._global_variance import mlpg_global_variance as mlpg_global_variance
 from hmm_models.generation._mlpg import mlpg as mlpg
 from hmm_models.models._em_sequence_model import EMSequenceModel as EMSequenceModel
-from hmm_models.models._em_sequence_model import Sample as Sample
 from hmm_models.models._gaussian_hmm import GaussianHMM as GaussianHMM
 from hmm_models.models._gaussian_hmm import MixtureGaussianHMM as MixtureGaussianHMM
 from hmm_models.models._gaussian_hmm import MixtureGaussianHMMLayer as MixtureGaussianHMMLayer
+from hmm_models.models._generating_model import Generated as Generated
+from hmm_models.models._generating_model import GeneratingModel as GeneratingModel
+from hmm_models.models._generating_model import Sample as Sample
 from hmm_models.models._hidden_markov_model import HiddenMarkovModel as HiddenMarkovModel
 from hmm_models.models._hmm_pytorch import HMMPyTorch as HMMPyTorch
 from hmm_models.models._neural_hmm import ContextualNeuralHMM as ContextualNeuralHMM
@@ -101,6 +105,9 @@ __all__ = [
     "FullMixtureStatistics",
     "GaussianHMM",
     "GaussianMixtures",
+    "Generated",
+    "GeneratingEmission",
+    "GeneratingModel",
     "HMMPyTorch",
     "HMMStatistics",
     "HSMMLayer",
@@ -161,4 +168,5 @@ __all__ = [
     "select_num_states",
     "silence_topology",
     "split_targets",
+    "state_durations",
 ]

@@ -17,6 +17,7 @@ from hmm_models.emissions._densities import Densities
 from hmm_models.emissions._mixture_statistics import FullMixtureStatistics, MixtureStatistics
 from hmm_models.emissions._prior import MixturePrior
 from hmm_models.emissions._splitting import split_heaviest, split_targets
+from hmm_models.generation._mlpg import check_windows, most_likely
 
 _LOGGER = logging.getLogger("hmm_models")
 # The floor of a dimension that never varies: small enough for any unit, large enough for float32.
@@ -28,6 +29,7 @@ _NEGLIGIBLE = 1e-4
 # Nats per frame that products lose in float64, per squared distance of the means.
 _WORKED_DOUBLE = 1e-13
 
+Windows = Sequence[Sequence[float]]
 S = TypeVar("S", MixtureStatistics, FullMixtureStatistics)
 
 
@@ -36,16 +38,20 @@ class MixtureEmission(nn.Module, ABC, Generic[S]):
 
     The parameters are ``weight_logits`` (P, M), whose softmax are the weights and in which ``-inf`` marks a
     component that is not in use, ``mean`` (P, M, D), and what the subclass says of covariances.
+    ``windows`` says which features are differences of others: ``generate`` is then smooth.
     """
 
     variance_floor: Tensor
 
-    def __init__(self, num_densities: int, num_mixtures: int, feature_dim: int) -> None:
+    def __init__(
+        self, num_densities: int, num_mixtures: int, feature_dim: int, windows: Windows | None = None
+    ) -> None:
         super().__init__()
         sizes = {"num_densities": num_densities, "num_mixtures": num_mixtures, "feature_dim": feature_dim}
         for name, size in sizes.items():
             if size < 1:
                 raise ValueError(f"{name} must be >= 1; got {size}")
+        self.windows = None if windows is None else check_windows(windows, feature_dim)
         self.weight_logits = nn.Parameter(torch.zeros(num_densities, num_mixtures))
         self.mean = nn.Parameter(torch.randn(num_densities, num_mixtures, feature_dim))
         self.register_buffer("variance_floor", torch.full((feature_dim,), 1e-6))
@@ -702,6 +708,32 @@ class MixtureEmission(nn.Module, ABC, Generic[S]):
         sample = mean + self._deviation(index, component, noise)
         return sample.reshape(*density_index.shape, self.feature_dim)
 
+    def generate(self, density_index: Tensor) -> Tensor:
+        """Most likely features of known densities, smooth where there are ``windows``.
+
+        Parameters
+        ----------
+        density_index : Tensor of int64, shape (B, T)
+            The density of each frame, 0..P-1; -1 behind the end.
+
+        Returns
+        -------
+        Tensor, shape (B, T, S)
+            The means of each density's heaviest component; with N windows the S = D / N static features that
+            ``mlpg`` makes of these and of their variances, S = D otherwise. 0 behind the end.
+
+        Raises
+        ------
+        ValueError
+            If there are windows and a parameter is not finite.
+        """
+        lengths = (density_index >= 0).sum(1)
+        index = density_index.clamp_min(0)
+        component = self.weight_logits.argmax(-1)[index]
+        return most_likely(
+            self.mean[index, component], self.variance[index, component], self.windows, lengths
+        )
+
     def config(self) -> dict[str, Any]:
         """Describe the structure for ``save_model``.
 
@@ -710,11 +742,12 @@ class MixtureEmission(nn.Module, ABC, Generic[S]):
         dict
             The arguments of the class.
         """
-        return {
+        sizes: dict[str, Any] = {
             "num_densities": self.num_densities,
             "num_mixtures": self.num_mixtures,
             "feature_dim": self.feature_dim,
         }
+        return sizes if self.windows is None else {**sizes, "windows": self.windows}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:

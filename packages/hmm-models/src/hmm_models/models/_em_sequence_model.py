@@ -3,8 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import ModuleType
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -13,46 +12,26 @@ from torch.distributed import ProcessGroup
 from hmm_core import Posterior, ViterbiPath
 from hmm_core.semi_markov import SemiMarkovPath, SemiMarkovPosterior
 from hmm_models._report import UpdateReport
-from hmm_models.emissions._emission import SamplingEmission, TrainableEmission
-from hmm_models.models._sequence_model import Frames, SequenceModel, keywords, valid_frames
+from hmm_models.emissions._emission import TrainableEmission
+from hmm_models.models._generating_model import GeneratingModel
+from hmm_models.models._sequence_model import Frames, keywords, valid_frames
 from hmm_models.training._distributed import all_reduce_statistics, broadcast_model
 from hmm_models.training._em import FitResult, SequenceStatistics, run_em, sum_statistics
 from hmm_models.training._stepwise import run_stepwise_em
-from hmm_models.transitions._topology import Topology, is_left_to_right
 
 _Posterior = TypeVar("_Posterior", bound=Posterior | SemiMarkovPosterior)
 _Path = TypeVar("_Path", bound=ViterbiPath | SemiMarkovPath)
 
 
-class Sample(NamedTuple):
-    """What a model generated."""
-
-    states: Tensor
-    """Shape (B, T), int64."""
-    features: Tensor
-    """Shape (B, T, ...), (B, T, D) in most models."""
-
-
-class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
+class EMSequenceModel(GeneratingModel, Generic[_Posterior, _Path]):
     """A model of sequences that expectation-maximisation can train, if its emission can be.
 
     The recursions are those of ``hmm_core`` or of ``hmm_core.semi_markov``.
     """
 
-    _recursions: ModuleType
-
     @abstractmethod
     def _arguments(self, frames: Frames, lengths: Tensor | None) -> dict[str, Any]:
         """Arguments of the recursions: this model and its scores of the valid frames."""
-
-    @abstractmethod
-    def _describe(self, log_emission: Tensor) -> dict[str, Any]:
-        """Arguments of the recursions for these scores of frames, without lengths."""
-
-    @property
-    @abstractmethod
-    def topology(self) -> Topology:
-        """Present log-probabilities of starts, steps and ends; differentiable."""
 
     def log_likelihood(
         self,
@@ -167,59 +146,6 @@ class EMSequenceModel(SequenceModel, Generic[_Posterior, _Path]):
     @abstractmethod
     def zero_statistics(self, device: torch.device | None = None) -> SequenceStatistics:
         """Statistics of no data, to add to."""
-
-    def is_left_to_right(self) -> bool:
-        """Whether every sequence starts in the first state and never goes back.
-
-        Returns
-        -------
-        bool
-            By what is possible, not by what is likely.
-        """
-        chain = self.topology
-        return is_left_to_right(chain.log_initial, chain.log_transition)
-
-    def sample(
-        self, num_frames: int, num_sequences: int = 1, *, generator: torch.Generator | None = None
-    ) -> Sample:
-        """Generate sequences.
-
-        Parameters
-        ----------
-        num_frames : int
-            T, >= 1, of each sequence.
-        num_sequences : int, default 1
-            B, >= 1.
-        generator : torch.Generator, optional
-            Source of randomness; torch's global one if omitted.
-
-        Returns
-        -------
-        Sample
-            ``states`` (B, T) and ``features`` (B, T, ...).
-
-        Raises
-        ------
-        TypeError
-            If the emission has no ``sample``.
-        ValueError
-            If no path is ``num_frames`` long.
-
-        Notes
-        -----
-        Where sequences have ends, the paths are drawn given that they end after ``num_frames`` (as far as
-        ``censoring`` asks for that).
-        """
-        if not isinstance(self.emission, SamplingEmission):
-            raise TypeError(f"emission must have sample; {type(self.emission).__name__} does not")
-        with torch.no_grad():
-            flat = self.topology.log_initial.new_zeros(num_sequences, num_frames, self.num_states)
-            drawn = self._recursions.sample(**self._describe(flat), generator=generator)
-            # With explicit durations the states come with the segments.
-            states: Tensor = drawn if isinstance(drawn, Tensor) else drawn.states
-            if bool((states < 0).any()):
-                raise ValueError(f"num_frames must be the length of a possible path; got {num_frames}")
-            return Sample(states, self.emission.sample(states, generator))
 
     @property
     def num_parameters(self) -> int:

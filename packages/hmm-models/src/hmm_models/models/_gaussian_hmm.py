@@ -6,12 +6,12 @@ from typing import Any, Self
 
 from hmm_models._serialization import register_model
 from hmm_models.emissions._full import FullGaussianMixtures
-from hmm_models.emissions._mixture_emission import MixtureEmission
+from hmm_models.emissions._mixture_emission import MixtureEmission, Windows
 from hmm_models.emissions._mixtures import GaussianMixtures, SphericalGaussianMixtures
 from hmm_models.models._hidden_markov_model import HiddenMarkovModel, blank_topology
 from hmm_models.transitions._topology import Topology
 
-_EMISSIONS: dict[str, Callable[[int, int, int], MixtureEmission[Any]]] = {
+_EMISSIONS: dict[str, Callable[..., MixtureEmission[Any]]] = {
     "spherical": SphericalGaussianMixtures,
     "diag": GaussianMixtures,
     "tied": partial(FullGaussianMixtures, shared="all"),
@@ -41,11 +41,15 @@ class GaussianHMM(HiddenMarkovModel):
         give ``HiddenMarkovModel`` a ``FullGaussianMixtures(..., shared="components")``.)
     topology : {"ergodic", "left_to_right"} or Topology, default "ergodic"
         See ``HiddenMarkovModel``.
+    windows : sequence of sequences of float, optional
+        The features are static ones and their differences by these windows, as ``mlpg`` takes them: what the
+        model generates is smooth.
 
     Raises
     ------
     ValueError
-        If a size is < 1, a name unknown, or the topology has another number of states.
+        If a size is < 1, a name unknown, the windows do not fit, or the topology has another number of
+        states.
 
     Notes
     -----
@@ -79,6 +83,7 @@ class GaussianHMM(HiddenMarkovModel):
         obs_dim: int | None = None,
         covariance_type: str = "diag",
         topology: str | Topology = "ergodic",
+        windows: Windows | None = None,
     ) -> None:
         size = obs_dim if feature_dim is None else feature_dim
         if size is None or None not in (feature_dim, obs_dim):
@@ -89,7 +94,8 @@ class GaussianHMM(HiddenMarkovModel):
             raise ValueError(f"covariance_type must be one of {tuple(_EMISSIONS)}; got {covariance_type!r}")
         if num_states < 1:
             raise ValueError(f"num_states must be >= 1; got {num_states}")
-        super().__init__(_EMISSIONS[covariance_type](num_states, num_mixtures, size), topology)
+        emission = _EMISSIONS[covariance_type](num_states, num_mixtures, size, windows=windows)
+        super().__init__(emission, topology)
         self.covariance_type = covariance_type
 
     @property
@@ -108,13 +114,15 @@ class GaussianHMM(HiddenMarkovModel):
         Returns
         -------
         dict
-            Sizes, the covariance type and whether sequences have ends.
+            Sizes, the covariance type, the windows if there are any, and whether sequences have ends.
         """
+        windows = {} if self.emission.windows is None else {"windows": self.emission.windows}
         return {
             "num_states": self.num_states,
             "feature_dim": self.feature_dim,
             "num_mixtures": self.num_mixtures,
             "covariance_type": self.covariance_type,
+            **windows,
             "has_final": self.transition.logits.shape[1] > self.num_states,
         }
 

@@ -86,6 +86,21 @@ class HiddenMarkovModel(EMSequenceModel[Posterior, ViterbiPath]):
         K, table = self.num_states, self.transition.log_prob()
         return Topology(self.initial.log_prob(), table[:, :K], table[:, K] if table.shape[1] > K else None)
 
+    def _durations(self) -> tuple[Tensor, Tensor, int | None]:
+        """Mean and variance of geometric distributions."""
+        stay = self.topology.log_transition.diagonal().double().exp()
+        leave = 1.0 - stay
+        # Within rounding of a table of probabilities.
+        lasting = leave < 1e-6
+        leave = torch.where(lasting, 1.0, leave)
+        mean, variance = leave.reciprocal(), stay / leave.square()
+        return mean.masked_fill(lasting, torch.inf), variance.masked_fill(lasting, torch.inf), None
+
+    @property
+    def _ends_anywhere(self) -> bool:
+        """Whether there are no probabilities of ends."""
+        return self.topology.log_final is None
+
     def _arguments(
         self, frames: Frames, lengths: Tensor | None, dtype: torch.dtype | None = None
     ) -> dict[str, Any]:
