@@ -5,7 +5,14 @@ from typing import Any
 import pytest
 import torch
 
-from hmm_models import ContextualNeuralHMM, GaussianHMM, NeuralHMM, SemiMarkovHMM, create_speech_hmm
+from hmm_models import (
+    ContextualNeuralHMM,
+    GaussianHMM,
+    NeuralHMM,
+    SemiMarkovHMM,
+    StreamingHMM,
+    create_speech_hmm,
+)
 
 TYPES: dict[Any, tuple[type, dict[str, Any]]] = {
     "gaussian": (GaussianHMM, {"covariance_type": "full"}),
@@ -27,6 +34,15 @@ def test_each_type_scores_and_decodes_from_left_to_right(model_type: Any) -> Non
     states = model.predict(x, **data)
     assert states[:, 0].tolist() == [0, 0]
     assert bool((states.diff() >= 0).all())
+
+
+def test_a_stream_may_go_anywhere_and_decides_in_time() -> None:
+    model = create_speech_hmm(8, 80, "streaming", chunk_size=160, lag=20)
+    assert isinstance(model, StreamingHMM)
+    assert not model.is_left_to_right()
+    stream = model.stream()
+    stream.push(torch.randn(160, 80))
+    assert stream.num_decided >= 140
 
 
 def test_mixtures_have_two_components_unless_said_otherwise() -> None:

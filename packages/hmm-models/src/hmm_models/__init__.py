@@ -55,12 +55,15 @@ from hmm_models.models._generating_model import GeneratingModel as GeneratingMod
 from hmm_models.models._generating_model import Sample as Sample
 from hmm_models.models._hidden_markov_model import HiddenMarkovModel as HiddenMarkovModel
 from hmm_models.models._hmm_pytorch import HMMPyTorch as HMMPyTorch
+from hmm_models.models._model_stream import ModelStream as ModelStream
+from hmm_models.models._model_stream import StreamResult as StreamResult
 from hmm_models.models._neural_hmm import ContextualNeuralHMM as ContextualNeuralHMM
 from hmm_models.models._neural_hmm import NeuralHMM as NeuralHMM
 from hmm_models.models._semi_markov_hmm import HSMMLayer as HSMMLayer
 from hmm_models.models._semi_markov_hmm import SemiMarkovHMM as SemiMarkovHMM
 from hmm_models.models._semi_markov_hmm import SemiMarkovStatistics as SemiMarkovStatistics
 from hmm_models.models._sequence_model import SequenceModel as SequenceModel
+from hmm_models.models._streaming_hmm import StreamingHMM as StreamingHMM
 from hmm_models.training._distributed import all_reduce_statistics as all_reduce_statistics
 from hmm_models.training._distributed import broadcast_model as broadcast_model
 from hmm_models.training._em import FitResult as FitResult
@@ -119,6 +122,7 @@ __all__ = [
     "MixturePrior",
     "MixtureStatistics",
     "ModelFileError",
+    "ModelStream",
     "MultiSpaceEmission",
     "MultiSpaceStatistics",
     "MultiStreamEmission",
@@ -140,7 +144,9 @@ __all__ = [
     "SphericalGaussianMixtures",
     "StateScores",
     "Statistics",
+    "StreamResult",
     "StreamStatistics",
+    "StreamingHMM",
     "StudentTEmission",
     "StudentTStatistics",
     "Topology",

@@ -8,14 +8,16 @@ from hmm_models.models._gaussian_hmm import GaussianHMM
 from hmm_models.models._neural_hmm import ContextualNeuralHMM, NeuralHMM
 from hmm_models.models._semi_markov_hmm import SemiMarkovHMM
 from hmm_models.models._sequence_model import SequenceModel
+from hmm_models.models._streaming_hmm import StreamingHMM
 
-SpeechModel = Literal["gaussian", "mixture_gaussian", "hsmm", "neural", "contextual_neural"]
+SpeechModel = Literal["gaussian", "mixture_gaussian", "hsmm", "streaming", "neural", "contextual_neural"]
 
-# Each with what differs from its class's own defaults: speech goes from left to right.
+# Each with what differs from its class's own defaults: a unit of speech goes from left to right.
 _CLASSES: dict[str, tuple[Callable[..., SequenceModel], dict[str, Any]]] = {
     "gaussian": (GaussianHMM, {"topology": "left_to_right"}),
     "mixture_gaussian": (GaussianHMM, {"topology": "left_to_right", "num_mixtures": 2}),
     "hsmm": (SemiMarkovHMM, {"topology": "left_to_right"}),
+    "streaming": (StreamingHMM, {}),
     "neural": (NeuralHMM, {}),
     "contextual_neural": (ContextualNeuralHMM, {}),
 }
@@ -27,7 +29,7 @@ def create_speech_hmm(
     model_type: SpeechModel = "mixture_gaussian",
     **options: Any,  # noqa: ANN401  (those of the model's class)
 ) -> SequenceModel:
-    """Make a left-to-right model of a unit of speech: a phone, a word, a phrase.
+    """Make a model of a unit of speech: a phone, a word, a phrase; from left to right but for streams.
 
     Parameters
     ----------
@@ -37,8 +39,9 @@ def create_speech_hmm(
         D, >= 1.
     model_type : str, default "mixture_gaussian"
         ``"gaussian"`` and ``"mixture_gaussian"`` (two components unless ``num_mixtures`` says otherwise):
-        ``GaussianHMM``. ``"hsmm"``: ``SemiMarkovHMM``. ``"neural"``: ``NeuralHMM``. ``"contextual_neural"``:
-        ``ContextualNeuralHMM``, which needs ``context_dim``.
+        ``GaussianHMM``. ``"hsmm"``: ``SemiMarkovHMM``. ``"streaming"``: ``StreamingHMM``, whose states may
+        follow each other in any order, because a stream has no end. ``"neural"``: ``NeuralHMM``.
+        ``"contextual_neural"``: ``ContextualNeuralHMM``, which needs ``context_dim``.
     **options
         Further arguments of that class, such as ``num_mixtures``, ``max_duration`` or ``hidden_dim``.
 

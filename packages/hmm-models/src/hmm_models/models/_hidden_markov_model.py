@@ -12,6 +12,7 @@ from hmm_core import Posterior, ViterbiPath
 from hmm_models._report import UpdateReport
 from hmm_models._serialization import build_model, describe_model, register_model
 from hmm_models.models._em_sequence_model import EMSequenceModel
+from hmm_models.models._model_stream import ModelStream
 from hmm_models.models._sequence_model import Frames
 from hmm_models.training._em import HMMStatistics
 from hmm_models.transitions._table import ProbabilityTable
@@ -118,6 +119,29 @@ class HiddenMarkovModel(EMSequenceModel[Posterior, ViterbiPath]):
             "log_emission": log_emission,
             "log_final": None if chain.log_final is None else chain.log_final.to(log_emission),
         }
+
+    def stream(self, lag: int | None = None, chunk_size: int = 1024) -> ModelStream:
+        """Begin to listen to features that come a few frames at a time.
+
+        Parameters
+        ----------
+        lag : int, optional
+            Frames, >= 0, after which a state must be decided at the latest. If omitted, when all paths agree.
+        chunk_size : int, default 1024
+            Frames, >= 1, whose densities are computed at once.
+
+        Returns
+        -------
+        ModelStream
+            Whose results are those of the whole recording. It copies the present probabilities of starts,
+            steps and ends.
+
+        Raises
+        ------
+        ValueError
+            If a number is out of range.
+        """
+        return ModelStream(self, lag, chunk_size)
 
     @torch.no_grad()
     def accumulate(
