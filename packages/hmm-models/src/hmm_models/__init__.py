@@ -2,6 +2,7 @@
 
 from importlib.metadata import version as _version
 
+from hmm_models._factory import ModelFactory as ModelFactory
 from hmm_models._factory import create_speech_hmm as create_speech_hmm
 from hmm_models._report import UpdateReport as UpdateReport
 from hmm_models._selection import Selection as Selection
@@ -59,11 +60,17 @@ from hmm_models.models._model_stream import ModelStream as ModelStream
 from hmm_models.models._model_stream import StreamResult as StreamResult
 from hmm_models.models._neural_hmm import ContextualNeuralHMM as ContextualNeuralHMM
 from hmm_models.models._neural_hmm import NeuralHMM as NeuralHMM
+from hmm_models.models._phoneme_synthesizer import PhonemeSynthesizer as PhonemeSynthesizer
+from hmm_models.models._phoneme_synthesizer import SynthesizerStatistics as SynthesizerStatistics
 from hmm_models.models._semi_markov_hmm import HSMMLayer as HSMMLayer
 from hmm_models.models._semi_markov_hmm import SemiMarkovHMM as SemiMarkovHMM
 from hmm_models.models._semi_markov_hmm import SemiMarkovStatistics as SemiMarkovStatistics
 from hmm_models.models._sequence_model import SequenceModel as SequenceModel
 from hmm_models.models._streaming_hmm import StreamingHMM as StreamingHMM
+from hmm_models.models._transcribed_model import TranscribedModel as TranscribedModel
+from hmm_models.models._word_recognizer import RecognizedWords as RecognizedWords
+from hmm_models.models._word_recognizer import RecognizerStatistics as RecognizerStatistics
+from hmm_models.models._word_recognizer import WordRecognizer as WordRecognizer
 from hmm_models.training._distributed import all_reduce_statistics as all_reduce_statistics
 from hmm_models.training._distributed import broadcast_model as broadcast_model
 from hmm_models.training._em import FitResult as FitResult
@@ -121,15 +128,19 @@ __all__ = [
     "MixtureGaussianHMMLayer",
     "MixturePrior",
     "MixtureStatistics",
+    "ModelFactory",
     "ModelFileError",
     "ModelStream",
     "MultiSpaceEmission",
     "MultiSpaceStatistics",
     "MultiStreamEmission",
     "NeuralHMM",
+    "PhonemeSynthesizer",
     "PoissonEmission",
     "PoissonStatistics",
     "ProbabilityTable",
+    "RecognizedWords",
+    "RecognizerStatistics",
     "Sample",
     "SamplingEmission",
     "SavableModel",
@@ -149,9 +160,12 @@ __all__ = [
     "StreamingHMM",
     "StudentTEmission",
     "StudentTStatistics",
+    "SynthesizerStatistics",
     "Topology",
     "TrainableEmission",
+    "TranscribedModel",
     "UpdateReport",
+    "WordRecognizer",
     "all_reduce_statistics",
     "broadcast_model",
     "create_duration_constrained_matrix",

@@ -353,6 +353,7 @@ class MixtureEmission(nn.Module, ABC, Generic[S]):
         generator: torch.Generator,
         *,
         variance_floor: float = 1e-3,
+        num_components: int | None = None,
         observed: Tensor | None = None,
     ) -> None:
         """Start from frames whose densities are known or are to be found.
@@ -369,6 +370,8 @@ class MixtureEmission(nn.Module, ABC, Generic[S]):
             Source of randomness.
         variance_floor : float, default 1e-3
             Share of the variance of all frames below which no variance may fall.
+        num_components : int, optional
+            Components of each density that are in use, 1..M; all M if omitted. ``split`` takes more into use.
         observed : Tensor of bool, shape (N, D), optional
             False where a dimension is missing.
 
@@ -382,15 +385,18 @@ class MixtureEmission(nn.Module, ABC, Generic[S]):
         The components of a density start from clusters of its frames, in which a missing value stands at the
         mean of its dimension.
         """
+        P, M = self.num_densities, self.num_mixtures
+        used = M if num_components is None else num_components
+        if not 1 <= used <= M:
+            raise ValueError(f"num_components must be in 1..num_mixtures = 1..{M}; got {num_components}")
         x, weight = self._check_features(x, observed).double(), weight.double()
         mean, variance = _weighted_moments(x, weight, observed)
         self.reset_flat(mean, variance, variance_floor=variance_floor)
-        P, M = self.num_densities, self.num_mixtures
-        self.split([M] * P)
+        self.split([used] * P)
         scaled = _standardize(x, mean, variance, observed)
         if density_index is None:
             density_index = kmeans(scaled, P, generator)
-        component = density_index * M + cluster_within(scaled, density_index, M, generator)
+        component = density_index * M + cluster_within(scaled, density_index, used, generator)
         self.update(self._collect(x, observed, Known(component, weight)), min_occupancy=0.0, min_weight=0.0)
 
     @abstractmethod

@@ -12,9 +12,8 @@ from torch.distributed import ProcessGroup
 from hmm_core import Posterior, ViterbiPath
 from hmm_core.semi_markov import SemiMarkovPath, SemiMarkovPosterior
 from hmm_models._report import UpdateReport
-from hmm_models.emissions._emission import TrainableEmission
 from hmm_models.models._generating_model import GeneratingModel
-from hmm_models.models._sequence_model import Frames, keywords, valid_frames
+from hmm_models.models._sequence_model import Frames, split_options, valid_frames
 from hmm_models.training._distributed import all_reduce_statistics, broadcast_model
 from hmm_models.training._em import FitResult, SequenceStatistics, run_em, sum_statistics
 from hmm_models.training._stepwise import run_stepwise_em
@@ -233,35 +232,6 @@ class EMSequenceModel(GeneratingModel, Generic[_Posterior, _Path]):
         frames = float(valid_frames(x, lengths).sum())
         return self.num_parameters * price(max(frames, 1.0)) - 2.0 * total
 
-    def _trainable(self) -> TrainableEmission:
-        """Return the emission, if EM can train it."""
-        if not isinstance(self.emission, TrainableEmission):
-            raise TypeError(
-                f"emission must have zero_statistics, accumulate, update, initialize and rounding for EM; "
-                f"{type(self.emission).__name__} lacks some: train by gradient descent"
-            )
-        return self.emission
-
-    def _accumulate_emission(self, frames: Frames, state: Tensor) -> Any:  # noqa: ANN401  (the emission's)
-        """Statistics of the emission from posteriors (B, T, K)."""
-        share = state * frames.weight[:, None, None]
-        if frames.frame_weight is not None:
-            share = share * frames.frame_weight.to(share).unsqueeze(-1)
-        emission, valid = self._trainable(), frames.valid
-        options: dict[str, Any] = {} if frames.observed is None else {"observed": frames.observed[valid]}
-        if hasattr(emission, "working_dtype"):
-            options["dtype"] = frames.x.dtype
-        if bool(valid.all()):
-            return emission.accumulate(frames.x.flatten(0, 1), share.flatten(0, 1), **options)
-        return emission.accumulate(frames.x[valid], share[valid], **options)
-
-    def _working(self, x: Tensor) -> Tensor:
-        """Observations as the E-step reads them: in float64, unless the emission says that less suffices."""
-        choose = getattr(self.emission, "working_dtype", None)
-        if not x.is_floating_point():
-            return x
-        return x.to(torch.float64 if choose is None else choose(x.dtype))
-
     @torch.no_grad()
     def initialize(
         self,
@@ -388,7 +358,7 @@ class EMSequenceModel(GeneratingModel, Generic[_Posterior, _Path]):
            recognition", Proc. IEEE 77(2), 1989.
         """
         emission = self._trainable()
-        starting, updating = _split_options(emission, options)
+        starting, updating = split_options(emission, options)
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size must be >= 1; got {batch_size}")
         data: dict[str, Tensor | None] = {
@@ -491,7 +461,7 @@ class EMSequenceModel(GeneratingModel, Generic[_Posterior, _Path]):
            J. Royal Statistical Society B 71(3), 2009.
         """
         emission = self._trainable()
-        starting, updating = _split_options(emission, options)
+        starting, updating = split_options(emission, options)
         if step_power is not None and not 0.5 < step_power <= 1.0:
             raise ValueError(f"step_power must be in (0.5, 1]; got {step_power}")
         if isinstance(batches, Iterator):
@@ -549,18 +519,3 @@ def _segment(lengths: Tensor, num_states: int) -> Tensor:
     """States of the frames of all sequences, one after the other: each sequence in equal parts."""
     parts = [torch.arange(n) * num_states // n for n in lengths.tolist() if n]
     return torch.cat(parts).to(lengths.device)
-
-
-def _split_options(
-    emission: TrainableEmission, options: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Deal options out to the emission's ``initialize`` and ``update``; refuse those that neither takes."""
-    starting, updating = keywords(emission.initialize), keywords(emission.update)
-    unknown = sorted(options.keys() - starting - updating)
-    if unknown:
-        known = sorted((starting | updating) - {"observed"})
-        raise TypeError(f"options of {type(emission).__name__} are {known}; got {unknown}")
-    return (
-        {name: value for name, value in options.items() if name in starting},
-        {name: value for name, value in options.items() if name in updating},
-    )

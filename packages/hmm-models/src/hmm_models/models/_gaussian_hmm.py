@@ -11,7 +11,7 @@ from hmm_models.emissions._mixtures import GaussianMixtures, SphericalGaussianMi
 from hmm_models.models._hidden_markov_model import HiddenMarkovModel, blank_topology
 from hmm_models.transitions._topology import Topology
 
-_EMISSIONS: dict[str, Callable[..., MixtureEmission[Any]]] = {
+COVARIANCE_TYPES: dict[str, Callable[..., MixtureEmission[Any]]] = {
     "spherical": SphericalGaussianMixtures,
     "diag": GaussianMixtures,
     "tied": partial(FullGaussianMixtures, shared="all"),
@@ -90,11 +90,13 @@ class GaussianHMM(HiddenMarkovModel):
             raise ValueError(
                 f"give exactly one of feature_dim and its alias obs_dim; got {feature_dim} and {obs_dim}"
             )
-        if covariance_type not in _EMISSIONS:
-            raise ValueError(f"covariance_type must be one of {tuple(_EMISSIONS)}; got {covariance_type!r}")
+        if covariance_type not in COVARIANCE_TYPES:
+            raise ValueError(
+                f"covariance_type must be one of {tuple(COVARIANCE_TYPES)}; got {covariance_type!r}"
+            )
         if num_states < 1:
             raise ValueError(f"num_states must be >= 1; got {num_states}")
-        emission = _EMISSIONS[covariance_type](num_states, num_mixtures, size, windows=windows)
+        emission = COVARIANCE_TYPES[covariance_type](num_states, num_mixtures, size, windows=windows)
         super().__init__(emission, topology)
         self.covariance_type = covariance_type
 
