@@ -34,15 +34,15 @@ class WordGraph(NamedTuple):
 
     def weigh(self, table: Tensor, language: Tensor) -> Graph:
         """Give the arcs their weights, from log-probabilities (P, 2) and (W + 1, W + 1)."""
-        nothing = table.new_zeros(1)
+        nothing, device = table.new_zeros(1), table.device
         states, words = torch.cat([table.flatten(), nothing]), torch.cat([language.flatten(), nothing])
         weight = states[self.table] + words[self.language] + self.constant.to(table)
         leave = states[2 * self.density + LEAVE]
         return Graph(
             words[self.language_initial] + self.initial.to(table),
-            Sparse(self.predecessors, weight),
+            Sparse(self.predecessors.to(device), weight),
             leave + words[self.language_final] + self.final.to(table),
-            self.density,
+            self.density.to(device),
         )
 
 

@@ -193,14 +193,13 @@ class WordRecognizer(TranscribedModel):
         """Arguments of the recursions of hmm_core on a graph of words."""
         log_emission = self._score(frames)
         log_emission = log_emission if dtype is None else log_emission.to(dtype)
-        device = log_emission.device
         return {
             "log_initial": graph.log_initial.to(log_emission),
-            "log_transition": graph.log_transition.to(device, log_emission.dtype),
+            "log_transition": graph.log_transition.to(dtype=log_emission.dtype),
             "log_emission": log_emission,
             "lengths": lengths,
             "log_final": graph.log_final.to(log_emission),
-            "emission_index": graph.emission_index.to(device),
+            "emission_index": graph.emission_index,
         }
 
     def log_likelihood(
@@ -268,7 +267,7 @@ class WordRecognizer(TranscribedModel):
 
     def _of_densities(self, state: Tensor, graph: Graph) -> Tensor:
         """Probabilities (B, T, P) of densities from those (B, T, K) of a graph's states."""
-        index = graph.emission_index.to(state.device)
+        index = graph.emission_index
         index = index.expand(len(state), -1) if index.ndim == 1 else index
         empty = state.new_zeros((*state.shape[:2], self.num_states))
         return empty.scatter_add(-1, index.unsqueeze(1).expand_as(state), state)
@@ -295,7 +294,7 @@ class WordRecognizer(TranscribedModel):
         """
         graph = self._graph() if transcripts is None else self._chains(transcripts, len(x))[1]
         path = hmm_core.viterbi(**self._arguments(self._frames(x, lengths), lengths, graph))
-        index = graph.emission_index.to(path.states.device).expand(len(x), -1)
+        index = graph.emission_index.expand(len(x), -1)
         density = index.gather(1, path.states.clamp_min(0)).masked_fill(path.states < 0, -1)
         return ViterbiPath(density, path.log_score)
 
