@@ -84,7 +84,7 @@ def main() -> int:
     print(*COLUMNS)
     stream = Stream(hours)
     model = GaussianHMM(STATES, FEATURES, topology="left_to_right")
-    result = model.fit_batches(stream, max_iterations=1 if options.quick else 2, tolerance=0.0)
+    result = model.fit_batches(stream, max_iterations=1, tolerance=0.0)
     total = stream.num_batches * SEQUENCES * FRAMES
     print(
         f"{stream.passes - 1} passes; nats per frame:", *(f"{v / total:.4f}" for v in result.log_likelihood)

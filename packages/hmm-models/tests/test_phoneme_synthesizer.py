@@ -94,6 +94,9 @@ def test_a_batch_is_what_its_sequences_are_and_padding_is_not_read(truth: Phonem
     for one, other in zip(whole.tensors(), total.tensors(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
     assert float(whole.duration.sum()) == pytest.approx(2.0 * sum(map(len, said)))
+    weighted = truth.accumulate(x, lengths, torch.full((7,), 3.0), transcripts=said)
+    for one, other in zip(weighted.tensors(), (whole * 3.0).tensors(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
 def test_times_that_are_known_are_kept(truth: PhonemeSynthesizer) -> None:

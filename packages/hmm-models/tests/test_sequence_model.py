@@ -6,11 +6,13 @@ from torch import Tensor, nn
 
 import hmm_core
 from hmm_models import (
+    CategoricalEmission,
     Emission,
     GaussianHMM,
     HiddenMarkovModel,
     MixtureStatistics,
     SamplingEmission,
+    Topology,
     TrainableEmission,
 )
 
@@ -85,6 +87,29 @@ def test_a_frame_of_weight_two_counts_twice(model: GaussianHMM, x: Tensor) -> No
     statistics = model.accumulate(x, allowed=allowed, frame_weights=weights).emission
     assert isinstance(statistics, MixtureStatistics)
     assert float(statistics.occupancy.sum()) == pytest.approx(105.0)
+
+
+@pytest.mark.parametrize("inference", [False, True])
+def test_statistics_are_weighted_posteriors_and_expected_transitions(inference: bool) -> None:
+    torch.manual_seed(0)
+    forwards = torch.tensor([[0.5, 0.3], [0.0, 0.6]]).log()
+    chain = Topology(torch.tensor([0.0, -torch.inf]), forwards, torch.tensor([0.2, 0.4]).log())
+    emission = CategoricalEmission(2, 3)
+    with torch.no_grad():
+        emission.logits[:, 2] = -torch.inf
+    model, x = HiddenMarkovModel(emission, chain).double(), torch.randint(3, (4, 7))
+    x[3, 4], x[:3] = 2, x[:3] % 2  # nothing produces the last sequence
+    lengths, weights = torch.tensor([7, 1, 0, 7]), torch.tensor([1.0, 2.5, 1.0, 3.0])
+    with torch.inference_mode(inference):
+        found = model.accumulate(x, lengths, weights)
+    arguments = model._arguments(model._frames(x, lengths), lengths)
+    state = hmm_core.posterior(**arguments).state
+    steps = hmm_core.expected_transitions(**arguments)
+    ends = 1.0 * state[0, 6] + 2.5 * state[1, 0]
+    torch.testing.assert_close(found.initial, 1.0 * state[0, 0] + 2.5 * state[1, 0])
+    torch.testing.assert_close(found.transition, torch.cat([steps[0], ends.unsqueeze(1)], 1).detach())
+    assert float(found.log_likelihood) == -torch.inf
+    assert float(found.num_frames) == 7 + 2.5 * 1 + 3 * 7
 
 
 def test_labels_confine_the_states(model: GaussianHMM, x: Tensor) -> None:

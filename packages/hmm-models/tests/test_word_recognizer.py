@@ -109,6 +109,8 @@ def test_the_counts_are_the_derivatives_of_the_likelihood(
     (expected,) = torch.autograd.grad(total, table)
     torch.testing.assert_close(found.transition, expected, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(found.log_likelihood, total.detach(), rtol=1e-12, atol=1e-9)
+    occupancy = next(found.emission.tensors())
+    assert float(occupancy.sum()) == pytest.approx(float((weights * lengths).sum()))
 
 
 def test_training_without_times_finds_the_words() -> None:

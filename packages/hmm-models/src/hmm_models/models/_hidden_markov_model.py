@@ -190,19 +190,15 @@ class HiddenMarkovModel(EMSequenceModel[Posterior, ViterbiPath]):
             frame_weights=frame_weights,
         )
         weight, valid = frames.weight, frames.valid
-        arguments = self._arguments(frames, lengths, torch.float64)
-        state, log_likelihood = hmm_core.posterior(**arguments)
-        steps = hmm_core.expected_transitions(**arguments)
-        share = state * weight[:, None, None]
-        transition = (steps * weight[:, None, None]).sum(0)
-        if arguments["log_final"] is not None:
-            last = torch.arange(x.shape[1], device=x.device) == valid.sum(1, keepdim=True) - 1
-            transition = torch.cat([transition, share[last].sum(0).unsqueeze(-1)], -1)
+        log_likelihood, expected = _expected_counts(self._arguments(frames, lengths, torch.float64), weight)
+        share, transition = expected["log_emission"], expected["log_transition"]
+        if "log_final" in expected:
+            transition = torch.cat([transition, expected["log_final"].unsqueeze(-1)], -1)
         return HMMStatistics(
             log_likelihood=torch.where(weight > 0.0, log_likelihood * weight, 0.0).sum(),
             num_frames=(valid.sum(1) * weight).sum(),
-            emission=self._accumulate_emission(frames, state),
-            initial=share[:, :1].sum((0, 1)),
+            emission=self._accumulate_emission(frames, share),
+            initial=expected["log_initial"],
             transition=transition,
         )
 
@@ -281,6 +277,25 @@ class HiddenMarkovModel(EMSequenceModel[Posterior, ViterbiPath]):
         """
         emission = build_model(config["emission"])
         return cls(emission, blank_topology(int(cast(Any, emission).num_densities), config["has_final"]))
+
+
+def _expected_counts(arguments: dict[str, Any], weight: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """Log-likelihoods (B,), and how often each start, step, emission and end is expected, in weighted sum.
+
+    They are the derivatives of the log-likelihood by the logarithms of their probabilities (Eisner, "Inside-
+    outside and forward-backward algorithms are just backprop", 2016): one pass over the frames gives all.
+    """
+    # Within torch.inference_mode nothing could be differentiated.
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        leaves = {
+            name: (value.clone() if value.is_inference() else value.detach()).requires_grad_()
+            for name, value in arguments.items()
+            if name.startswith("log_") and value is not None
+        }
+        lengths = arguments["lengths"]
+        log_likelihood = hmm_core.log_likelihood(**leaves, lengths=lengths)
+        derivatives = torch.autograd.grad(log_likelihood, list(leaves.values()), weight.clone())
+    return log_likelihood.detach(), dict(zip(leaves, derivatives, strict=True))
 
 
 def blank_topology(num_states: int, has_final: bool) -> Topology:

@@ -374,7 +374,7 @@ class PhonemeSynthesizer(TranscribedModel):
         return SynthesizerStatistics(
             log_likelihood=torch.where(weight > 0.0, found.log_likelihood * weight, 0.0).sum(),
             num_frames=(frames.valid.sum(1) * weight).sum(),
-            emission=self._accumulate_emission(frames, state),
+            emission=self._accumulate_emission(frames, state * weight[:, None, None]),
             duration=duration.index_add_(0, index.flatten(), counts.flatten(0, 1)),
         )
 

@@ -254,7 +254,7 @@ class SemiMarkovHMM(EMSequenceModel[SemiMarkovPosterior, SemiMarkovPath]):
         return SemiMarkovStatistics(
             log_likelihood=torch.where(weight > 0.0, found.log_likelihood * weight, 0.0).sum(),
             num_frames=(frames.valid.sum(1) * weight).sum(),
-            emission=self._accumulate_emission(frames, found.state),
+            emission=self._accumulate_emission(frames, found.state * weight[:, None, None]),
             initial=weight @ found.initial,
             transition=torch.einsum("b,bij->ij", weight, steps),
             duration=torch.einsum("b,bkl->kl", weight, found.duration),

@@ -149,9 +149,8 @@ class SequenceModel(nn.Module, ABC):
             )
         return self.emission
 
-    def _accumulate_emission(self, frames: Frames, state: Tensor) -> Any:  # noqa: ANN401  (the emission's)
-        """Statistics of the emission from posteriors (B, T, K)."""
-        share = state * frames.weight[:, None, None]
+    def _accumulate_emission(self, frames: Frames, share: Tensor) -> Any:  # noqa: ANN401  (the emission's)
+        """Statistics of the emission from posteriors (B, T, K), times the weights of their sequences."""
         if frames.frame_weight is not None:
             share = share * frames.frame_weight.to(share).unsqueeze(-1)
         emission, valid = self._trainable(), frames.valid

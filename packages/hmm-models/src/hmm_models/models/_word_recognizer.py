@@ -433,10 +433,11 @@ class WordRecognizer(TranscribedModel):
             index = layout.table.to(x.device).flatten()
             counts.index_add_(0, index, weight[b] * steps[b, :K, :R].flatten())
             counts.index_add_(0, 2 * layout.density.to(x.device) + 1, weight[b] * ends[b, :K])
+        share = self._of_densities(state * weight[:, None, None], graph)
         return RecognizerStatistics(
             log_likelihood=torch.where(weight > 0.0, log_likelihood * weight, 0.0).sum(),
             num_frames=(frames.valid.sum(1) * weight).sum(),
-            emission=self._accumulate_emission(frames, self._of_densities(state, graph)),
+            emission=self._accumulate_emission(frames, share),
             transition=counts[:-1].view(-1, 2),
         )
 
