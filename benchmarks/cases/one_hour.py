@@ -10,10 +10,10 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 import torch
+from _memory import forget_peak, memory
 
 from hmm_core import Sparse, beam_viterbi, viterbi
 
@@ -37,12 +37,6 @@ def transcript_graph(phones: int, densities: int, generator: torch.Generator) ->
     return Sparse(predecessors, torch.full(predecessors.shape, 0.5).log()), index
 
 
-def memory(name: str) -> float:
-    """Memory that this process holds (VmRSS) or has held at most (VmHWM), in MB. Linux only."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
-
-
 def emissions(frames: int, index: torch.Tensor, densities: int, generator: torch.Generator) -> torch.Tensor:
     """Log-probabilities (1, T, P): noise, and three more for the density of the state that is spoken."""
     end = torch.rand(len(index), generator=generator).cumsum(0)
@@ -54,8 +48,7 @@ def emissions(frames: int, index: torch.Tensor, densities: int, generator: torch
 
 def report(name: str, decode: Callable[[], _Path]) -> _Path:
     """Decode once, and print what that took."""
-    # From here on the peak is that of the decoder, not of drawing the emissions.
-    Path("/proc/self/clear_refs").write_text("5")
+    forget_peak()  # that of drawing the emissions
     before = memory("VmRSS")
     began = time.perf_counter()
     path = decode()

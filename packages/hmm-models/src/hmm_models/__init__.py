@@ -6,6 +6,7 @@ from hmm_models._batch_size import BatchSize as BatchSize
 from hmm_models._batch_size import find_optimal_batch_size as find_optimal_batch_size
 from hmm_models._batches import PaddedBatch as PaddedBatch
 from hmm_models._batches import collate_variable_length as collate_variable_length
+from hmm_models._factory import ModelFactory as ModelFactory
 from hmm_models._factory import create_speech_hmm as create_speech_hmm
 from hmm_models._hmmlearn import from_hmmlearn as from_hmmlearn
 from hmm_models._hmmlearn import to_hmmlearn as to_hmmlearn
@@ -52,6 +53,7 @@ from hmm_models.durations._duration_model import DurationModel as DurationModel
 from hmm_models.emissions._categorical import CategoricalEmission as CategoricalEmission
 from hmm_models.emissions._categorical import CategoricalStatistics as CategoricalStatistics
 from hmm_models.emissions._emission import Emission as Emission
+from hmm_models.emissions._emission import GeneratingEmission as GeneratingEmission
 from hmm_models.emissions._emission import SamplingEmission as SamplingEmission
 from hmm_models.emissions._emission import TrainableEmission as TrainableEmission
 from hmm_models.emissions._full import FullGaussianMixtures as FullGaussianMixtures
@@ -74,22 +76,34 @@ from hmm_models.emissions._streams import MultiStreamEmission as MultiStreamEmis
 from hmm_models.emissions._streams import StreamStatistics as StreamStatistics
 from hmm_models.emissions._student_t import StudentTEmission as StudentTEmission
 from hmm_models.emissions._student_t import StudentTStatistics as StudentTStatistics
+from hmm_models.generation._durations import state_durations as state_durations
 from hmm_models.generation._global_variance import global_variance as global_variance
 from hmm_models.generation._global_variance import mlpg_global_variance as mlpg_global_variance
 from hmm_models.generation._mlpg import mlpg as mlpg
 from hmm_models.models._em_sequence_model import EMSequenceModel as EMSequenceModel
-from hmm_models.models._em_sequence_model import Sample as Sample
 from hmm_models.models._gaussian_hmm import GaussianHMM as GaussianHMM
 from hmm_models.models._gaussian_hmm import MixtureGaussianHMM as MixtureGaussianHMM
 from hmm_models.models._gaussian_hmm import MixtureGaussianHMMLayer as MixtureGaussianHMMLayer
+from hmm_models.models._generating_model import Generated as Generated
+from hmm_models.models._generating_model import GeneratingModel as GeneratingModel
+from hmm_models.models._generating_model import Sample as Sample
 from hmm_models.models._hidden_markov_model import HiddenMarkovModel as HiddenMarkovModel
 from hmm_models.models._hmm_pytorch import HMMPyTorch as HMMPyTorch
+from hmm_models.models._model_stream import ModelStream as ModelStream
+from hmm_models.models._model_stream import StreamResult as StreamResult
 from hmm_models.models._neural_hmm import ContextualNeuralHMM as ContextualNeuralHMM
 from hmm_models.models._neural_hmm import NeuralHMM as NeuralHMM
+from hmm_models.models._phoneme_synthesizer import PhonemeSynthesizer as PhonemeSynthesizer
+from hmm_models.models._phoneme_synthesizer import SynthesizerStatistics as SynthesizerStatistics
 from hmm_models.models._semi_markov_hmm import HSMMLayer as HSMMLayer
 from hmm_models.models._semi_markov_hmm import SemiMarkovHMM as SemiMarkovHMM
 from hmm_models.models._semi_markov_hmm import SemiMarkovStatistics as SemiMarkovStatistics
 from hmm_models.models._sequence_model import SequenceModel as SequenceModel
+from hmm_models.models._streaming_hmm import StreamingHMM as StreamingHMM
+from hmm_models.models._transcribed_model import TranscribedModel as TranscribedModel
+from hmm_models.models._word_recognizer import RecognizedWords as RecognizedWords
+from hmm_models.models._word_recognizer import RecognizerStatistics as RecognizerStatistics
+from hmm_models.models._word_recognizer import WordRecognizer as WordRecognizer
 from hmm_models.objectives._joint import JointLoss as JointLoss
 from hmm_models.objectives._joint import ctc_hmm_loss as ctc_hmm_loss
 from hmm_models.objectives._mmi import MMI as MMI
@@ -152,6 +166,9 @@ __all__ = [
     "FullMixtureStatistics",
     "GaussianHMM",
     "GaussianMixtures",
+    "Generated",
+    "GeneratingEmission",
+    "GeneratingModel",
     "HMMPyTorch",
     "HMMStatistics",
     "HSMMLayer",
@@ -166,15 +183,20 @@ __all__ = [
     "MixtureGaussianHMMLayer",
     "MixturePrior",
     "MixtureStatistics",
+    "ModelFactory",
     "ModelFileError",
+    "ModelStream",
     "MultiSpaceEmission",
     "MultiSpaceStatistics",
     "MultiStreamEmission",
     "NeuralHMM",
     "PaddedBatch",
+    "PhonemeSynthesizer",
     "PoissonEmission",
     "PoissonStatistics",
     "ProbabilityTable",
+    "RecognizedWords",
+    "RecognizerStatistics",
     "RegressionTree",
     "Sample",
     "SamplingEmission",
@@ -192,15 +214,20 @@ __all__ = [
     "SphericalGaussianMixtures",
     "StateScores",
     "Statistics",
+    "StreamResult",
     "StreamStatistics",
+    "StreamingHMM",
     "StudentTEmission",
     "StudentTStatistics",
+    "SynthesizerStatistics",
     "TokenNgram",
     "Topology",
     "TrainableEmission",
     "TrainableTransition",
+    "TranscribedModel",
     "TransformedEmission",
     "UpdateReport",
+    "WordRecognizer",
     "accumulate_cmllr",
     "accumulate_lda",
     "accumulate_mllt",
@@ -245,6 +272,7 @@ __all__ = [
     "select_num_states",
     "silence_topology",
     "split_targets",
+    "state_durations",
     "tie_rows",
     "to_hmmlearn",
     "transcript_graph",

@@ -115,6 +115,9 @@ if _TYPE_CHECKING:
     from hmm_models import FullMixtureStatistics as FullMixtureStatistics
     from hmm_models import GaussianHMM as GaussianHMM
     from hmm_models import GaussianMixtures as GaussianMixtures
+    from hmm_models import Generated as Generated
+    from hmm_models import GeneratingEmission as GeneratingEmission
+    from hmm_models import GeneratingModel as GeneratingModel
     from hmm_models import HiddenMarkovModel as HiddenMarkovModel
     from hmm_models import HierarchicalTransition as HierarchicalTransition
     from hmm_models import HMMPyTorch as HMMPyTorch
@@ -129,15 +132,20 @@ if _TYPE_CHECKING:
     from hmm_models import MixturePrior as MixturePrior
     from hmm_models import MixtureStatistics as MixtureStatistics
     from hmm_models import MLLTEstimate as MLLTEstimate
+    from hmm_models import ModelFactory as ModelFactory
     from hmm_models import ModelFileError as ModelFileError
+    from hmm_models import ModelStream as ModelStream
     from hmm_models import MultiSpaceEmission as MultiSpaceEmission
     from hmm_models import MultiSpaceStatistics as MultiSpaceStatistics
     from hmm_models import MultiStreamEmission as MultiStreamEmission
     from hmm_models import NeuralHMM as NeuralHMM
     from hmm_models import PaddedBatch as PaddedBatch
+    from hmm_models import PhonemeSynthesizer as PhonemeSynthesizer
     from hmm_models import PoissonEmission as PoissonEmission
     from hmm_models import PoissonStatistics as PoissonStatistics
     from hmm_models import ProbabilityTable as ProbabilityTable
+    from hmm_models import RecognizedWords as RecognizedWords
+    from hmm_models import RecognizerStatistics as RecognizerStatistics
     from hmm_models import RegressionTree as RegressionTree
     from hmm_models import Sample as Sample
     from hmm_models import SamplingEmission as SamplingEmission
@@ -155,15 +163,20 @@ if _TYPE_CHECKING:
     from hmm_models import SphericalGaussianMixtures as SphericalGaussianMixtures
     from hmm_models import StateScores as StateScores
     from hmm_models import Statistics as Statistics
+    from hmm_models import StreamingHMM as StreamingHMM
+    from hmm_models import StreamResult as StreamResult
     from hmm_models import StreamStatistics as StreamStatistics
     from hmm_models import StudentTEmission as StudentTEmission
     from hmm_models import StudentTStatistics as StudentTStatistics
+    from hmm_models import SynthesizerStatistics as SynthesizerStatistics
     from hmm_models import TokenNgram as TokenNgram
     from hmm_models import Topology as Topology
     from hmm_models import TrainableEmission as TrainableEmission
     from hmm_models import TrainableTransition as TrainableTransition
+    from hmm_models import TranscribedModel as TranscribedModel
     from hmm_models import TransformedEmission as TransformedEmission
     from hmm_models import UpdateReport as UpdateReport
+    from hmm_models import WordRecognizer as WordRecognizer
     from hmm_models import accumulate_cmllr as accumulate_cmllr
     from hmm_models import accumulate_lda as accumulate_lda
     from hmm_models import accumulate_mllt as accumulate_mllt
@@ -208,6 +221,7 @@ if _TYPE_CHECKING:
     from hmm_models import select_num_states as select_num_states
     from hmm_models import silence_topology as silence_topology
     from hmm_models import split_targets as split_targets
+    from hmm_models import state_durations as state_durations
     from hmm_models import tie_rows as tie_rows
     from hmm_models import to_hmmlearn as to_hmmlearn
     from hmm_models import transcript_graph as transcript_graph
@@ -288,6 +302,9 @@ _EXPORTS = {
     "FullMixtureStatistics": "hmm_models",
     "GaussianHMM": "hmm_models",
     "GaussianMixtures": "hmm_models",
+    "Generated": "hmm_models",
+    "GeneratingEmission": "hmm_models",
+    "GeneratingModel": "hmm_models",
     "Graph": "hmm_core",
     "HAVE_NATIVE": "hmm_core",
     "HMMPyTorch": "hmm_models",
@@ -313,7 +330,9 @@ _EXPORTS = {
     "MixtureGaussianHMMLayer": "hmm_models",
     "MixturePrior": "hmm_models",
     "MixtureStatistics": "hmm_models",
+    "ModelFactory": "hmm_models",
     "ModelFileError": "hmm_models",
+    "ModelStream": "hmm_models",
     "MonotonicAligner": "hmm_align",
     "MonotonicAlignment": "hmm_align",
     "MultiSpaceEmission": "hmm_models",
@@ -323,11 +342,14 @@ _EXPORTS = {
     "NeuralHMM": "hmm_models",
     "OnlineFilter": "hmm_stream",
     "PaddedBatch": "hmm_models",
+    "PhonemeSynthesizer": "hmm_models",
     "PoissonEmission": "hmm_models",
     "PoissonStatistics": "hmm_models",
     "Posterior": "hmm_core",
     "ProbabilityTable": "hmm_models",
     "Problem": "hmm_speech",
+    "RecognizedWords": "hmm_models",
+    "RecognizerStatistics": "hmm_models",
     "RegressionTree": "hmm_models",
     "SakoeChiba": "hmm_core",
     "Sample": "hmm_models",
@@ -347,9 +369,12 @@ _EXPORTS = {
     "SphericalGaussianMixtures": "hmm_models",
     "StateScores": "hmm_models",
     "Statistics": "hmm_models",
+    "StreamResult": "hmm_models",
     "StreamStatistics": "hmm_models",
+    "StreamingHMM": "hmm_models",
     "StudentTEmission": "hmm_models",
     "StudentTStatistics": "hmm_models",
+    "SynthesizerStatistics": "hmm_models",
     "TextError": "hmm_speech",
     "Tiers": "hmm_align",
     "TokenNgram": "hmm_models",
@@ -357,11 +382,13 @@ _EXPORTS = {
     "TrainableEmission": "hmm_models",
     "TrainableTransition": "hmm_models",
     "TrainingReport": "hmm_align",
+    "TranscribedModel": "hmm_models",
     "TransformedEmission": "hmm_models",
     "UnknownWordError": "hmm_speech",
     "UpdateReport": "hmm_models",
     "Utterance": "hmm_speech",
     "ViterbiPath": "hmm_core",
+    "WordRecognizer": "hmm_models",
     "accumulate_cmllr": "hmm_models",
     "accumulate_lda": "hmm_models",
     "accumulate_mllt": "hmm_models",
@@ -461,6 +488,7 @@ _EXPORTS = {
     "soft_dtw_divergence": "hmm_core",
     "split_targets": "hmm_models",
     "stack_graphs": "hmm_core",
+    "state_durations": "hmm_models",
     "summarize_boundaries": "hmm_metrics",
     "tie_rows": "hmm_models",
     "to_hmmlearn": "hmm_models",

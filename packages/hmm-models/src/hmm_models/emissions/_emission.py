@@ -15,7 +15,8 @@ class Emission(Protocol):
 
     Any ``nn.Module`` with these two serves as the emission of a model, and trains by gradient descent. An
     attribute ``feature_dim`` beside them lets models check the last axis of (B, T, D) features.
-    ``TrainableEmission`` adds what EM needs, ``SamplingEmission`` what generation needs.
+    ``TrainableEmission`` adds what EM needs, ``SamplingEmission`` what drawing observations needs,
+    ``GeneratingEmission`` what generating the most likely ones needs.
 
     Examples
     --------
@@ -86,4 +87,13 @@ class SamplingEmission(Emission, Protocol):
 
     def sample(self, density_index: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw one observation of each density (...)."""
+        ...
+
+
+@runtime_checkable
+class GeneratingEmission(Emission, Protocol):
+    """An emission that knows its most likely observations."""
+
+    def generate(self, density_index: Tensor) -> Tensor:
+        """Most likely observations (B, T, ...) of known densities (B, T), -1 behind the end."""
         ...

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from hmm_models._numerics import log_softmax
 from hmm_models._serialization import register_model
 from hmm_models.emissions._accumulation import Membership
-from hmm_models.emissions._mixture_emission import MixtureEmission
+from hmm_models.emissions._mixture_emission import MixtureEmission, Windows
 from hmm_models.emissions._mixture_statistics import FullMixtureStatistics
 from hmm_models.emissions._prior import MixturePrior
 from hmm_models.emissions._whitening import Whitening, complete, whiten
@@ -38,11 +38,13 @@ class FullGaussianMixtures(MixtureEmission[FullMixtureStatistics]):
     shared : {"none", "components", "all"}, default "none"
         Which components have one covariance together: none, those of the same density (the "tied" of
         hmmlearn's GMMHMM), or those of all densities (its GaussianHMM's).
+    windows : sequence of sequences of float, optional
+        See :class:`GaussianMixtures`; ``generate`` reads the diagonals alone.
 
     Raises
     ------
     ValueError
-        If a size is < 1 or ``shared`` unknown.
+        If a size is < 1, ``shared`` unknown, or the windows do not fit.
 
     Notes
     -----
@@ -70,9 +72,15 @@ class FullGaussianMixtures(MixtureEmission[FullMixtureStatistics]):
     """
 
     def __init__(
-        self, num_densities: int, num_mixtures: int, feature_dim: int, *, shared: str = "none"
+        self,
+        num_densities: int,
+        num_mixtures: int,
+        feature_dim: int,
+        *,
+        shared: str = "none",
+        windows: Windows | None = None,
     ) -> None:
-        super().__init__(num_densities, num_mixtures, feature_dim)
+        super().__init__(num_densities, num_mixtures, feature_dim, windows)
         if shared not in _SHARED:
             raise ValueError(f"shared must be one of {_SHARED}; got {shared!r}")
         self.shared = shared

@@ -18,6 +18,7 @@ from hmm_models.emissions._densities import Densities
 from hmm_models.emissions._mixture_statistics import FullMixtureStatistics, MixtureStatistics
 from hmm_models.emissions._prior import MixturePrior
 from hmm_models.emissions._splitting import split_heaviest, split_targets
+from hmm_models.generation._mlpg import check_windows, most_likely
 
 _LOGGER = logging.getLogger("hmm_models")
 # The floor of a dimension that never varies: small enough for any unit, large enough for float32.
@@ -29,6 +30,7 @@ _NEGLIGIBLE = 1e-4
 # Nats per frame that products lose in float64, per squared distance of the means.
 _WORKED_DOUBLE = 1e-13
 
+Windows = Sequence[Sequence[float]]
 S = TypeVar("S", MixtureStatistics, FullMixtureStatistics)
 
 
@@ -37,16 +39,20 @@ class MixtureEmission(nn.Module, ABC, Generic[S]):
 
     The parameters are ``weight_logits`` (P, M), whose softmax are the weights and in which ``-inf`` marks a
     component that is not in use, ``mean`` (P, M, D), and what the subclass says of covariances.
+    ``windows`` says which features are differences of others: ``generate`` is then smooth.
     """
 
     variance_floor: Tensor
 
-    def __init__(self, num_densities: int, num_mixtures: int, feature_dim: int) -> None:
+    def __init__(
+        self, num_densities: int, num_mixtures: int, feature_dim: int, windows: Windows | None = None
+    ) -> None:
         super().__init__()
         sizes = {"num_densities": num_densities, "num_mixtures": num_mixtures, "feature_dim": feature_dim}
         for name, size in sizes.items():
             if size < 1:
                 raise ValueError(f"{name} must be >= 1; got {size}")
+        self.windows = None if windows is None else check_windows(windows, feature_dim)
         self.weight_logits = nn.Parameter(torch.zeros(num_densities, num_mixtures))
         self.mean = nn.Parameter(torch.randn(num_densities, num_mixtures, feature_dim))
         self.register_buffer("variance_floor", torch.full((feature_dim,), 1e-6))
@@ -372,6 +378,7 @@ class MixtureEmission(nn.Module, ABC, Generic[S]):
         generator: torch.Generator,
         *,
         variance_floor: float = 1e-3,
+        num_components: int | None = None,
         observed: Tensor | None = None,
     ) -> None:
         """Start from frames whose densities are known or are to be found.
@@ -388,6 +395,8 @@ class MixtureEmission(nn.Module, ABC, Generic[S]):
             Source of randomness.
         variance_floor : float, default 1e-3
             Share of the variance of all frames below which no variance may fall.
+        num_components : int, optional
+            Components of each density that are in use, 1..M; all M if omitted. ``split`` takes more into use.
         observed : Tensor of bool, shape (N, D), optional
             False where a dimension is missing.
 
@@ -401,15 +410,18 @@ class MixtureEmission(nn.Module, ABC, Generic[S]):
         The components of a density start from clusters of its frames, in which a missing value stands at the
         mean of its dimension.
         """
+        P, M = self.num_densities, self.num_mixtures
+        used = M if num_components is None else num_components
+        if not 1 <= used <= M:
+            raise ValueError(f"num_components must be in 1..num_mixtures = 1..{M}; got {num_components}")
         x, weight = self._check_features(x, observed).double(), weight.double()
         mean, variance = _weighted_moments(x, weight, observed)
         self.reset_flat(mean, variance, variance_floor=variance_floor)
-        P, M = self.num_densities, self.num_mixtures
-        self.split([M] * P)
+        self.split([used] * P)
         scaled = _standardize(x, mean, variance, observed)
         if density_index is None:
             density_index = kmeans(scaled, P, generator)
-        component = density_index * M + cluster_within(scaled, density_index, M, generator)
+        component = density_index * M + cluster_within(scaled, density_index, used, generator)
         self.update(self._collect(x, observed, Known(component, weight)), min_occupancy=0.0, min_weight=0.0)
 
     @abstractmethod
@@ -707,6 +719,32 @@ class MixtureEmission(nn.Module, ABC, Generic[S]):
         sample = mean + self._deviation(index, component, noise)
         return sample.reshape(*density_index.shape, self.feature_dim)
 
+    def generate(self, density_index: Tensor) -> Tensor:
+        """Most likely features of known densities, smooth where there are ``windows``.
+
+        Parameters
+        ----------
+        density_index : Tensor of int64, shape (B, T)
+            The density of each frame, 0..P-1; -1 behind the end.
+
+        Returns
+        -------
+        Tensor, shape (B, T, S)
+            The means of each density's heaviest component; with N windows the S = D / N static features that
+            ``mlpg`` makes of these and of their variances, S = D otherwise. 0 behind the end.
+
+        Raises
+        ------
+        ValueError
+            If there are windows and a parameter is not finite.
+        """
+        lengths = (density_index >= 0).sum(1)
+        index = density_index.clamp_min(0)
+        component = self.weight_logits.argmax(-1)[index]
+        return most_likely(
+            self.mean[index, component], self.variance[index, component], self.windows, lengths
+        )
+
     def config(self) -> dict[str, Any]:
         """Describe the structure for ``save_model``.
 
@@ -715,11 +753,12 @@ class MixtureEmission(nn.Module, ABC, Generic[S]):
         dict
             The arguments of the class.
         """
-        return {
+        sizes: dict[str, Any] = {
             "num_densities": self.num_densities,
             "num_mixtures": self.num_mixtures,
             "feature_dim": self.feature_dim,
         }
+        return sizes if self.windows is None else {**sizes, "windows": self.windows}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from hmm_models._numerics import log_softmax
 from hmm_models._serialization import register_model
 from hmm_models.emissions._expansion import Expansion, expand
-from hmm_models.emissions._mixture_emission import MixtureEmission
+from hmm_models.emissions._mixture_emission import MixtureEmission, Windows
 from hmm_models.emissions._mixture_statistics import MixtureStatistics
 from hmm_models.emissions._prior import MixturePrior
 
@@ -30,6 +30,8 @@ class GaussianMixtures(MixtureEmission[MixtureStatistics]):
         M, >= 1.
     feature_dim : int
         D, >= 1.
+    windows : sequence of sequences of float, optional
+        The features are static ones and their differences by these windows, as ``mlpg`` takes them.
 
     Notes
     -----
@@ -57,8 +59,10 @@ class GaussianMixtures(MixtureEmission[MixtureStatistics]):
     torch.Size([500, 1])
     """
 
-    def __init__(self, num_densities: int, num_mixtures: int, feature_dim: int) -> None:
-        super().__init__(num_densities, num_mixtures, feature_dim)
+    def __init__(
+        self, num_densities: int, num_mixtures: int, feature_dim: int, *, windows: Windows | None = None
+    ) -> None:
+        super().__init__(num_densities, num_mixtures, feature_dim, windows)
         self.log_variance = nn.Parameter(self._pool(torch.zeros_like(self.mean)))
 
     @property
@@ -178,6 +182,8 @@ class SphericalGaussianMixtures(GaussianMixtures):
         M, >= 1.
     feature_dim : int
         D, >= 1.
+    windows : sequence of sequences of float, optional
+        The features are static ones and their differences by these windows, as ``mlpg`` takes them.
 
     Notes
     -----

@@ -431,6 +431,22 @@ class SemiContinuousMixtures(nn.Module):
         codeword = torch.multinomial(weight, 1, generator=generator).view(density_index.shape)
         return self.codebook.sample(codeword, generator)
 
+    def generate(self, density_index: Tensor) -> Tensor:
+        """Most likely features of known densities: those of each one's heaviest codeword.
+
+        Parameters
+        ----------
+        density_index : Tensor of int64, shape (B, T)
+            The density of each frame, 0..P-1; -1 behind the end.
+
+        Returns
+        -------
+        Tensor, shape (B, T, S)
+            As the codebook gives them.
+        """
+        codeword = self.weight.argmax(-1)[density_index.clamp_min(0)]
+        return self.codebook.generate(codeword.masked_fill(density_index < 0, -1))
+
     def config(self) -> dict[str, Any]:
         """Describe the structure for ``save_model``.
 

@@ -12,7 +12,7 @@ from hmm_models._serialization import build_model, describe_model, register_mode
 from hmm_models._statistics import Statistics
 from hmm_models._tracing import is_recorded
 from hmm_models.emissions._accumulation import check_shares
-from hmm_models.emissions._emission import SamplingEmission, TrainableEmission
+from hmm_models.emissions._emission import GeneratingEmission, SamplingEmission, TrainableEmission
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,6 +243,22 @@ class MultiStreamEmission(nn.Module):
         """
         drawn = [cast(SamplingEmission, stream).sample(density_index, generator) for stream in self.streams]
         return torch.cat(drawn, -1)
+
+    def generate(self, density_index: Tensor) -> Tensor:
+        """Most likely features of known densities, stream by stream.
+
+        Parameters
+        ----------
+        density_index : Tensor of int64, shape (B, T)
+            The density of each frame, 0..P-1; -1 behind the end.
+
+        Returns
+        -------
+        Tensor, shape (B, T, S)
+            As the streams give them, one after the other.
+        """
+        parts = [cast(GeneratingEmission, stream).generate(density_index) for stream in self.streams]
+        return torch.cat(parts, -1)
 
     def config(self) -> dict[str, Any]:
         """Describe the structure for ``save_model``.
@@ -520,6 +536,34 @@ class MultiSpaceEmission(nn.Module):
         probability = self.presence_logit.sigmoid()[density_index]
         present = torch.bernoulli(probability, generator=generator).to(value).unsqueeze(-1)
         return torch.cat([present, value * present], -1)
+
+    def generate(self, density_index: Tensor) -> Tensor:
+        """Most likely observations of known densities: a value where one is likelier than none.
+
+        Parameters
+        ----------
+        density_index : Tensor of int64, shape (B, T)
+            The density of each frame, 0..P-1; -1 behind the end.
+
+        Returns
+        -------
+        Tensor, shape (B, T, S)
+            Whether there is a value, and the value, 0 where there is none. Each run of frames with
+            values is a sequence of its own for ``value``: what smooths does not reach across a gap.
+        """
+        present = (self.presence_logit > 0.0)[density_index.clamp_min(0)] & (density_index >= 0)
+        before = torch.nn.functional.pad(present, (1, 0))[:, :-1]
+        starts = present & ~before
+        frame = torch.arange(present.numel(), device=present.device).view_as(present)
+        run = starts.flatten().cumsum(0).view_as(present)[present] - 1
+        place = frame[present] - frame[starts][run]
+        longest = int(place.max()) + 1 if len(place) else 0
+        index = density_index.new_full((int(starts.sum()), longest), -1)
+        index[run, place] = density_index[present]
+        value = cast(GeneratingEmission, self.value).generate(index)
+        result = value.new_zeros((*present.shape, 1 + value.shape[-1]))
+        result[present] = torch.cat([value.new_ones(len(place), 1), value[run, place]], -1)
+        return result
 
     def config(self) -> dict[str, Any]:
         """Describe the structure for ``save_model``.

@@ -365,6 +365,22 @@ class StudentTEmission(nn.Module):
         chi = torch._standard_gamma(half, generator=generator)  # noqa: SLF001
         return mean + scale * noise * (half / chi).sqrt().to(mean).unsqueeze(-1)
 
+    def generate(self, density_index: Tensor) -> Tensor:
+        """Most likely features of known densities.
+
+        Parameters
+        ----------
+        density_index : Tensor of int64, shape (B, T)
+            The density of each frame, 0..P-1; -1 behind the end.
+
+        Returns
+        -------
+        Tensor, shape (B, T, D)
+            Their means; 0 behind the end.
+        """
+        mean = self.mean[density_index.clamp_min(0)]
+        return mean.masked_fill((density_index < 0).unsqueeze(-1), 0.0)
+
     def config(self) -> dict[str, Any]:
         """Describe the structure for ``save_model``.
 

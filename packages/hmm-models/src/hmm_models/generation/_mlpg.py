@@ -98,6 +98,29 @@ def mlpg(
     return solution.view(T, B, S).permute(1, 0, 2).to(mean.dtype)
 
 
+def most_likely(
+    mean: Tensor, variance: Tensor, windows: Sequence[Sequence[float]] | None, lengths: Tensor
+) -> Tensor:
+    """Means (B, T, D), 0 behind the end; with windows the static features that ``mlpg`` makes of them."""
+    if windows is not None:
+        return mlpg(mean, variance, windows, lengths)
+    valid = torch.arange(mean.shape[1], device=mean.device) < lengths.unsqueeze(-1)
+    return mean.masked_fill(~valid.unsqueeze(-1), 0.0)
+
+
+def check_windows(windows: Sequence[Sequence[float]], feature_dim: int) -> tuple[tuple[float, ...], ...]:
+    """Refuse windows that do not describe features of this width."""
+    found = tuple(tuple(float(value) for value in window) for window in windows)
+    if not found or found[0] != (1.0,) or any(len(window) % 2 == 0 for window in found):
+        raise ValueError(
+            "windows must have odd lengths, and the first be the static feature (1.0,); "
+            f"got {[list(window) for window in windows]}"
+        )
+    if feature_dim % len(found):
+        raise ValueError(f"feature_dim must be a multiple of the {len(found)} windows; got {feature_dim}")
+    return found
+
+
 def _inside(frames: Tensor, half: int) -> Tensor:
     """Frames (T, N) whose neighbours up to ``half`` frames away are all valid, as numbers."""
     inside = frames
@@ -118,11 +141,7 @@ def _check(
     mean: Tensor, variance: Tensor, windows: Sequence[Sequence[float]], lengths: Tensor | None
 ) -> tuple[Tensor, list[int]]:
     """Mask (B, T) of the valid frames, and how far each window reaches."""
-    if not windows or list(windows[0]) != [1.0] or any(len(window) % 2 == 0 for window in windows):
-        raise ValueError(
-            "windows must have odd lengths, and the first be the static feature (1.0,); "
-            f"got {[list(window) for window in windows]}"
-        )
+    windows = check_windows(windows, 0)
     if mean.ndim != 3 or mean.shape[2] == 0 or mean.shape[2] % len(windows):
         raise ValueError(
             f"mean must have shape (B, T, N S) with N = {len(windows)} windows; got {tuple(mean.shape)}"

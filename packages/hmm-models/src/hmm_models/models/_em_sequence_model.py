@@ -3,8 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import ModuleType
-from typing import Any, Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,31 +13,22 @@ from hmm_core import Posterior, ViterbiPath
 from hmm_core.semi_markov import SemiMarkovPath, SemiMarkovPosterior
 from hmm_models._batches import PaddedBatch, Sequences, as_batch
 from hmm_models._report import UpdateReport
-from hmm_models.emissions._emission import SamplingEmission, TrainableEmission
 from hmm_models.models._estimator import FittedChain
-from hmm_models.models._sequence_model import Frames, SequenceModel, keywords, valid_frames
+from hmm_models.models._generating_model import GeneratingModel
+from hmm_models.models._sequence_model import Frames, keywords, split_options, valid_frames
 from hmm_models.training._counts import Algorithm, check_algorithm
 from hmm_models.training._distributed import all_reduce_statistics, broadcast_model
 from hmm_models.training._em import FitResult, SequenceStatistics, run_em, sum_statistics
 from hmm_models.training._restarts import check_restarts, run_restarts
 from hmm_models.training._stepwise import run_stepwise_em
 from hmm_models.transitions._parts import describe_tables
-from hmm_models.transitions._topology import Topology, is_left_to_right
+from hmm_models.transitions._topology import Topology
 
 _Posterior = TypeVar("_Posterior", bound=Posterior | SemiMarkovPosterior)
 _Path = TypeVar("_Path", bound=ViterbiPath | SemiMarkovPath)
 
 
-class Sample(NamedTuple):
-    """What a model generated."""
-
-    states: Tensor
-    """Shape (B, T), int64."""
-    features: Tensor
-    """Shape (B, T, ...), (B, T, D) in most models."""
-
-
-class EMSequenceModel(FittedChain, SequenceModel, Generic[_Posterior, _Path]):
+class EMSequenceModel(FittedChain, GeneratingModel, Generic[_Posterior, _Path]):
     """A model of sequences that expectation-maximisation can train, if its emission can be.
 
     The recursions are those of ``hmm_core`` or of ``hmm_core.semi_markov``. Beside the data that
@@ -51,24 +41,11 @@ class EMSequenceModel(FittedChain, SequenceModel, Generic[_Posterior, _Path]):
         ``AdaptiveTransitionMatrix``: C features of each. What a frame has tells the step that leaves it.
     """
 
-    _recursions: ModuleType
-
     @abstractmethod
     def _arguments(
         self, frames: Frames, lengths: Tensor | None, context: Tensor | None = None
     ) -> dict[str, Any]:
         """Arguments of the recursions: this model and its scores of the valid frames."""
-
-    @abstractmethod
-    def _describe(
-        self, log_emission: Tensor, lengths: Tensor | None = None, context: Tensor | None = None
-    ) -> dict[str, Any]:
-        """Arguments of the recursions for these scores of frames."""
-
-    @property
-    @abstractmethod
-    def topology(self) -> Topology:
-        """Present log-probabilities of starts, steps and ends; differentiable."""
 
     @abstractmethod
     def with_emission(self, emission: nn.Module) -> "EMSequenceModel[_Posterior, _Path]":
@@ -215,66 +192,6 @@ class EMSequenceModel(FittedChain, SequenceModel, Generic[_Posterior, _Path]):
         tables = {name: part if name in special else None for name, part in parts.items()}
         return {"topology": self._present_topology(), **tables}
 
-    def is_left_to_right(self) -> bool:
-        """Whether every sequence starts in the first state and never goes back.
-
-        Returns
-        -------
-        bool
-            By what is possible, not by what is likely.
-        """
-        chain = self.topology
-        return is_left_to_right(chain.log_initial, chain.log_transition)
-
-    def sample(
-        self,
-        num_frames: int,
-        num_sequences: int = 1,
-        *,
-        context: Tensor | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Sample:
-        """Generate sequences.
-
-        Parameters
-        ----------
-        num_frames : int
-            T, >= 1, of each sequence.
-        num_sequences : int, default 1
-            B, >= 1.
-        context : Tensor, optional
-            See ``EMSequenceModel``.
-        generator : torch.Generator, optional
-            Source of randomness; torch's global one if omitted.
-
-        Returns
-        -------
-        Sample
-            ``states`` (B, T) and ``features`` (B, T, ...).
-
-        Raises
-        ------
-        TypeError
-            If the emission has no ``sample``.
-        ValueError
-            If no path is ``num_frames`` long.
-
-        Notes
-        -----
-        Where sequences have ends, the paths are drawn given that they end after ``num_frames`` (as far as
-        ``censoring`` asks for that).
-        """
-        if not isinstance(self.emission, SamplingEmission):
-            raise TypeError(f"emission must have sample; {type(self.emission).__name__} does not")
-        with torch.no_grad():
-            flat = self.topology.log_initial.new_zeros(num_sequences, num_frames, self.num_states)
-            drawn = self._recursions.sample(**self._describe(flat, None, context), generator=generator)
-            # With explicit durations the states come with the segments.
-            states: Tensor = drawn if isinstance(drawn, Tensor) else drawn.states
-            if bool((states < 0).any()):
-                raise ValueError(f"num_frames must be the length of a possible path; got {num_frames}")
-            return Sample(states, self.emission.sample(states, generator))
-
     @property
     def num_parameters(self) -> int:
         """Free parameters of all parts: what is forbidden, or follows from the rest, does not count.
@@ -360,34 +277,6 @@ class EMSequenceModel(FittedChain, SequenceModel, Generic[_Posterior, _Path]):
         total = self.score(x, lengths, **data)
         frames = float(valid_frames(x, lengths).sum())
         return self.num_parameters * price(max(frames, 1.0)) - 2.0 * total
-
-    def _trainable(self) -> TrainableEmission:
-        """Return the emission, if EM can train it."""
-        if not isinstance(self.emission, TrainableEmission):
-            raise TypeError(
-                f"emission must have zero_statistics, accumulate, update, initialize and rounding for EM; "
-                f"{type(self.emission).__name__} lacks some: train by gradient descent"
-            )
-        return self.emission
-
-    def _accumulate_emission(self, frames: Frames, share: Tensor) -> Any:  # noqa: ANN401  (the emission's)
-        """Statistics of the emission from posteriors (B, T, K), times the weights of their sequences."""
-        if frames.frame_weight is not None:
-            share = share * frames.frame_weight.to(share).unsqueeze(-1)
-        emission, valid = self._trainable(), frames.valid
-        options: dict[str, Any] = {} if frames.observed is None else {"observed": frames.observed[valid]}
-        if hasattr(emission, "working_dtype"):
-            options["dtype"] = frames.x.dtype
-        if bool(valid.all()):
-            return emission.accumulate(frames.x.flatten(0, 1), share.flatten(0, 1), **options)
-        return emission.accumulate(frames.x[valid], share[valid], **options)
-
-    def _working(self, x: Tensor) -> Tensor:
-        """Observations as the E-step reads them: in float64, unless the emission says that less suffices."""
-        choose = getattr(self.emission, "working_dtype", None)
-        if not x.is_floating_point():
-            return x
-        return x.to(torch.float64 if choose is None else choose(x.dtype))
 
     @torch.no_grad()
     def initialize(
@@ -538,7 +427,7 @@ class EMSequenceModel(FittedChain, SequenceModel, Generic[_Posterior, _Path]):
         """
         x, lengths = as_batch(x, lengths)
         emission = self._trainable()
-        starting, updating = _split_options(emission, options)
+        starting, updating = split_options(emission, options)
         check_algorithm(algorithm)
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size must be >= 1; got {batch_size}")
@@ -675,7 +564,7 @@ class EMSequenceModel(FittedChain, SequenceModel, Generic[_Posterior, _Path]):
            J. Royal Statistical Society B 71(3), 2009.
         """
         emission = self._trainable()
-        starting, updating = _split_options(emission, options)
+        starting, updating = split_options(emission, options)
         check_algorithm(algorithm)
         if step_power is not None and not 0.5 < step_power <= 1.0:
             raise ValueError(f"step_power must be in (0.5, 1]; got {step_power}")
@@ -757,18 +646,3 @@ def _segment(lengths: Tensor, num_states: int, generator: torch.Generator | None
             state = state.cumsum(0)
         parts.append(state)
     return torch.cat(parts).to(lengths.device)
-
-
-def _split_options(
-    emission: TrainableEmission, options: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Deal options out to the emission's ``initialize`` and ``update``; refuse those that neither takes."""
-    starting, updating = keywords(emission.initialize), keywords(emission.update)
-    unknown = sorted(options.keys() - starting - updating)
-    if unknown:
-        known = sorted((starting | updating) - {"observed"})
-        raise TypeError(f"options of {type(emission).__name__} are {known}; got {unknown}")
-    return (
-        {name: value for name, value in options.items() if name in starting},
-        {name: value for name, value in options.items() if name in updating},
-    )

@@ -8,14 +8,14 @@ from torch import nn
 
 from hmm_models._serialization import register_model
 from hmm_models.emissions._full import FullGaussianMixtures
-from hmm_models.emissions._mixture_emission import MixtureEmission
+from hmm_models.emissions._mixture_emission import MixtureEmission, Windows
 from hmm_models.emissions._mixtures import GaussianMixtures, SphericalGaussianMixtures
 from hmm_models.models._hidden_markov_model import HiddenMarkovModel, blank_topology
 from hmm_models.transitions._parts import build_tables, describe_tables
 from hmm_models.transitions._table import ProbabilityTable
 from hmm_models.transitions._topology import Topology
 
-_EMISSIONS: dict[str, Callable[[int, int, int], MixtureEmission[Any]]] = {
+COVARIANCE_TYPES: dict[str, Callable[..., MixtureEmission[Any]]] = {
     "spherical": SphericalGaussianMixtures,
     "diag": GaussianMixtures,
     "tied": partial(FullGaussianMixtures, shared="all"),
@@ -47,11 +47,15 @@ class GaussianHMM(HiddenMarkovModel):
         See ``HiddenMarkovModel``.
     initial, transition : optional
         See ``HiddenMarkovModel``.
+    windows : sequence of sequences of float, optional
+        The features are static ones and their differences by these windows, as ``mlpg`` takes them: what the
+        model generates is smooth.
 
     Raises
     ------
     ValueError
-        If a size is < 1, a name unknown, or the topology has another number of states.
+        If a size is < 1, a name unknown, the windows do not fit, or the topology has another number of
+        states.
 
     Notes
     -----
@@ -87,17 +91,20 @@ class GaussianHMM(HiddenMarkovModel):
         topology: str | Topology = "ergodic",
         initial: ProbabilityTable | None = None,
         transition: nn.Module | None = None,
+        windows: Windows | None = None,
     ) -> None:
         size = obs_dim if feature_dim is None else feature_dim
         if size is None or None not in (feature_dim, obs_dim):
             raise ValueError(
                 f"give exactly one of feature_dim and its alias obs_dim; got {feature_dim} and {obs_dim}"
             )
-        if covariance_type not in _EMISSIONS:
-            raise ValueError(f"covariance_type must be one of {tuple(_EMISSIONS)}; got {covariance_type!r}")
+        if covariance_type not in COVARIANCE_TYPES:
+            raise ValueError(
+                f"covariance_type must be one of {tuple(COVARIANCE_TYPES)}; got {covariance_type!r}"
+            )
         if num_states < 1:
             raise ValueError(f"num_states must be >= 1; got {num_states}")
-        emission = _EMISSIONS[covariance_type](num_states, num_mixtures, size)
+        emission = COVARIANCE_TYPES[covariance_type](num_states, num_mixtures, size, windows=windows)
         super().__init__(emission, topology, initial=initial, transition=transition)
         self.covariance_type = covariance_type
 
@@ -117,7 +124,8 @@ class GaussianHMM(HiddenMarkovModel):
         Returns
         -------
         dict
-            Sizes, the covariance type, whether sequences have ends, and tables that are more than plain.
+            Sizes, the covariance type, the windows if there are any, whether sequences have ends, and tables
+            that are more than plain.
         """
         return {
             **self._sizes(),
@@ -126,11 +134,13 @@ class GaussianHMM(HiddenMarkovModel):
 
     def _sizes(self) -> dict[str, Any]:
         """Arguments of the class, as far as they are numbers and names."""
+        windows = {} if self.emission.windows is None else {"windows": self.emission.windows}
         return {
             "num_states": self.num_states,
             "feature_dim": self.feature_dim,
             "num_mixtures": self.num_mixtures,
             "covariance_type": self.covariance_type,
+            **windows,
             "has_final": self.has_final,
         }
 
@@ -155,9 +165,8 @@ class GaussianHMM(HiddenMarkovModel):
 
     def _present(self) -> dict[str, Any]:
         """Arguments that make a model like this one."""
-        kept = ("num_states", "feature_dim", "num_mixtures", "covariance_type")
-        sizes = {name: value for name, value in self.config().items() if name in kept}
-        return {**sizes, "obs_dim": None, **self._present_chain()}
+        sizes = {name: value for name, value in self._sizes().items() if name != "has_final"}
+        return {"windows": None, **sizes, "obs_dim": None, **self._present_chain()}
 
     def extra_repr(self) -> str:
         """Sizes, for ``repr``."""

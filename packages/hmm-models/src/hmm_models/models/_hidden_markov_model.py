@@ -14,6 +14,7 @@ from hmm_models._numerics import logsumexp
 from hmm_models._report import UpdateReport
 from hmm_models._serialization import build_model, describe_model, register_model
 from hmm_models.models._em_sequence_model import EMSequenceModel
+from hmm_models.models._model_stream import ModelStream
 from hmm_models.models._sequence_model import Frames
 from hmm_models.training._counts import Algorithm, check_algorithm, expected_counts
 from hmm_models.training._em import HMMStatistics
@@ -150,6 +151,21 @@ class HiddenMarkovModel(EMSequenceModel[Posterior, ViterbiPath]):
         model.initial, model.transition = self.initial, self.transition
         return model
 
+    def _durations(self) -> tuple[Tensor, Tensor, int | None]:
+        """Mean and variance of geometric distributions."""
+        stay = self.topology.log_transition.diagonal().double().exp()
+        leave = 1.0 - stay
+        # Within rounding of a table of probabilities.
+        lasting = leave < 1e-6
+        leave = torch.where(lasting, 1.0, leave)
+        mean, variance = leave.reciprocal(), stay / leave.square()
+        return mean.masked_fill(lasting, torch.inf), variance.masked_fill(lasting, torch.inf), None
+
+    @property
+    def _ends_anywhere(self) -> bool:
+        """Whether there are no probabilities of ends."""
+        return self.topology.log_final is None
+
     def _arguments(
         self,
         frames: Frames,
@@ -179,6 +195,29 @@ class HiddenMarkovModel(EMSequenceModel[Posterior, ViterbiPath]):
             "lengths": lengths,
             "log_final": final,
         }
+
+    def stream(self, lag: int | None = None, chunk_size: int = 1024) -> ModelStream:
+        """Begin to listen to features that come a few frames at a time.
+
+        Parameters
+        ----------
+        lag : int, optional
+            Frames, >= 0, after which a state must be decided at the latest. If omitted, when all paths agree.
+        chunk_size : int, default 1024
+            Frames, >= 1, whose densities are computed at once.
+
+        Returns
+        -------
+        ModelStream
+            Whose results are those of the whole recording. It copies the present probabilities of starts,
+            steps and ends.
+
+        Raises
+        ------
+        ValueError
+            If a number is out of range.
+        """
+        return ModelStream(self, lag, chunk_size)
 
     @torch.no_grad()
     def accumulate(

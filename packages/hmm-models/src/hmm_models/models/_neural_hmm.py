@@ -12,7 +12,7 @@ import hmm_core
 from hmm_core import Posterior, Sparse, ViterbiPath
 from hmm_models._numerics import log_softmax, logsumexp
 from hmm_models._serialization import register_model
-from hmm_models.models._em_sequence_model import Sample
+from hmm_models.models._generating_model import Sample
 from hmm_models.models._recurrence import Recurrence
 from hmm_models.models._sequence_model import Frames, SequenceModel
 
@@ -257,6 +257,7 @@ class NeuralHMM(SequenceModel):
         *,
         context: Tensor | None = None,
         temperature: float = 1.0,
+        quantile: float | None = None,
         generator: torch.Generator | None = None,
     ) -> Sample:
         """Generate sequences, frame by frame.
@@ -272,6 +273,10 @@ class NeuralHMM(SequenceModel):
         temperature : float, default 1.0
             Factor of the deviations of the Gaussians, >= 0; 0 gives their means, which sounds best where the
             history feeds on what was generated.
+        quantile : float, optional
+            In (0, 1), for ``"left_to_right"`` only: go on to the next state as soon as the probability of
+            having left this one reaches it, instead of drawing. 0.5 gives the median durations, less of it
+            faster speech.
         generator : torch.Generator, optional
             Source of randomness; torch's global one if omitted.
 
@@ -291,12 +296,18 @@ class NeuralHMM(SequenceModel):
             )
         if not temperature >= 0.0:
             raise ValueError(f"temperature must be >= 0; got {temperature}")
+        if quantile is not None:
+            if not 0.0 < quantile < 1.0:
+                raise ValueError(f"quantile must be in (0, 1); got {quantile}")
+            if self.topology != "left_to_right":
+                raise ValueError(f'quantile needs topology="left_to_right"; got "{self.topology}"')
         B, D, bias = num_sequences, self.feature_dim, self.state_bias
         self._check_context(context, B, num_frames)
         known = self._states(context)
         previous = bias.new_zeros(B, 1, D)
         memory: Tensor | None = None
         state = torch.multinomial(self._log_initial().exp().expand(B, -1), 1, generator=generator).squeeze(-1)
+        log_stayed = bias.new_zeros(B)
         states, features = [], []
         for t in range(num_frames):
             part = context[:, t : t + 1] if context is not None and self.context_per == "frame" else None
@@ -309,12 +320,61 @@ class NeuralHMM(SequenceModel):
             frame = mean + temperature * (0.5 * log_variance).exp() * noise
             states.append(state)
             features.append(frame)
-            step = log_softmax(self.step(hidden)).exp()
-            choice = torch.multinomial(step, 1, generator=generator).squeeze(-1)
+            step = log_softmax(self.step(hidden))
+            if quantile is None:
+                choice = torch.multinomial(step.exp(), 1, generator=generator).squeeze(-1)
+            else:
+                log_stayed = log_stayed + step[:, 0]
+                choice = (log_stayed <= math.log1p(-quantile)).to(state)
+                log_stayed = log_stayed.masked_fill(choice == 1, 0.0)
             if self.topology == "left_to_right":
                 choice = (state + choice).clamp_max(self.num_states - 1)
             state, previous = choice, frame.unsqueeze(1)
         return Sample(torch.stack(states, 1), torch.stack(features, 1))
+
+    def generate_sequence(
+        self,
+        num_frames: int,
+        num_sequences: int = 1,
+        *,
+        context: Tensor | None = None,
+        quantile: float = 0.5,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Generate the means of the features along a path.
+
+        Parameters
+        ----------
+        num_frames : int
+            n, >= 1.
+        num_sequences : int, default 1
+            B, >= 1.
+        context : Tensor, shape (B, n, C) or (B, K, C), optional
+            Context of each frame or state, see ``context_per``; needed if ``context_dim`` is not 0.
+        quantile : float, default 0.5
+            In (0, 1): how long the states last, see ``sample``. An ergodic model draws its states instead.
+        generator : torch.Generator, optional
+            Source of randomness for what is drawn: the states of an ergodic model, and the components of
+            mixtures; torch's global one if omitted.
+
+        Returns
+        -------
+        Tensor, shape (B, n, D)
+            Of each frame's component.
+
+        Raises
+        ------
+        ValueError
+            If shapes disagree or a value is out of range.
+        """
+        return self.sample(
+            num_frames,
+            num_sequences,
+            context=context,
+            temperature=0.0,
+            quantile=quantile if self.topology == "left_to_right" else None,
+            generator=generator,
+        ).features
 
     def _check_context(self, context: Tensor | None, B: int, T: int) -> None:
         """Refuse a context of another shape."""

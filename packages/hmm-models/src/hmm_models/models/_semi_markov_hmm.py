@@ -201,6 +201,15 @@ class SemiMarkovHMM(EMSequenceModel[SemiMarkovPosterior, SemiMarkovPath]):
         K, table = self.num_states, self.transition.log_prob()
         return Topology(self.initial.log_prob(), table[:, :K], table[:, K])
 
+    def _durations(self) -> tuple[Tensor, Tensor, int | None]:
+        """Mean and variance of the duration model, and L."""
+        return self.duration.mean, self.duration.variance, self.max_duration
+
+    @property
+    def _ends_anywhere(self) -> bool:
+        """Whether the last segment may be cut."""
+        return self.censoring in {"right", "both"}
+
     def with_emission(self, emission: nn.Module) -> "SemiMarkovHMM":
         """Put other densities in the place of these.
 

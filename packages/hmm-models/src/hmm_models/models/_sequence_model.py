@@ -11,7 +11,7 @@ from torch.distributed import ProcessGroup
 
 from hmm_models._batches import Sequences, as_batch
 from hmm_models.emissions._accumulation import check_shares
-from hmm_models.emissions._emission import Emission
+from hmm_models.emissions._emission import Emission, TrainableEmission
 from hmm_models.emissions._lazy import LazyGaussianMixtures
 from hmm_models.models._estimator import Estimator
 from hmm_models.training._distributed import Processes
@@ -181,6 +181,34 @@ class SequenceModel(Estimator, ABC):
         if frames.allowed is not None:
             log_emission = log_emission.masked_fill(~frames.allowed.to(log_emission.device), -torch.inf)
         return log_emission
+
+    def _trainable(self) -> TrainableEmission:
+        """Return the emission, if EM can train it."""
+        if not isinstance(self.emission, TrainableEmission):
+            raise TypeError(
+                f"emission must have zero_statistics, accumulate, update, initialize and rounding for EM; "
+                f"{type(self.emission).__name__} lacks some: train by gradient descent"
+            )
+        return self.emission
+
+    def _accumulate_emission(self, frames: Frames, share: Tensor) -> Any:  # noqa: ANN401  (the emission's)
+        """Statistics of the emission from posteriors (B, T, K), times the weights of their sequences."""
+        if frames.frame_weight is not None:
+            share = share * frames.frame_weight.to(share).unsqueeze(-1)
+        emission, valid = self._trainable(), frames.valid
+        options: dict[str, Any] = {} if frames.observed is None else {"observed": frames.observed[valid]}
+        if hasattr(emission, "working_dtype"):
+            options["dtype"] = frames.x.dtype
+        if bool(valid.all()):
+            return emission.accumulate(frames.x.flatten(0, 1), share.flatten(0, 1), **options)
+        return emission.accumulate(frames.x[valid], share[valid], **options)
+
+    def _working(self, x: Tensor) -> Tensor:
+        """Observations as the E-step reads them: in float64, unless the emission says that less suffices."""
+        choose = getattr(self.emission, "working_dtype", None)
+        if not x.is_floating_point():
+            return x
+        return x.to(torch.float64 if choose is None else choose(x.dtype))
 
     @torch.no_grad()
     def score(self, x: Sequences, lengths: Tensor | None = None, **data: Tensor | None) -> float:
@@ -410,3 +438,18 @@ def keywords(function: Callable[..., object]) -> set[str]:
     """Names of the keyword-only parameters."""
     parameters = inspect.signature(function).parameters.values()
     return {parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
+
+
+def split_options(
+    emission: TrainableEmission, options: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Deal options out to the emission's ``initialize`` and ``update``; refuse those that neither takes."""
+    starting, updating = keywords(emission.initialize), keywords(emission.update)
+    unknown = sorted(options.keys() - starting - updating)
+    if unknown:
+        known = sorted((starting | updating) - {"observed"})
+        raise TypeError(f"options of {type(emission).__name__} are {known}; got {unknown}")
+    return (
+        {name: value for name, value in options.items() if name in starting},
+        {name: value for name, value in options.items() if name in updating},
+    )
