@@ -18,6 +18,7 @@ from hmm_models import (
     GaussianMixtures,
     HiddenMarkovModel,
     MixturePrior,
+    MixtureStatistics,
     RegressionTree,
     SemiMarkovHMM,
     TransformedEmission,
@@ -25,6 +26,7 @@ from hmm_models import (
     adapt_cmllr,
     adapt_map,
     adapt_mllr,
+    cmllr_prior,
     collect_cmllr,
     estimate_mllr,
     fit_speakers,
@@ -32,6 +34,8 @@ from hmm_models import (
     regression_tree,
     save_model,
 )
+from hmm_models.adaptation._map import Prior
+from hmm_models.adaptation._mllr import log_prior
 
 AnyModel = EMSequenceModel[Any, Any]
 METHODS = ("cmllr", "mllr", "map")
@@ -252,6 +256,30 @@ def test_mllr_is_weighted_least_squares() -> None:
         torch.testing.assert_close(mine, expected, rtol=1e-7, atol=1e-7)  # normal equations
 
 
+def test_mllr_maximises_the_likelihood_and_the_prior_that_the_loop_watches() -> None:
+    plain = model(K=6, M=1)
+    emission = plain.emission
+    assert isinstance(emission, GaussianMixtures)
+    x, _ = spoken(plain, distortion(), frames=40, B=2)
+    statistics = plain.accumulate(x).emission
+    assert isinstance(statistics, MixtureStatistics)
+    together = torch.zeros(6, 1, dtype=torch.int64)
+    (best,) = estimate_mllr(emission, statistics, together, strength=30.0, min_count=0.0)
+    hold = cmllr_prior(emission, 30.0).second.diagonal(dim1=-2, dim2=-1)
+
+    def objective(transform: AffineTransform) -> float:
+        mean = transform(emission.mean.detach())
+        square = statistics.occupancy.unsqueeze(-1) * mean.square() - 2.0 * statistics.first * mean
+        likelihood = -0.5 * float((square / emission.variance.detach()).sum())
+        return likelihood + log_prior((best._replace(transform=transform),), hold)
+
+    for entry in range(12):
+        for step in (-1e-3, 1e-3):
+            change = (step * torch.eye(12).double()[entry]).view(3, 4)
+            weight, bias = best.transform.weight + change[:, :3], best.transform.bias + change[:, 3]
+            assert objective(AffineTransform(weight, bias)) < objective(best.transform)
+
+
 def test_mllr_moves_gaussians_that_were_never_heard() -> None:
     plain = model(K=12, M=1)
     moved = model(K=12, M=1)
@@ -374,6 +402,25 @@ def test_map_of_means_and_covariances_is_the_update_with_that_prior() -> None:
     for name in ("mean", "log_variance"):
         mine = found.model.get_submodule("emission").get_parameter(name)
         torch.testing.assert_close(mine, twin.emission.get_parameter(name), rtol=1e-9, atol=1e-9)
+
+
+def test_the_prior_that_the_loop_of_map_watches_is_that_of_the_update() -> None:
+    plain = model()
+    x, lengths = spoken(plain, distortion())
+    adapted = adapt_map(plain, x, lengths, parts=("mean", "covariance"), strength=7.0).model
+    watched = Prior(plain, 7.0, frozenset({"mean", "covariance"}))
+    prior = MixturePrior(
+        mean=plain.emission.mean.detach(),
+        mean_strength=7.0,
+        covariance=plain.emission.covariance.detach(),
+        covariance_strength=7.0,
+    )
+    emission = adapted.emission
+    assert isinstance(emission, GaussianMixtures)
+    with torch.no_grad():
+        found = watched.log_density(adapted) - watched.log_density(plain)
+    assert found == pytest.approx(emission.log_prior(prior) - plain.emission.log_prior(prior), rel=1e-9)
+    assert found < -1.0
 
 
 def voices(plain: AnyModel) -> list[dict[str, Tensor]]:

@@ -104,7 +104,7 @@ def adapt_map(
             f'parts must be of {get_args(Part)}, "covariance" only with "mean"; got {tuple(parts)}'
         )
     adapted = deepcopy(model)
-    prior = _Prior(model, strength, frozenset(parts))
+    prior = Prior(model, strength, frozenset(parts))
 
     def update(statistics: SequenceStatistics) -> None:
         prior.update(adapted, statistics)
@@ -131,7 +131,7 @@ def _mixtures(model: EMSequenceModel[Any, Any]) -> MixtureEmission[Any]:
     return emission
 
 
-class _Prior:
+class Prior:
     """What a model would have seen, had it produced so many frames of each Gaussian."""
 
     def __init__(self, model: EMSequenceModel[Any, Any], strength: float, parts: frozenset[str]) -> None:

@@ -160,6 +160,13 @@ def _hold(densities: GaussianMixtures, strength: float) -> Tensor:
     return cmllr_prior(densities, strength).second.diagonal(dim1=-2, dim2=-1)
 
 
+def log_prior(classes: tuple[AdaptedClass, ...], hold: Tensor) -> float:
+    """Tell what the prior says of transforms, against identities."""
+    identity = torch.eye(*hold.shape).to(hold)
+    changes = [extended(item.transform).to(hold) - identity for item in classes]
+    return -0.5 * sum(float((hold * change.square()).sum()) for change in changes)
+
+
 @torch.no_grad()
 def adapt_mllr(
     model: EMSequenceModel[Any, Any],
@@ -269,16 +276,11 @@ def adapt_mllr(
             moved = item.transform(original.mean[density, component].double())
             densities.mean[density, component] = moved.to(densities.mean)
 
-    def log_prior() -> float:
-        identity = torch.eye(*hold.shape).to(hold)
-        changes = [extended(item.transform).to(hold) - identity for item in classes]
-        return -0.5 * sum(float((hold * change.square()).sum()) for change in changes)
-
     fit, frames = run_adaptation(
         lambda: e_step(adapted, {"x": x, "lengths": lengths, "weights": weights, **data}),
         update,
         densities.rounding,
-        log_prior,
+        lambda: log_prior(classes, hold),
         max_iterations,
         tolerance,
     )
