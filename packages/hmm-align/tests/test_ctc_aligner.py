@@ -266,6 +266,16 @@ def test_an_utterance_that_is_not_there_scores_low() -> None:
     assert scores[2] < -2
 
 
+def test_a_segment_scores_as_its_worst_stretch() -> None:
+    heard, probability = torch.tensor([1, 2, 3, 1, 2]), torch.tensor([0.9, 0.9, 0.5, 0.5, 0.9]).double()
+    rest = (1 - probability[:, None]) / 3
+    log_probs = torch.where(torch.nn.functional.one_hot(heard, 4) > 0, probability[:, None], rest).log()
+    for window, wanted in ((2, np.log(0.5)), (30, float(probability.log().mean()))):
+        (segment,) = CTCAligner().segment(log_probs, [heard.tolist()], window=window)
+        assert segment[:2] == (0.0, 5.0)
+        assert segment.score == pytest.approx(wanted, rel=1e-12)
+
+
 def test_the_segments_are_those_of_the_published_package() -> None:
     package = pytest.importorskip("ctc_segmentation")
     utterances = utterances_of(4, 20)
