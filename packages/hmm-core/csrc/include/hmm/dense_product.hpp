@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "hmm/dense_table.hpp"
+#include "hmm/team.hpp"
 
 HMM_BEGIN_TARGET
 
@@ -108,11 +109,14 @@ std::int64_t panel_vectors(std::int64_t first, std::int64_t states) {
 }
 
 // out[r] = table applied to in[r], relative to the table's exponents, for r < rows; rows lie `pitch` apart.
+// What other members of the team have written is fetched all at once.
 template <typename Real>
-void multiply(const Table<Real>& table, const Real* in, Real* out, std::int64_t pitch, std::int64_t rows) {
-  constexpr std::int64_t kLane = kLanes<Real>;
-  for (std::int64_t first = 0; first < table.width(); first += kPanel * kLane) {
+void multiply(const Table<Real>& table, const Real* in, Real* out, std::int64_t pitch, std::int64_t rows,
+              Team& team) {
+  team.share(table.panels(), [&](std::int64_t panel, int) {
+    const std::int64_t first = panel * kPanel * kLanes<Real>;
     const Real* x = table.panel(first);
+    if (team.members() > 1) fetch(in, rows * pitch);
     switch (panel_vectors<Real>(first, table.states())) {
       case 0:
         if constexpr (kHalves) multiply_panel<0>(x, table.states(), in, out + first, pitch, rows);
@@ -127,7 +131,8 @@ void multiply(const Table<Real>& table, const Real* in, Real* out, std::int64_t 
         multiply_panel<kPanel>(x, table.states(), in, out + first, pitch, rows);
         break;
     }
-  }
+  });
+  if (team.members() > 1) fetch(out, rows * pitch);
 }
 
 template <typename V>
@@ -172,9 +177,9 @@ void add_outer_panel(const Real* a, const Real* b, std::int64_t pitch, std::int6
 
 template <typename Real>
 void add_outer(const Real* a, const Real* b, std::int64_t pitch, std::int64_t pairs, double* total,
-               std::int64_t width, std::int64_t states) {
-  constexpr std::int64_t kLane = kLanes<Real>;
-  for (std::int64_t first = 0; first < width; first += kPanel * kLane) {
+               std::int64_t width, std::int64_t states, Team& team) {
+  team.share(panels_of<Real>(states), [&](std::int64_t panel, int) {
+    const std::int64_t first = panel * kPanel * kLanes<Real>;
     switch (panel_vectors<Real>(first, states)) {
       case 0:
         if constexpr (kHalves) add_outer_panel<0>(a, b + first, pitch, pairs, total + first, width, states);
@@ -189,7 +194,7 @@ void add_outer(const Real* a, const Real* b, std::int64_t pitch, std::int64_t pa
         add_outer_panel<kPanel>(a, b + first, pitch, pairs, total + first, width, states);
         break;
     }
-  }
+  });
 }
 
 }  // namespace dense

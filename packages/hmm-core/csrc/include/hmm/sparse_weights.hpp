@@ -40,6 +40,11 @@ template <typename Real>
 struct Span {
   Real high = -kInfinity<Real>;
   Real low = kInfinity<Real>;
+
+  void add(const Span& other) {
+    high = other.high > high ? other.high : high;
+    low = other.low < low ? other.low : low;
+  }
 };
 
 template <typename Real>
@@ -102,36 +107,34 @@ struct Frame {
   bool wide = false;
   std::int64_t scale = 0;
   double base = 0;
+  Real shift = 0;
 
-  // Of n scores. One vector at least is written.
-  void fill(const Real* x, std::int64_t n) {
-    using V = Vec<Real>;
-    const Span<Real> scores = span(x, n);
+  // For scores that lie within a span.
+  void open(Span<Real> scores) {
     // Scores of ordinary size are exponentiated as they are, which rounds nothing. Very large ones lose less
     // relative to their peak.
     constexpr Real kLarge = 2048;
     const bool possible = scores.high > -kInfinity<Real>;
     const Real peak = possible ? scores.high : Real(0);
-    const Real shift = peak > kLarge || peak < -kLarge ? peak : Real(0);
+    shift = peak > kLarge || peak < -kLarge ? peak : Real(0);
     base = static_cast<double>(shift);
     scale = static_cast<std::int64_t>((peak - shift) * Format<Real>::kLog2E);
     wide = possible && !(peak - scores.low <= kNarrowEmission<Real>);
+  }
+
+  // Scores begin..end-1 of x.
+  void convert(const Real* x, std::int64_t begin, std::int64_t end) const {
+    using V = Vec<Real>;
     const IntVec<Real> origin = splat_int<Real>(static_cast<IntOf<Real>>(scale));
-    const auto convert = [&](std::int64_t i, V v) {
-      const Extended<Real> y = exp_extended(v - shift);
+    for (std::int64_t i = begin; i < end; i += kLanes<Real>) {
+      const std::int64_t n = end - i < kLanes<Real> ? end - i : kLanes<Real>;
+      const Extended<Real> y = exp_extended(load_first<V>(x + i, n, -kInfinity<Real>) - shift);
       if (wide) {
-        store(value + i, y.m);
-        store(exponent + i, y.e - origin);
+        store_first(value + i, y.m, n);
+        store_first(exponent + i, y.e - origin, n);
       } else {
-        store(value + i, relative_to<Real>(y, origin));
+        store_first(value + i, relative_to<Real>(y, origin), n);
       }
-    };
-    std::int64_t i = 0;
-    for (; i + kLanes<Real> <= n; i += kLanes<Real>) convert(i, load<V>(x + i));
-    if (n < kLanes<Real>) {
-      convert(0, load_first<V>(x, n, -kInfinity<Real>));
-    } else if (i < n) {
-      convert(n - kLanes<Real>, load<V>(x + n - kLanes<Real>));  // some of them again
     }
   }
 };

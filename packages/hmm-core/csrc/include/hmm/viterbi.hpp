@@ -114,11 +114,18 @@ Fault viterbi(const Model<Real>& m, const Executor& executor, ViterbiMemory memo
   const auto score = [&](std::int64_t b) {
     log_score[b] = static_cast<Real>(detail::path_score(m, b, states + b * T));
   };
-  const int threads = useful_threads(executor, m.batch, arcs / 16 + static_cast<double>(m.batch * T) * 20);
+  const double frames = static_cast<double>(m.batch) * static_cast<double>(T);
+  const double effort = arcs / 16 + frames * 20;
+  // Nanoseconds of a frame, and those that a member of a team must have of it.
+  const double frame = arcs / frames / (m.dense() ? 16 : 4);
+  const double least = m.dense() ? 3000 : 2000;
+  const int members =
+      m.batch < executor.threads && beam == nullptr ? useful_members(executor, frame, least, effort) : 1;
+  const int threads = members > 1 ? 1 : useful_threads(executor, m.batch, effort);
   std::int64_t group = (m.batch + threads - 1) / threads;
   const std::int64_t most = m.dense() ? detail::kDenseGroup : detail::kSparseGroup;
   if (group > most) group = most;
-  if (beam != nullptr) group = 1;
+  if (beam != nullptr || (members > 1 && !m.dense())) group = 1;
   std::int64_t segment = steps;
   const double full = row * static_cast<double>(T) * static_cast<double>(group * threads);
   if (memory == ViterbiMemory::kLinear || (memory == ViterbiMemory::kAuto && full > kFullMemory)) {
@@ -129,7 +136,7 @@ Fault viterbi(const Model<Real>& m, const Executor& executor, ViterbiMemory memo
   }
   const std::int64_t groups = (m.batch + group - 1) / group;
   if (m.dense()) {
-    detail::viterbi_dense(m, executor, threads, group, segment, states, score);
+    detail::viterbi_dense(m, executor, members, effort, group, segment, states, score);
     return {};
   }
   detail::ArcTable<Real> shared;
@@ -144,34 +151,31 @@ Fault viterbi(const Model<Real>& m, const Executor& executor, ViterbiMemory memo
   // The longest first: sequences of about the same length step together to their ends.
   Buffer<std::int64_t> order(m.batch);
   detail::sort_by_length(m.lengths, m.batch, T, order.data());
-  PerWorker<detail::SparseGroup<Real>> workers(threads);
-  PerWorker<int> stray(threads);
-  for (int worker = 0; worker < threads; ++worker) stray[worker] = 0;
-  parallel_for(executor, groups, threads, [&](std::int64_t item, int worker) {
-    const std::int64_t begin = item * group;
-    const std::int64_t end = begin + group < m.batch ? begin + group : m.batch;
-    detail::SparseGroup<Real>& sequences = workers[worker];
-    const auto decode = [&](const Real* width) {
-      sequences.decode(m, one ? &shared : nullptr, order.data() + begin, static_cast<int>(end - begin),
-                       segment, states, width);
-    };
-    decode(beam == nullptr ? nullptr : &beam->width);
-    if (sequences.stray()) stray[worker] = 1;
-    if (beam != nullptr && !sequences.stray()) {
-      bool exact = !sequences.dropped();
-      if (!exact && !sequences.found()) {
-        const Real everything = std::numeric_limits<Real>::infinity();
-        decode(&everything);
-        exact = true;
-      }
-      beam->exact[order[begin]] = exact;
-      beam->depth[order[begin]] = sequences.found() ? sequences.depth() : Real{0};
-    }
-    for (std::int64_t i = begin; i < end; ++i) score(order[i]);
-  });
-  for (int worker = 0; worker < threads; ++worker) {
-    if (stray[worker] != 0) return {Fault::kEmission};
-  }
+  bool stray = false;
+  using Group = detail::SparseGroup<Real>;
+  for_each_item<Group>(executor, groups, members, effort,
+                       [&](std::int64_t item, Group& sequences, Team& team) {
+                         const std::int64_t begin = item * group;
+                         const std::int64_t end = begin + group < m.batch ? begin + group : m.batch;
+                         const auto decode = [&](const Real* width) {
+                           sequences.decode(m, one ? &shared : nullptr, order.data() + begin,
+                                            static_cast<int>(end - begin), segment, states, team, width);
+                         };
+                         decode(beam == nullptr ? nullptr : &beam->width);
+                         if (sequences.stray()) __atomic_store_n(&stray, true, __ATOMIC_RELAXED);
+                         if (beam != nullptr && !sequences.stray()) {
+                           bool exact = !sequences.dropped();
+                           if (!exact && !sequences.found()) {
+                             const Real everything = std::numeric_limits<Real>::infinity();
+                             decode(&everything);
+                             exact = true;
+                           }
+                           beam->exact[order[begin]] = exact;
+                           beam->depth[order[begin]] = sequences.found() ? sequences.depth() : Real{0};
+                         }
+                         for (std::int64_t i = begin; i < end; ++i) score(order[i]);
+                       });
+  if (stray) return {Fault::kEmission};
   return {};
 }
 
