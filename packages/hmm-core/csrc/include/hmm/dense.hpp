@@ -42,13 +42,13 @@ void smooth_each(const Model<Real>& m, const Executor& executor, const Wanted<Re
   Table<Real> forward, backward;
   const Table<Real>* shared_forward = lay_out(m, executor, false, forward);
   const Table<Real>* shared_backward = lay_out(m, executor, true, backward);
-  for_blocks<Smoother<Real>>(
-      m, executor, smoothing_rows(m, wanted), 3 * work(m),
-      [&](Smoother<Real>& smoother, std::int64_t first, std::int64_t count, std::int64_t rows, Team& team) {
-        Sums<Real> none;
-        smoother.open(m, wanted, shared_forward, shared_backward, rows, team);
-        smoother.smooth(first, count, none);
-      });
+  for_blocks<Smoother<Real>>(m, executor, smoothing_rows(m, wanted), false, 3 * work(m),
+                             [&](Smoother<Real>& smoother, const std::int64_t* sequences, std::int64_t count,
+                                 std::int64_t rows, Team& team) {
+                               Sums<Real> none;
+                               smoother.open(m, wanted, shared_forward, shared_backward, rows, team);
+                               smoother.smooth(sequences, count, none);
+                             });
 }
 
 // Parts of a batch whose results are summed: two at least, unless states are so many that threads share them.
@@ -71,11 +71,11 @@ void dense_forward(const Model<Real>& m, const Executor& executor, Real* log_alp
   dense::Table<Real> table;
   const dense::Table<Real>* shared = dense::lay_out(m, executor, false, table);
   dense::for_blocks<Worker>(
-      m, executor, dense::most_rows(m), 2 * dense::work(m),
-      [&](Worker& pass, std::int64_t first, std::int64_t count, std::int64_t rows, Team& team) {
+      m, executor, dense::most_rows(m), false, 2 * dense::work(m),
+      [&](Worker& pass, const std::int64_t* sequences, std::int64_t count, std::int64_t rows, Team& team) {
         dense::Block<Real> block;
         block.open(m, rows);
-        block.take(first, count);
+        block.take(sequences, count);
         pass.open(m, shared, rows, team);
         pass.run(block, 0, block.longest(), [&](std::int64_t r, std::int64_t t) {
           const std::int64_t b = block.sequence(r);
@@ -105,12 +105,12 @@ void dense_backward(const Model<Real>& m, const Executor& executor, Real* log_be
   dense::Table<Real> table;
   const dense::Table<Real>* shared = dense::lay_out(m, executor, true, table);
   dense::for_blocks<Worker>(
-      m, executor, dense::most_rows(m), 2 * dense::work(m),
-      [&](Worker& worker, std::int64_t first, std::int64_t count, std::int64_t most, Team& team) {
+      m, executor, dense::most_rows(m), false, 2 * dense::work(m),
+      [&](Worker& worker, const std::int64_t* sequences, std::int64_t count, std::int64_t most, Team& team) {
         dense::Block<Real>& block = worker.block;
         dense::Rows<Real>& rows = worker.rows;
         block.open(m, most);
-        block.take(first, count);
+        block.take(sequences, count);
         rows.open(most, m.states, team);
         worker.transitions.open(m, true, shared, team);
         for (std::int64_t t = block.longest() - 1; t >= 0; --t) {
@@ -142,11 +142,12 @@ namespace dense {
 
 // Log-likelihoods of a block, and its messages where wanted.
 template <typename Real>
-void read_block(const Model<Real>& m, const Table<Real>* shared, ForwardPass<Real>& pass, std::int64_t first,
-                std::int64_t count, Team& team, Real* log_likelihood, Real* mantissa, IntOf<Real>* exponent) {
+void read_block(const Model<Real>& m, const Table<Real>* shared, ForwardPass<Real>& pass,
+                const std::int64_t* sequences, std::int64_t count, Team& team, Real* log_likelihood,
+                Real* mantissa, IntOf<Real>* exponent) {
   Block<Real> block;
   block.open(m, count);
-  block.take(first, count);
+  block.take(sequences, count);
   pass.open(m, shared, count, team);
   pass.run(block, 0, block.longest(), [&](std::int64_t r, std::int64_t t) {
     const std::int64_t b = block.sequence(r);
@@ -172,19 +173,20 @@ void dense_log_likelihood(const Model<Real>& m, const Executor& executor, Real* 
   const dense::Table<Real>* shared = dense::lay_out(m, executor, false, table);
   const bool narrow = dense::narrow(m, shared, false);
   dense::for_blocks<Worker>(
-      m, executor, narrow ? kLanes<Real> : dense::most_rows(m), dense::work(m),
-      [&](Worker& worker, std::int64_t first, std::int64_t count, std::int64_t, Team& team) {
+      m, executor, narrow ? kLanes<Real> : dense::most_rows(m), narrow, dense::work(m),
+      [&](Worker& worker, const std::int64_t* sequences, std::int64_t count, std::int64_t, Team& team) {
         const auto read_rows = [&](std::int64_t begin, std::int64_t rows) {
-          dense::read_block(m, shared, worker.pass, begin, rows, team, log_likelihood, mantissa, exponent);
+          dense::read_block(m, shared, worker.pass, sequences + begin, rows, team, log_likelihood, mantissa,
+                            exponent);
         };
-        const bool use_lanes = narrow && dense::worth_lanes(m, first, count);
+        const bool use_lanes = narrow && dense::worth_lanes(m, sequences, count);
         if (use_lanes) {
           worker.lanes.open(m, shared, nullptr);
-          worker.lanes.take(first, count);
+          worker.lanes.take(sequences, count);
           worker.pass.open(m, shared, 1, team);
           worker.lanes.forward(
               [&](std::int64_t lane, dense::Numbers<Real> message, std::int64_t base) {
-                const std::int64_t b = first + lane;
+                const std::int64_t b = sequences[lane];
                 log_likelihood[b] =
                     static_cast<Real>(worker.pass.total(message, base, m.log_final + b * m.final_stride));
               },
@@ -192,7 +194,8 @@ void dense_log_likelihood(const Model<Real>& m, const Executor& executor, Real* 
                 if (mantissa != nullptr) worker.lanes.save(t, mantissa);
               });
         }
-        for (std::int64_t b = first; b < first + count; ++b) {
+        for (std::int64_t i = 0; i < count; ++i) {
+          const std::int64_t b = sequences[i];
           const std::int64_t begin = b * m.frames * m.states;
           const std::int64_t used = m.lengths[b] * m.states;
           if (m.lengths[b] == 0) log_likelihood[b] = 0;
@@ -200,7 +203,7 @@ void dense_log_likelihood(const Model<Real>& m, const Executor& executor, Real* 
           dense::fill(mantissa + begin + used, m.frames * m.states - used, Real{});
         }
         dense::for_runs(
-            first, count, dense::most_rows(m),
+            count, dense::most_rows(m),
             [&](std::int64_t lane) { return !use_lanes || worker.lanes.failed(lane); }, read_rows);
       });
 }
@@ -221,35 +224,36 @@ void dense_posterior(const Model<Real>& m, const Executor& executor, Real* state
   const dense::Table<Real>* shared_backward = dense::lay_out(m, executor, true, backward);
   const bool narrow = dense::narrow(m, shared_forward, true) && dense::narrow(m, shared_backward, true);
   dense::for_blocks<Worker>(
-      m, executor, narrow ? kLanes<Real> : dense::most_rows(m), 3 * dense::work(m),
-      [&](Worker& worker, std::int64_t first, std::int64_t count, std::int64_t, Team& team) {
-        const bool use_lanes = narrow && dense::worth_lanes(m, first, count);
+      m, executor, narrow ? kLanes<Real> : dense::most_rows(m), narrow, 3 * dense::work(m),
+      [&](Worker& worker, const std::int64_t* sequences, std::int64_t count, std::int64_t, Team& team) {
+        const bool use_lanes = narrow && dense::worth_lanes(m, sequences, count);
         if (use_lanes) {
           worker.lanes.open(m, shared_forward, shared_backward);
-          worker.lanes.take(first, count);
+          worker.lanes.take(sequences, count);
           worker.pass.open(m, shared_forward, 1, team);
           worker.lanes.forward(
               [&](std::int64_t lane, dense::Numbers<Real> message, std::int64_t base) {
-                const std::int64_t b = first + lane;
+                const std::int64_t b = sequences[lane];
                 const double total = worker.pass.total(message, base, m.log_final + b * m.final_stride);
                 log_likelihood[b] = static_cast<Real>(total);
                 if (!(total > -std::numeric_limits<double>::infinity())) worker.lanes.give_up(lane);
               },
               [&](std::int64_t t) { worker.lanes.keep(t); });
           worker.lanes.posterior(state);
-          for (std::int64_t b = first; b < first + count; ++b) {
+          for (std::int64_t i = 0; i < count; ++i) {
+            const std::int64_t b = sequences[i];
             const std::int64_t used = m.lengths[b] * m.states;
             if (m.lengths[b] == 0) log_likelihood[b] = 0;
             dense::fill(state + b * m.frames * m.states + used, m.frames * m.states - used, Real{});
           }
         }
         dense::for_runs(
-            first, count, dense::most_rows(m),
+            count, dense::most_rows(m),
             [&](std::int64_t lane) { return !use_lanes || worker.lanes.failed(lane); },
             [&](std::int64_t begin, std::int64_t rows) {
               dense::Sums<Real> none;
               worker.smoother.open(m, wanted, shared_forward, shared_backward, rows, team);
-              worker.smoother.smooth(begin, rows, none);
+              worker.smoother.smooth(sequences + begin, rows, none);
             });
       });
 }
@@ -314,14 +318,16 @@ void dense_gradient(const Model<Real>& m, const Executor& executor, const Real* 
   }
   const std::int64_t rows = dense::smoothing_rows(m, wanted);
   const double effort = 3 * dense::work(m);
+  LongestFirst order(m.lengths, m.batch, m.frames);
+  order.deal(parts, [&](std::int64_t part) { return m.batch * part / parts; });
   using Smoother = dense::Smoother<Real>;
   for_each_item<Smoother>(executor, parts, dense::members(m, executor, parts, rows, effort), effort,
                           [&](std::int64_t part, Smoother& smoother, Team& team) {
                             const std::int64_t begin = m.batch * part / parts;
                             const std::int64_t end = m.batch * (part + 1) / parts;
                             smoother.open(m, wanted, shared_forward, shared_backward, rows, team);
-                            for (std::int64_t b = begin; b < end; b += rows)
-                              smoother.smooth(b, end - b < rows ? end - b : rows, sums[part]);
+                            for (std::int64_t i = begin; i < end; i += rows)
+                              smoother.smooth(order.data() + i, end - i < rows ? end - i : rows, sums[part]);
                           });
 
   const auto sum_ends = [&](Real* to, bool first) {

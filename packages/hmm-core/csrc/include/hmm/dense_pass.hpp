@@ -7,6 +7,7 @@
 
 #include "hmm/dense_rows.hpp"
 #include "hmm/executor.hpp"
+#include "hmm/longest_first.hpp"
 #include "hmm/model.hpp"
 
 HMM_BEGIN_TARGET
@@ -78,13 +79,13 @@ class Block {
     model_ = &m;
     sequence_.reserve(rows);
   }
-  void take(std::int64_t first, std::int64_t rows) {
+  void take(const std::int64_t* sequences, std::int64_t rows) {
     rows_ = rows;
     for (std::int64_t n = 0; n < rows; ++n) {
       std::int64_t at = n;
-      for (; at > 0 && model_->lengths[sequence_[at - 1]] < model_->lengths[first + n]; --at)
+      for (; at > 0 && model_->lengths[sequence_[at - 1]] < model_->lengths[sequences[n]]; --at)
         sequence_[at] = sequence_[at - 1];
-      sequence_[at] = first + n;
+      sequence_[at] = sequences[n];
     }
   }
   std::int64_t rows() const { return rows_; }
@@ -210,10 +211,11 @@ int members(const Model<Real>& m, const Executor& executor, std::int64_t items, 
   return useful_members(executor, static_cast<double>(together) * work(m) / frames, kLeastShare, effort);
 }
 
-// Calls body(worker, first, count, rows, team) for blocks of `count` <= rows consecutive sequences; each
-// thread, or team, has a Worker of its own.
+// Calls body(worker, sequences, count, rows, team) for blocks of `count` <= rows sequences; each thread, or
+// team, has a Worker of its own. `alike`: the sequences of a block are about equally long, otherwise the
+// blocks are.
 template <typename Worker, typename Real, typename Body>
-void for_blocks(const Model<Real>& m, const Executor& executor, std::int64_t rows, double effort,
+void for_blocks(const Model<Real>& m, const Executor& executor, std::int64_t rows, bool alike, double effort,
                 Body&& body) {
   if (m.batch == 0) return;
   const int together = members(m, executor, m.batch, rows, effort);
@@ -224,11 +226,13 @@ void for_blocks(const Model<Real>& m, const Executor& executor, std::int64_t row
     if (rows > share) rows = share;
   }
   const std::int64_t blocks = (m.batch + rows - 1) / rows;
-  for_each_item<Worker>(executor, blocks, together, effort,
-                        [&](std::int64_t item, Worker& worker, Team& team) {
-                          const std::int64_t first = item * rows;
-                          body(worker, first, m.batch - first < rows ? m.batch - first : rows, rows, team);
-                        });
+  LongestFirst order(m.lengths, m.batch, m.frames);
+  if (!alike) order.deal(blocks, [&](std::int64_t block) { return block < blocks ? block * rows : m.batch; });
+  for_each_item<Worker>(
+      executor, blocks, together, effort, [&](std::int64_t item, Worker& worker, Team& team) {
+        const std::int64_t first = item * rows;
+        body(worker, order.data() + first, m.batch - first < rows ? m.batch - first : rows, rows, team);
+      });
 }
 
 }  // namespace dense

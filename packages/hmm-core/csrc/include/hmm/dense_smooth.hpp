@@ -109,9 +109,9 @@ class Smoother {
     }
   }
 
-  // Sequences first .. first + rows - 1; sums over sequences are added to `sums`.
-  void smooth(std::int64_t first, std::int64_t rows, Sums<Real>& sums) {
-    block_.take(first, rows);
+  // Sums over sequences are added to `sums`.
+  void smooth(const std::int64_t* sequences, std::int64_t rows, Sums<Real>& sums) {
+    block_.take(sequences, rows);
     sums_ = &sums;
     const std::int64_t longest = block_.longest();
     for (std::int64_t r = 0; r < rows; ++r) alive_[r] = true;

@@ -17,6 +17,7 @@
 #include "hmm/buffer.hpp"
 #include "hmm/executor.hpp"
 #include "hmm/extended.hpp"
+#include "hmm/longest_first.hpp"
 #include "hmm/model.hpp"
 #include "hmm/sparse_recursion.hpp"
 #include "hmm/team.hpp"
@@ -34,13 +35,21 @@ double work(const Model<Real>& m) {
 
 // Calls body(item, worker, team) for every item, as for_each_item does; a team shares the states of a frame.
 template <typename Worker, typename Real, typename Body>
-void for_sequences(const Model<Real>& m, const Executor& executor, std::int64_t items, double effort,
-                   Body&& body) {
+void for_parts(const Model<Real>& m, const Executor& executor, std::int64_t items, double effort,
+               Body&& body) {
   constexpr double kLeastShare = 2000;
   const double frames = static_cast<double>(m.batch) * static_cast<double>(m.frames);
   const int members =
       items < executor.threads ? useful_members(executor, work(m) / frames, kLeastShare, effort) : 1;
   for_each_item<Worker>(executor, items, members, effort, body);
+}
+
+// Calls body(b, worker, team) for every sequence, the longest first.
+template <typename Worker, typename Real, typename Body>
+void for_sequences(const Model<Real>& m, const Executor& executor, double effort, Body&& body) {
+  const LongestFirst order(m.lengths, m.batch, m.frames);
+  for_parts<Worker>(m, executor, m.batch, effort,
+                    [&](std::int64_t i, Worker& worker, Team& team) { body(order[i], worker, team); });
 }
 
 // Frames of which the forward messages are held at once in a sequence of n, whatever its batch: all, where
@@ -188,8 +197,12 @@ class TwoWay {
     for (std::int64_t j = begin; j < end; j += kLanes<Real>) {
       const V product = load<V>(am + j) * load<V>(bm + (j - begin));
       V q = product * power_of_two<Real>(load<I>(ae + j) + load<I>(be + (j - begin)) - origin);
-      if (j + kLanes<Real> > end) q = lanes_before<Real>(j, end) ? q : V{};
-      store_first(out + j, q, end - j < kLanes<Real> ? end - j : kLanes<Real>);
+      if (j + kLanes<Real> <= end) {
+        store(out + j, q);
+      } else {
+        q = lanes_before<Real>(j, end) ? q : V{};
+        store_first(out + j, q, end - j);
+      }
       total = total + q;
     }
     return static_cast<double>(sum(total));
@@ -332,7 +345,7 @@ void sparse_forward(const Model<Real>& m, const Executor& executor, Real* log_al
     fill(out + t * K, (m.frames - t) * K, -kInfinity<Real>);
     if (n > 0 && t == n && possible) log_likelihood[b] = static_cast<Real>(r.log_of(r.total()));
   };
-  for_sequences<Recursion<Real>>(m, executor, m.batch, work(m), read);
+  for_sequences<Recursion<Real>>(m, executor, work(m), read);
 }
 
 template <typename Real>
@@ -363,7 +376,7 @@ void sparse_backward(const Model<Real>& m, const Executor& executor, Real* log_b
     }
     fill(out, (t + 1) * K, -kInfinity<Real>);
   };
-  for_sequences<Recursion<Real>>(m, executor, m.batch, work(m), read);
+  for_sequences<Recursion<Real>>(m, executor, work(m), read);
 }
 
 // Messages of the frames that begin blocks are kept, each in its place.
@@ -397,7 +410,7 @@ void sparse_log_likelihood(const Model<Real>& m, const Executor& executor, Real*
     }
     log_likelihood[b] = static_cast<Real>(r.log_of(r.total()));
   };
-  for_sequences<Recursion<Real>>(m, executor, m.batch, work(m), read);
+  for_sequences<Recursion<Real>>(m, executor, work(m), read);
 }
 
 template <typename Real>
@@ -433,7 +446,7 @@ void sparse_posterior(const Model<Real>& m, const Executor& executor, Real* stat
         });
     fill(out, reached * K, Real(0));
   };
-  for_sequences<TwoWay<Real>>(m, executor, m.batch, 3 * work(m), smooth);
+  for_sequences<TwoWay<Real>>(m, executor, 3 * work(m), smooth);
 }
 
 template <typename Real>
@@ -485,7 +498,7 @@ void sparse_expected_transitions(const Model<Real>& m, const Executor& executor,
       if (entry[p] >= 0) out[entry[p]] = static_cast<Real>(counter.total()[p]);
     }
   };
-  for_sequences<Worker>(m, executor, m.batch, 4 * work(m), count_uses);
+  for_sequences<Worker>(m, executor, 4 * work(m), count_uses);
 }
 
 template <typename Real>
@@ -609,10 +622,12 @@ void sparse_gradient(const Model<Real>& m, const Executor& executor, const Real*
       }
     }
   };
-  for_sequences<Worker>(m, executor, count, 3 * work(m), [&](std::int64_t part, Worker& worker, Team& team) {
+  LongestFirst order(m.lengths, m.batch, m.frames);
+  order.deal(count, [&](std::int64_t part) { return in_order ? part * m.batch : parts.begin(part); });
+  for_parts<Worker>(m, executor, count, 3 * work(m), [&](std::int64_t part, Worker& worker, Team& team) {
     const std::int64_t begin = in_order ? 0 : parts.begin(part);
     const std::int64_t end = in_order ? m.batch : parts.begin(part + 1);
-    for (std::int64_t b = begin; b < end; ++b) one(b, part, worker, team);
+    for (std::int64_t i = begin; i < end; ++i) one(order[i], part, worker, team);
   });
   if (sum_initial) add_parts(initial_sum.data(), count, K, d_initial);
   if (sum_final) add_parts(final_sum.data(), count, K, d_final);

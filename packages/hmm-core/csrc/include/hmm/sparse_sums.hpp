@@ -263,12 +263,16 @@ class Sums {
           Extended<Real> y = term<Real, kWide>(load<V>(from.m() + j + band.offset[r]),
                                                load<I>(from.e() + j + band.offset[r]),
                                                weights.value() + position, weights.exponent() + position);
-          // Lanes behind the band belong to other arcs, perhaps to those of another thread.
-          const std::int64_t n = b - j < kLanes<Real> ? b - j : kLanes<Real>;
           y.m = meant ? y.m : V{};
           y.e = meant ? y.e : splat_int<Real>(Format<Real>::kZeroExponent);
-          const V sum = load_first<V>(counts.uses + position, n, Real{}) + uses<Real>(alpha, y, unit, factor);
-          store_first(counts.uses + position, sum, n);
+          const V more = uses<Real>(alpha, y, unit, factor);
+          Real* to = counts.uses + position;
+          if (j + kLanes<Real> <= b) {
+            store(to, load<V>(to) + more);
+          } else {
+            // Lanes behind the band belong to other arcs, perhaps to those of another thread.
+            store_first(to, load_first<V>(to, b - j, Real{}) + more, b - j);
+          }
         }
       }
     }

@@ -126,15 +126,23 @@ struct Frame {
   void convert(const Real* x, std::int64_t begin, std::int64_t end) const {
     using V = Vec<Real>;
     const IntVec<Real> origin = splat_int<Real>(static_cast<IntOf<Real>>(scale));
-    for (std::int64_t i = begin; i < end; i += kLanes<Real>) {
-      const std::int64_t n = end - i < kLanes<Real> ? end - i : kLanes<Real>;
-      const Extended<Real> y = exp_extended(load_first<V>(x + i, n, -kInfinity<Real>) - shift);
+    std::int64_t i = begin;
+    for (; i + kLanes<Real> <= end; i += kLanes<Real>) {
+      const Extended<Real> y = exp_extended(load<V>(x + i) - shift);
       if (wide) {
-        store_first(value + i, y.m, n);
-        store_first(exponent + i, y.e - origin, n);
+        store(value + i, y.m);
+        store(exponent + i, y.e - origin);
       } else {
-        store_first(value + i, relative_to<Real>(y, origin), n);
+        store(value + i, relative_to<Real>(y, origin));
       }
+    }
+    if (i == end) return;
+    const Extended<Real> y = exp_extended(load_first<V>(x + i, end - i, -kInfinity<Real>) - shift);
+    if (wide) {
+      store_first(value + i, y.m, end - i);
+      store_first(exponent + i, y.e - origin, end - i);
+    } else {
+      store_first(value + i, relative_to<Real>(y, origin), end - i);
     }
   }
 };

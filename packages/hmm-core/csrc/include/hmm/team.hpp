@@ -32,7 +32,7 @@ class Team {
   // 0..members()-1 and never the same for two calls that run at once. What a call computes must not depend on
   // `member`, and it must not throw. For the leader only.
   template <typename Body>
-  void share(std::int64_t items, Body&& body) {
+  HMM_INLINE void share(std::int64_t items, Body&& body) {
     if (members_ == 1 || items <= 1 || items > kMostItems) {
       for (std::int64_t item = 0; item < items; ++item) body(item, leader_);
       return;

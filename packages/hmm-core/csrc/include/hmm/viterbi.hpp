@@ -9,6 +9,7 @@
 
 #include "hmm/executor.hpp"
 #include "hmm/fault.hpp"
+#include "hmm/longest_first.hpp"
 #include "hmm/model.hpp"
 #include "hmm/viterbi_dense.hpp"
 #include "hmm/viterbi_sparse.hpp"
@@ -56,21 +57,6 @@ inline std::int64_t square_root(std::int64_t n) {
   std::int64_t root = 0;
   while (root * root < n) ++root;
   return root;
-}
-
-// Numbers of the sequences, the longest first; equal lengths in their order.
-inline void sort_by_length(const std::int64_t* lengths, std::int64_t batch, std::int64_t frames,
-                           std::int64_t* order) {
-  Buffer<std::int64_t> start(frames + 1);  // of each length, from the longest
-  for (std::int64_t t = 0; t <= frames; ++t) start[t] = 0;
-  for (std::int64_t b = 0; b < batch; ++b) ++start[frames - lengths[b]];
-  std::int64_t before = 0;
-  for (std::int64_t t = 0; t <= frames; ++t) {
-    const std::int64_t count = start[t];
-    start[t] = before;
-    before += count;
-  }
-  for (std::int64_t b = 0; b < batch; ++b) order[start[frames - lengths[b]]++] = b;
 }
 
 }  // namespace detail
@@ -149,8 +135,7 @@ Fault viterbi(const Model<Real>& m, const Executor& executor, ViterbiMemory memo
     shared.open(m.states, m.slots, m.predecessors, m.log_weight, alike);
   }
   // The longest first: sequences of about the same length step together to their ends.
-  Buffer<std::int64_t> order(m.batch);
-  detail::sort_by_length(m.lengths, m.batch, T, order.data());
+  const LongestFirst order(m.lengths, m.batch, T);
   bool stray = false;
   using Group = detail::SparseGroup<Real>;
   for_each_item<Group>(executor, groups, members, effort,
