@@ -25,12 +25,15 @@ std::int64_t most_rows(const Model<Real>& m) {
   return m.weight_step != 0 ? kRowsPerStep : kRows;
 }
 
-// Elementary operations, about a nanosecond each, of one pass over a batch.
+// Elementary operations, about a nanosecond each, of a frame of one sequence, and of a pass over a batch.
+template <typename Real>
+double frame_work(const Model<Real>& m) {
+  const auto states = static_cast<double>(m.states);
+  return (5.0 + states) * (1.0 + states / 32.0);
+}
 template <typename Real>
 double work(const Model<Real>& m) {
-  const auto states = static_cast<double>(m.states);
-  return static_cast<double>(m.batch) * static_cast<double>(m.frames) * (5.0 + states) *
-         (1.0 + states / 32.0);
+  return static_cast<double>(m.batch) * static_cast<double>(m.frames) * frame_work(m);
 }
 
 // The table of one direction, laid out once for all, or once for a sequence, or again for every step.
@@ -207,8 +210,7 @@ int members(const Model<Real>& m, const Executor& executor, std::int64_t items, 
             double effort) {
   if (items >= executor.threads) return 1;
   const std::int64_t together = rows < m.batch ? rows : m.batch;
-  const double frames = static_cast<double>(m.batch) * static_cast<double>(m.frames);
-  return useful_members(executor, static_cast<double>(together) * work(m) / frames, kLeastShare, effort);
+  return useful_members(executor, static_cast<double>(together) * frame_work(m), kLeastShare, effort);
 }
 
 // Calls body(worker, sequences, count, rows, team) for blocks of `count` <= rows sequences; each thread, or

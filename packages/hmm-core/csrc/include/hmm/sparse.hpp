@@ -26,11 +26,14 @@ HMM_BEGIN_TARGET
 
 namespace sparse {
 
-// Nanoseconds, roughly, that a pass takes.
+// Nanoseconds, roughly, that a frame of one sequence takes, and a pass.
+template <typename Real>
+double frame_work(const Model<Real>& m) {
+  return static_cast<double>(m.states) * (1.0 + static_cast<double>(m.slots) / 4);
+}
 template <typename Real>
 double work(const Model<Real>& m) {
-  return static_cast<double>(m.batch) * static_cast<double>(m.frames) * static_cast<double>(m.states) *
-         (1.0 + static_cast<double>(m.slots) / 4);
+  return static_cast<double>(m.batch) * static_cast<double>(m.frames) * frame_work(m);
 }
 
 // Calls body(item, worker, team) for every item, as for_each_item does; a team shares the states of a frame.
@@ -38,9 +41,8 @@ template <typename Worker, typename Real, typename Body>
 void for_parts(const Model<Real>& m, const Executor& executor, std::int64_t items, double effort,
                Body&& body) {
   constexpr double kLeastShare = 2000;
-  const double frames = static_cast<double>(m.batch) * static_cast<double>(m.frames);
   const int members =
-      items < executor.threads ? useful_members(executor, work(m) / frames, kLeastShare, effort) : 1;
+      items < executor.threads ? useful_members(executor, frame_work(m), kLeastShare, effort) : 1;
   for_each_item<Worker>(executor, items, members, effort, body);
 }
 

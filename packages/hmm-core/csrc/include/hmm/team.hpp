@@ -127,11 +127,7 @@ class Team {
     constexpr int kYields = 200;
     if (tries < kSpins + kYields) ++tries;
     if (tries <= kSpins) {
-#if defined(__x86_64__)
-      __builtin_ia32_pause();
-#elif defined(__aarch64__)
-      __asm__ __volatile__("yield");
-#endif
+      spin();
       return;
     }
 #if defined(__unix__) || defined(__APPLE__)

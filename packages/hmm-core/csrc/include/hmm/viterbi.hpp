@@ -91,8 +91,6 @@ Fault viterbi(const Model<Real>& m, const Executor& executor, ViterbiMemory memo
   const std::int64_t T = m.frames;
   const std::int64_t steps = T > 1 ? T - 1 : 1;
   const std::int64_t arcs_in = m.dense() ? m.states : m.slots;
-  const double arcs = static_cast<double>(m.batch) * static_cast<double>(T) * static_cast<double>(m.states) *
-                      static_cast<double>(arcs_in);
   // What a frame keeps of a sequence, and a mark.
   const double row = m.dense() ? static_cast<double>(m.states) * sizeof(Real)
                                : static_cast<double>(m.states) * detail::bits_for(m.slots) / 8 + 1;
@@ -100,11 +98,10 @@ Fault viterbi(const Model<Real>& m, const Executor& executor, ViterbiMemory memo
   const auto score = [&](std::int64_t b) {
     log_score[b] = static_cast<Real>(detail::path_score(m, b, states + b * T));
   };
-  const double frames = static_cast<double>(m.batch) * static_cast<double>(T);
-  const double effort = arcs / 16 + frames * 20;
   // Nanoseconds of a frame, and those that a member of a team must have of it.
-  const double frame = arcs / frames / (m.dense() ? 16 : 4);
+  const double frame = static_cast<double>(m.states) * static_cast<double>(arcs_in) / (m.dense() ? 16 : 6);
   const double least = m.dense() ? 3000 : 2000;
+  const double effort = static_cast<double>(m.batch) * static_cast<double>(T) * (frame + 20);
   const int members =
       m.batch < executor.threads && beam == nullptr ? useful_members(executor, frame, least, effort) : 1;
   const int threads = members > 1 ? 1 : useful_threads(executor, m.batch, effort);
