@@ -53,7 +53,7 @@ def builds() -> list[Build]:
     for source in SOURCES:
         basic = source.stem in {"extended", "simd"}
         found += [Build(source, variant, MEMORY) for variant in (variants if basic else ends)]
-        if source.stem in {"team", "thread_pool"}:
+        if source.stem in {"shared_states", "team", "thread_pool"}:
             found.append(Build(source, variants[-1], THREADS))
     return found
 

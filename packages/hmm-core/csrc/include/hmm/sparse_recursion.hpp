@@ -500,31 +500,33 @@ class Recursion {
     I top = splat_int<Real>(Format<Real>::kZeroExponent);
     Real* to_m = to.m();
     Int* to_e = to.e();
-    for (std::int64_t j = begin; j < end; j += kLanes<Real>) {
-      const Extended<Real> score = scores.at(j);
-      V product = load<V>(m + (j - begin)) * score.m;
+    const auto product = [&](std::int64_t j, const Extended<Real>& score) {
       I exponent = load<I>(e + (j - begin)) - shift;
       if constexpr (kWide) exponent = exponent + score.e;
-      if (j + kLanes<Real> > end) {
-        // What lies behind belongs to another chunk, perhaps to another thread.
-        const std::int64_t n = end - j;
-        product = lanes_before<Real>(j, end) ? product : V{};
-        const Extended<Real> x = extend<Real>(product, exponent);
-        store_first(to_m + j, x.m, n);
-        store_first(to_e + j, x.e, n);
-        if (row_m != nullptr) {
-          store_first(row_m + j, x.m, n);
-          store_first(row_e + j, x.e, n);
-        }
-        top = max(top, x.e);
-        break;
-      }
-      const Extended<Real> x = extend<Real>(product, exponent);
+      return Extended<Real>{load<V>(m + (j - begin)) * score.m, exponent};
+    };
+    std::int64_t j = begin;
+    for (; j + kLanes<Real> <= end; j += kLanes<Real>) {
+      const Extended<Real> y = product(j, scores.at(j));
+      const Extended<Real> x = extend<Real>(y.m, y.e);
       store(to_m + j, x.m);
       store(to_e + j, x.e);
       if (row_m != nullptr) {
         store(row_m + j, x.m);
         store(row_e + j, x.e);
+      }
+      top = max(top, x.e);
+    }
+    if (j < end) {
+      // What lies behind belongs to another chunk, perhaps to another thread.
+      const std::int64_t n = end - j;
+      const Extended<Real> y = product(j, scores.first(j, n));
+      const Extended<Real> x = extend<Real>(lanes_before<Real>(j, end) ? y.m : V{}, y.e);
+      store_first(to_m + j, x.m, n);
+      store_first(to_e + j, x.e, n);
+      if (row_m != nullptr) {
+        store_first(row_m + j, x.m, n);
+        store_first(row_e + j, x.e, n);
       }
       top = max(top, x.e);
     }

@@ -185,6 +185,13 @@ struct Scores {
   const std::int32_t* index;
   std::int64_t size;
 
+  // Of n states from j on: what another thread may write behind them is not read.
+  HMM_INLINE Extended<Real> first(std::int64_t j, std::int64_t n) const {
+    if constexpr (source != Source::kDirect) return at(j);
+    Extended<Real> x{load_first<Vec<Real>>(value + j, n, Real{}), {}};
+    if constexpr (kWide) x.e = load_first<IntVec<Real>>(exponent + j, n, IntOf<Real>{});
+    return x;
+  }
   // Of the states from j on.
   HMM_INLINE Extended<Real> at(std::int64_t j) const {
     Extended<Real> x{{}, {}};
