@@ -154,6 +154,22 @@ def scaling() -> list[str]:
     return lines
 
 
+def large() -> list[str]:
+    """Return the table of what two threads gain on one large model."""
+    path = RESULTS / "large.csv"
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        records = list(csv.DictReader(row for row in file if not row.startswith("#")))
+    gains = {(row["model"], row["op"]): row["gain"] for row in records}
+    ops = list(dict.fromkeys(op for _, op in gains))
+    lines = ["", "One sequence, whose states two threads share: how many times faster than one thread:", ""]
+    lines += ["| model | " + " | ".join(ops) + " |", "|---" * (len(ops) + 1) + "|"]
+    for model in dict.fromkeys(model for model, _ in gains):
+        lines.append(f"| {model} | " + " | ".join(f"{gains[model, op]}x" for op in ops) + " |")
+    return lines
+
+
 def main() -> int:
     """Write the tables, or compare them."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -162,7 +178,7 @@ def main() -> int:
     sys.path.insert(0, str(HERE / "cases"))
     before, begin, rest = README.read_text(encoding="utf-8").partition(BEGIN)
     _, end, after = rest.partition(END)
-    text = "\n".join([*ratios(), *overhead(), *scaling()])
+    text = "\n".join([*ratios(), *large(), *overhead(), *scaling()])
     new = f"{before}{begin}\n{text}\n\n{end}{after}"
     if check:
         return int(new != README.read_text(encoding="utf-8"))

@@ -128,7 +128,7 @@ def main() -> int:
     for structure, fixed, curves_of in (("dense", DENSE, DENSE_CURVES), ("sparse", SPARSE, SPARSE_CURVES)):
         for letter, values in curves_of.items():
             for op in OPERATIONS:
-                points = curve(op, fixed, letter, values, LARGEST / 100 if quick else LARGEST)
+                points = curve(op, fixed, letter, values, LARGEST / 10 if quick else LARGEST)
                 if len(points) < 3:
                     continue
                 exponent = slope(points)

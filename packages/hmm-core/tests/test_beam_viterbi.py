@@ -114,6 +114,15 @@ def _detour() -> tuple[Tensor, Sparse, Tensor, Tensor]:
     return start, Sparse.from_dense(matrix), emission, torch.tensor([-INF, 0.0, -INF])
 
 
+def test_a_state_exactly_as_far_below_as_the_beam_is_wide_stays(any_backend: Any) -> None:
+    start, graph, emission, _ = _detour()
+    end = torch.tensor([-INF, 0.0, -100.0])
+    for beam, states in ((7.0, [0, 1, 1, 1]), (6.9, [0, 2, 2, 2])):
+        path = beam_viterbi(start, graph, emission, log_final=end, beam=beam, backend=any_backend)
+        assert path.states.tolist() == [states]
+        assert path.exact.tolist() == [beam == 7.0]
+
+
 def test_a_sequence_that_lost_all_paths_is_decoded_again(any_backend: Any) -> None:
     start, graph, emission, end = _detour()
     for beam, again in ((5.0, True), (8.0, False)):

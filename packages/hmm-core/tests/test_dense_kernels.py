@@ -157,6 +157,35 @@ def test_the_only_path_may_run_far_below_the_best_state(dtype: torch.dtype) -> N
     torch.testing.assert_close(counts, wanted, rtol=2e-5, atol=ABSOLUTE[dtype])
 
 
+def test_ragged_sequences_that_share_a_table_begin_and_end_each_in_its_own_way() -> None:
+    hmm = random_hmm(37, 30, 10, seed=8, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(9)
+    initial, final = torch.randn((2, 37, 10), generator=generator, dtype=torch.float64)
+    hmm = hmm._replace(log_initial=initial, log_final=final)
+    for op in (log_likelihood, posterior):
+        actual, expected = (hmm.apply(op, backend=backend) for backend in ("cpu", "reference"))
+        # Roundings of thirty frames.
+        torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("state", [0, 70, 149])
+def test_an_arc_may_lie_far_below_another_one_into_any_state(dtype: torch.dtype, state: int) -> None:
+    # The weights into one state alone, in whichever part of the table, are further apart than numbers reach.
+    transition = torch.zeros(150, 150, dtype=dtype)
+    transition[1:, state] = -2000.0
+    initial = torch.full((150,), -torch.inf, dtype=dtype)
+    initial[1] = 0.0
+    emission = torch.full((1, 2, 150), -torch.inf, dtype=dtype)
+    emission[0, 0] = emission[0, 1, state] = 0.0
+    total = log_likelihood(initial, transition, emission, backend="cpu")
+    log_alpha = forward(initial, transition, emission, backend="cpu").log_alpha[:, 1, state]
+    for value in (total, log_alpha):
+        torch.testing.assert_close(value.double().tolist(), [-2000.0], rtol=RELATIVE[dtype], atol=0.0)
+    probability = posterior(initial, transition, emission, backend="cpu").state[0, 1, state]
+    assert float(probability) == pytest.approx(1.0, rel=RELATIVE[dtype])
+
+
 @pytest.mark.parametrize("K", [8, 24])
 def test_ten_thousand_frames_from_left_to_right(K: int) -> None:
     # A dense matrix of which only the diagonal and the next one are arcs, in float32.

@@ -46,14 +46,14 @@ class Build(NamedTuple):
 
 
 def builds() -> list[Build]:
-    """Every test with the narrowest and the widest vectors, what is below kernels with all; the pool also."""
+    """Every test with the narrowest and the widest vectors, what is below kernels with all; threads also."""
     variants = backends.kernel_variants() or ("native",)
     ends = sorted({variants[0], variants[-1]})
     found = []
     for source in SOURCES:
         basic = source.stem in {"extended", "simd"}
         found += [Build(source, variant, MEMORY) for variant in (variants if basic else ends)]
-        if source.stem == "thread_pool":
+        if source.stem in {"shared_states", "team", "thread_pool"}:
             found.append(Build(source, variants[-1], THREADS))
     return found
 

@@ -43,7 +43,8 @@ struct Fan {
   std::int64_t first;
 };
 
-// Neighbouring states whose sums are formed together, so that they stay in the nearest cache.
+// Neighbouring states whose sums are formed together, so that they stay in the nearest cache, and by one
+// thread.
 struct Chunk {
   std::int32_t begin;
   std::int32_t end;
@@ -57,7 +58,7 @@ class Arcs {
   static constexpr std::int32_t kWidth = 16;  // lanes of a group, at least those of any vector
   static constexpr std::int32_t kMargin =
       64;  // states before the first and behind the last that a band may read
-  static constexpr std::int32_t kChunk = 4096;      // states in a chunk
+  static constexpr std::int32_t kChunk = 1024;      // states in a chunk
   static constexpr std::int32_t kShortestBand = 8;  // shorter runs gain nothing
   static constexpr std::int32_t kGroupSlots = 8;    // states with more arcs stand alone
 

@@ -44,6 +44,13 @@ class Buffer {
   std::int64_t size_ = 0;
 };
 
+// Fetches n numbers, all at once: another core may have them.
+template <typename T>
+HMM_INLINE void fetch(const T* from, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; i += 64 / static_cast<std::int64_t>(sizeof(T)))
+    __builtin_prefetch(from + i);
+}
+
 // Fetches the n numbers that are `ahead` frames of n numbers away, or a few lines away where a frame is
 // short: several sequences read side by side are more streams than the machine follows by itself.
 template <typename T>

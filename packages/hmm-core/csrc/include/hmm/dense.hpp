@@ -26,9 +26,13 @@ namespace dense {
 
 // The table that all share, if there is one.
 template <typename Real>
-const Table<Real>* lay_out(const Model<Real>& m, bool transposed, Table<Real>& table) {
+const Table<Real>* lay_out(const Model<Real>& m, const Executor& executor, bool transposed,
+                           Table<Real>& table) {
   if (!one_table(m) || m.batch == 0) return nullptr;
-  table.build(m.log_weight, m.states, transposed);
+  table.build(m.log_weight, m.states, transposed, [&](std::int64_t panels, auto&& fill) {
+    const int threads = useful_threads(executor, panels, 2 * static_cast<double>(m.weights()));
+    parallel_for(executor, panels, threads, [&](std::int64_t panel, int) { fill(panel); });
+  });
   return &table;
 }
 
@@ -36,23 +40,25 @@ const Table<Real>* lay_out(const Model<Real>& m, bool transposed, Table<Real>& t
 template <typename Real>
 void smooth_each(const Model<Real>& m, const Executor& executor, const Wanted<Real>& wanted) {
   Table<Real> forward, backward;
-  const Table<Real>* shared_forward = lay_out(m, false, forward);
-  const Table<Real>* shared_backward = lay_out(m, true, backward);
-  for_blocks<Smoother<Real>>(
-      m, executor, smoothing_rows(m, wanted), 3 * work(m),
-      [&](Smoother<Real>& smoother, std::int64_t first, std::int64_t count, std::int64_t rows) {
-        Sums<Real> none;
-        smoother.open(m, wanted, shared_forward, shared_backward, rows);
-        smoother.smooth(first, count, none);
-      });
+  const Table<Real>* shared_forward = lay_out(m, executor, false, forward);
+  const Table<Real>* shared_backward = lay_out(m, executor, true, backward);
+  for_blocks<Smoother<Real>>(m, executor, smoothing_rows(m, wanted), false, 3 * work(m),
+                             [&](Smoother<Real>& smoother, const std::int64_t* sequences, std::int64_t count,
+                                 std::int64_t rows, Team& team) {
+                               Sums<Real> none;
+                               smoother.open(m, wanted, shared_forward, shared_backward, rows, team);
+                               smoother.smooth(sequences, count, none);
+                             });
 }
 
-// Parts of a batch whose results are summed.
+// Parts of a batch whose results are summed: two at least, unless states are so many that threads share them.
 template <typename Real>
 std::int64_t parts(const Model<Real>& m, const Wanted<Real>& wanted) {
   constexpr std::int64_t kMostParts = 16;
   if (wanted.counts && m.weight_step != 0 && m.weight_stride == 0) return 1;
-  const std::int64_t blocks = (m.batch + kRows - 1) / kRows;
+  constexpr std::int64_t kManyStates = 448;
+  std::int64_t blocks = (m.batch + kRows - 1) / kRows;
+  if (blocks == 1 && m.batch > 1 && m.states < kManyStates) blocks = 2;
   return blocks < kMostParts ? blocks : kMostParts;
 }
 
@@ -63,14 +69,14 @@ template <typename Real>
 void dense_forward(const Model<Real>& m, const Executor& executor, Real* log_alpha, Real* log_likelihood) {
   using Worker = dense::ForwardPass<Real>;
   dense::Table<Real> table;
-  const dense::Table<Real>* shared = dense::lay_out(m, false, table);
+  const dense::Table<Real>* shared = dense::lay_out(m, executor, false, table);
   dense::for_blocks<Worker>(
-      m, executor, dense::most_rows(m), 2 * dense::work(m),
-      [&](Worker& pass, std::int64_t first, std::int64_t count, std::int64_t rows) {
+      m, executor, dense::most_rows(m), false, 2 * dense::work(m),
+      [&](Worker& pass, const std::int64_t* sequences, std::int64_t count, std::int64_t rows, Team& team) {
         dense::Block<Real> block;
         block.open(m, rows);
-        block.take(first, count);
-        pass.open(m, shared, rows);
+        block.take(sequences, count);
+        pass.open(m, shared, rows, team);
         pass.run(block, 0, block.longest(), [&](std::int64_t r, std::int64_t t) {
           const std::int64_t b = block.sequence(r);
           dense::write_log(pass.rows().message(r), pass.rows().base(r),
@@ -97,51 +103,52 @@ void dense_backward(const Model<Real>& m, const Executor& executor, Real* log_be
     dense::Transitions<Real> transitions;
   };
   dense::Table<Real> table;
-  const dense::Table<Real>* shared = dense::lay_out(m, true, table);
-  dense::for_blocks<Worker>(m, executor, dense::most_rows(m), 2 * dense::work(m),
-                            [&](Worker& worker, std::int64_t first, std::int64_t count, std::int64_t most) {
-                              dense::Block<Real>& block = worker.block;
-                              dense::Rows<Real>& rows = worker.rows;
-                              block.open(m, most);
-                              block.take(first, count);
-                              rows.open(most, m.states);
-                              worker.transitions.open(m, true, shared);
-                              for (std::int64_t t = block.longest() - 1; t >= 0; --t) {
-                                const std::int64_t active = block.active(t);
-                                const std::int64_t before = block.active(t + 1);
-                                const dense::Table<Real>* step = nullptr;
-                                if (before > 0) {
-                                  step = &worker.transitions.at(block.sequence(0), t);
-                                  rows.advance(*step, 0, before);
-                                }
-                                for (std::int64_t r = before; r < active; ++r) rows.start(r, block.final(r));
-                                for (std::int64_t r = 0; r < active; ++r) {
-                                  const dense::Table<Real>* own = r < before ? step : nullptr;
-                                  dense::write_log(rows.sum_numbers(r, own), rows.base(r),
-                                                   log_beta + (block.sequence(r) * m.frames + t) * m.states);
-                                  if (t > 0) rows.read(r, block.emission(r, t), block.index(r), -1);
-                                }
-                                if (t > 0) rows.emit(active, step);
-                              }
-                              for (std::int64_t r = 0; r < count; ++r) {
-                                const std::int64_t length = block.length(r);
-                                dense::fill(log_beta + (block.sequence(r) * m.frames + length) * m.states,
-                                            (m.frames - length) * m.states,
-                                            -std::numeric_limits<Real>::infinity());
-                              }
-                            });
+  const dense::Table<Real>* shared = dense::lay_out(m, executor, true, table);
+  dense::for_blocks<Worker>(
+      m, executor, dense::most_rows(m), false, 2 * dense::work(m),
+      [&](Worker& worker, const std::int64_t* sequences, std::int64_t count, std::int64_t most, Team& team) {
+        dense::Block<Real>& block = worker.block;
+        dense::Rows<Real>& rows = worker.rows;
+        block.open(m, most);
+        block.take(sequences, count);
+        rows.open(most, m.states, team);
+        worker.transitions.open(m, true, shared, team);
+        for (std::int64_t t = block.longest() - 1; t >= 0; --t) {
+          const std::int64_t active = block.active(t);
+          const std::int64_t before = block.active(t + 1);
+          const dense::Table<Real>* step = nullptr;
+          if (before > 0) {
+            step = &worker.transitions.at(block.sequence(0), t);
+            rows.advance(*step, 0, before);
+          }
+          for (std::int64_t r = before; r < active; ++r) rows.start(r, block.final(r));
+          for (std::int64_t r = 0; r < active; ++r) {
+            const dense::Table<Real>* own = r < before ? step : nullptr;
+            dense::write_log(rows.sum_numbers(r, own), rows.base(r),
+                             log_beta + (block.sequence(r) * m.frames + t) * m.states);
+            if (t > 0) rows.read(r, block.emission(r, t), block.index(r), -1);
+          }
+          if (t > 0) rows.emit(active, step);
+        }
+        for (std::int64_t r = 0; r < count; ++r) {
+          const std::int64_t length = block.length(r);
+          dense::fill(log_beta + (block.sequence(r) * m.frames + length) * m.states,
+                      (m.frames - length) * m.states, -std::numeric_limits<Real>::infinity());
+        }
+      });
 }
 
 namespace dense {
 
 // Log-likelihoods of a block, and its messages where wanted.
 template <typename Real>
-void read_block(const Model<Real>& m, const Table<Real>* shared, ForwardPass<Real>& pass, std::int64_t first,
-                std::int64_t count, Real* log_likelihood, Real* mantissa, IntOf<Real>* exponent) {
+void read_block(const Model<Real>& m, const Table<Real>* shared, ForwardPass<Real>& pass,
+                const std::int64_t* sequences, std::int64_t count, Team& team, Real* log_likelihood,
+                Real* mantissa, IntOf<Real>* exponent) {
   Block<Real> block;
   block.open(m, count);
-  block.take(first, count);
-  pass.open(m, shared, count);
+  block.take(sequences, count);
+  pass.open(m, shared, count, team);
   pass.run(block, 0, block.longest(), [&](std::int64_t r, std::int64_t t) {
     const std::int64_t b = block.sequence(r);
     const std::int64_t place = (b * m.frames + t) * m.states;
@@ -163,22 +170,23 @@ void dense_log_likelihood(const Model<Real>& m, const Executor& executor, Real* 
     dense::Lanes<Real> lanes;
   };
   dense::Table<Real> table;
-  const dense::Table<Real>* shared = dense::lay_out(m, false, table);
+  const dense::Table<Real>* shared = dense::lay_out(m, executor, false, table);
   const bool narrow = dense::narrow(m, shared, false);
   dense::for_blocks<Worker>(
-      m, executor, narrow ? kLanes<Real> : dense::most_rows(m), dense::work(m),
-      [&](Worker& worker, std::int64_t first, std::int64_t count, std::int64_t) {
+      m, executor, narrow ? kLanes<Real> : dense::most_rows(m), narrow, dense::work(m),
+      [&](Worker& worker, const std::int64_t* sequences, std::int64_t count, std::int64_t, Team& team) {
         const auto read_rows = [&](std::int64_t begin, std::int64_t rows) {
-          dense::read_block(m, shared, worker.pass, begin, rows, log_likelihood, mantissa, exponent);
+          dense::read_block(m, shared, worker.pass, sequences + begin, rows, team, log_likelihood, mantissa,
+                            exponent);
         };
-        const bool use_lanes = narrow && dense::worth_lanes(m, first, count);
+        const bool use_lanes = narrow && dense::worth_lanes(m, sequences, count);
         if (use_lanes) {
           worker.lanes.open(m, shared, nullptr);
-          worker.lanes.take(first, count);
-          worker.pass.open(m, shared, 1);
+          worker.lanes.take(sequences, count);
+          worker.pass.open(m, shared, 1, team);
           worker.lanes.forward(
               [&](std::int64_t lane, dense::Numbers<Real> message, std::int64_t base) {
-                const std::int64_t b = first + lane;
+                const std::int64_t b = sequences[lane];
                 log_likelihood[b] =
                     static_cast<Real>(worker.pass.total(message, base, m.log_final + b * m.final_stride));
               },
@@ -186,7 +194,8 @@ void dense_log_likelihood(const Model<Real>& m, const Executor& executor, Real* 
                 if (mantissa != nullptr) worker.lanes.save(t, mantissa);
               });
         }
-        for (std::int64_t b = first; b < first + count; ++b) {
+        for (std::int64_t i = 0; i < count; ++i) {
+          const std::int64_t b = sequences[i];
           const std::int64_t begin = b * m.frames * m.states;
           const std::int64_t used = m.lengths[b] * m.states;
           if (m.lengths[b] == 0) log_likelihood[b] = 0;
@@ -194,7 +203,7 @@ void dense_log_likelihood(const Model<Real>& m, const Executor& executor, Real* 
           dense::fill(mantissa + begin + used, m.frames * m.states - used, Real{});
         }
         dense::for_runs(
-            first, count, dense::most_rows(m),
+            count, dense::most_rows(m),
             [&](std::int64_t lane) { return !use_lanes || worker.lanes.failed(lane); }, read_rows);
       });
 }
@@ -211,39 +220,40 @@ void dense_posterior(const Model<Real>& m, const Executor& executor, Real* state
   wanted.state = state;
   wanted.log_likelihood = log_likelihood;
   dense::Table<Real> forward, backward;
-  const dense::Table<Real>* shared_forward = dense::lay_out(m, false, forward);
-  const dense::Table<Real>* shared_backward = dense::lay_out(m, true, backward);
+  const dense::Table<Real>* shared_forward = dense::lay_out(m, executor, false, forward);
+  const dense::Table<Real>* shared_backward = dense::lay_out(m, executor, true, backward);
   const bool narrow = dense::narrow(m, shared_forward, true) && dense::narrow(m, shared_backward, true);
   dense::for_blocks<Worker>(
-      m, executor, narrow ? kLanes<Real> : dense::most_rows(m), 3 * dense::work(m),
-      [&](Worker& worker, std::int64_t first, std::int64_t count, std::int64_t) {
-        const bool use_lanes = narrow && dense::worth_lanes(m, first, count);
+      m, executor, narrow ? kLanes<Real> : dense::most_rows(m), narrow, 3 * dense::work(m),
+      [&](Worker& worker, const std::int64_t* sequences, std::int64_t count, std::int64_t, Team& team) {
+        const bool use_lanes = narrow && dense::worth_lanes(m, sequences, count);
         if (use_lanes) {
           worker.lanes.open(m, shared_forward, shared_backward);
-          worker.lanes.take(first, count);
-          worker.pass.open(m, shared_forward, 1);
+          worker.lanes.take(sequences, count);
+          worker.pass.open(m, shared_forward, 1, team);
           worker.lanes.forward(
               [&](std::int64_t lane, dense::Numbers<Real> message, std::int64_t base) {
-                const std::int64_t b = first + lane;
+                const std::int64_t b = sequences[lane];
                 const double total = worker.pass.total(message, base, m.log_final + b * m.final_stride);
                 log_likelihood[b] = static_cast<Real>(total);
                 if (!(total > -std::numeric_limits<double>::infinity())) worker.lanes.give_up(lane);
               },
               [&](std::int64_t t) { worker.lanes.keep(t); });
           worker.lanes.posterior(state);
-          for (std::int64_t b = first; b < first + count; ++b) {
+          for (std::int64_t i = 0; i < count; ++i) {
+            const std::int64_t b = sequences[i];
             const std::int64_t used = m.lengths[b] * m.states;
             if (m.lengths[b] == 0) log_likelihood[b] = 0;
             dense::fill(state + b * m.frames * m.states + used, m.frames * m.states - used, Real{});
           }
         }
         dense::for_runs(
-            first, count, dense::most_rows(m),
+            count, dense::most_rows(m),
             [&](std::int64_t lane) { return !use_lanes || worker.lanes.failed(lane); },
             [&](std::int64_t begin, std::int64_t rows) {
               dense::Sums<Real> none;
-              worker.smoother.open(m, wanted, shared_forward, shared_backward, rows);
-              worker.smoother.smooth(begin, rows, none);
+              worker.smoother.open(m, wanted, shared_forward, shared_backward, rows, team);
+              worker.smoother.smooth(sequences + begin, rows, none);
             });
       });
 }
@@ -296,27 +306,30 @@ void dense_gradient(const Model<Real>& m, const Executor& executor, const Real* 
 
   dense::Table<Real> forward, backward;
   const dense::Table<Real>* shared_forward =
-      mantissa == nullptr ? dense::lay_out(m, false, forward) : nullptr;
-  const dense::Table<Real>* shared_backward = dense::lay_out(m, true, backward);
+      mantissa == nullptr ? dense::lay_out(m, executor, false, forward) : nullptr;
+  const dense::Table<Real>* shared_backward = dense::lay_out(m, executor, true, backward);
   const std::int64_t parts = dense::parts(m, wanted);
   Array<dense::Sums<Real>> sums;
   sums.reserve(parts);
   for (std::int64_t part = 0; part < parts; ++part) {
-    dense::Smoother<Real>::reserve_counts(sums[part].first, K);
-    dense::Smoother<Real>::reserve_counts(sums[part].last, K);
+    Team alone;
+    dense::Smoother<Real>::reserve_counts(sums[part].first, K, alone);
+    dense::Smoother<Real>::reserve_counts(sums[part].last, K, alone);
   }
-  const int threads = useful_threads(executor, parts, 3 * dense::work(m));
   const std::int64_t rows = dense::smoothing_rows(m, wanted);
-  PerWorker<dense::Smoother<Real>> smoothers(threads);
-  parallel_for(executor, parts, threads, [&](std::int64_t part, int worker) {
-    const std::int64_t begin = m.batch * part / parts;
-    const std::int64_t end = m.batch * (part + 1) / parts;
-    smoothers[worker].open(m, wanted, shared_forward, shared_backward, rows);
-    for (std::int64_t b = begin; b < end; b += rows)
-      smoothers[worker].smooth(b, end - b < rows ? end - b : rows, sums[part]);
-  });
+  const double effort = 3 * dense::work(m);
+  LongestFirst order(m.lengths, m.batch, m.frames);
+  order.deal(parts, [&](std::int64_t part) { return m.batch * part / parts; });
+  using Smoother = dense::Smoother<Real>;
+  for_each_item<Smoother>(executor, parts, dense::members(m, executor, parts, rows, effort), effort,
+                          [&](std::int64_t part, Smoother& smoother, Team& team) {
+                            const std::int64_t begin = m.batch * part / parts;
+                            const std::int64_t end = m.batch * (part + 1) / parts;
+                            smoother.open(m, wanted, shared_forward, shared_backward, rows, team);
+                            for (std::int64_t i = begin; i < end; i += rows)
+                              smoother.smooth(order.data() + i, end - i < rows ? end - i : rows, sums[part]);
+                          });
 
-  Buffer<double> total(K * K);
   const auto sum_ends = [&](Real* to, bool first) {
     for (std::int64_t j = 0; j < K; ++j) {
       double value = 0;
@@ -328,11 +341,11 @@ void dense_gradient(const Model<Real>& m, const Executor& executor, const Real* 
   if (wanted.sum_first) sum_ends(d_initial, true);
   if (wanted.sum_last) sum_ends(d_final, false);
   if (!sum_counts) return;
-  for (std::int64_t i = 0; i < K * K; ++i) total[i] = 0;
-  for (std::int64_t part = 0; part < parts; ++part) {
-    dense::Smoother<Real>::write_counts(sums[part], m.log_weight, K, backward.largest_exponent(), total);
-  }
-  for (std::int64_t i = 0; i < K * K; ++i) d_weight[i] = static_cast<Real>(total[i]);
+  const double writing = 2 * static_cast<double>(parts) * static_cast<double>(m.weights());
+  parallel_for(executor, K, useful_threads(executor, K, writing), [&](std::int64_t i, int) {
+    dense::Smoother<Real>::write_counts(&sums[0], parts, m.log_weight, i, K, backward.largest_exponent(),
+                                        d_weight);
+  });
 }
 
 HMM_END_TARGET

@@ -67,20 +67,21 @@ bool narrow(const Model<Real>& m, const Table<Real>* table, bool kept) {
 
 // Whether enough lanes would be in use: a third where rows of states are short, nearly all elsewhere.
 template <typename Real>
-bool worth_lanes(const Model<Real>& m, std::int64_t first, std::int64_t count) {
+bool worth_lanes(const Model<Real>& m, const std::int64_t* sequences, std::int64_t count) {
   std::int64_t frames = 0;
   std::int64_t longest = 0;
-  for (std::int64_t b = first; b < first + count; ++b) {
-    frames += m.lengths[b];
-    if (m.lengths[b] > longest) longest = m.lengths[b];
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::int64_t length = m.lengths[sequences[i]];
+    frames += length;
+    if (length > longest) longest = length;
   }
   const std::int64_t all = kLanes<Real> * longest;
   return m.states <= kFew ? 3 * frames >= all : 8 * frames >= 7 * all;
 }
 
-// Calls body(first, count) for the sequences that were given up, at most `most` together.
+// Calls body(first, count) for those of `count` sequences that were given up, at most `most` together.
 template <typename Given, typename Body>
-void for_runs(std::int64_t first, std::int64_t count, std::int64_t most, Given&& given_up, Body&& body) {
+void for_runs(std::int64_t count, std::int64_t most, Given&& given_up, Body&& body) {
   for (std::int64_t begin = 0; begin < count;) {
     if (!given_up(begin)) {
       ++begin;
@@ -88,7 +89,7 @@ void for_runs(std::int64_t first, std::int64_t count, std::int64_t most, Given&&
     }
     std::int64_t end = begin + 1;
     while (end < count && end - begin < most && given_up(end)) ++end;
-    body(first + begin, end - begin);
+    body(begin, end - begin);
     begin = end;
   }
 }
@@ -111,14 +112,13 @@ class Lanes {
     row_mantissa_.reserve(padded<Real>(kNarrow));
   }
 
-  // Sequences first .. first + count - 1.
-  void take(std::int64_t first, std::int64_t count) {
-    first_ = first;
+  void take(const std::int64_t* sequences, std::int64_t count) {
     count_ = count;
     longest_ = 0;
     failed_ = I{};
     for (std::int64_t l = 0; l < kLane; ++l) {
-      length_[l] = l < count ? model_->lengths[first + l] : 0;
+      sequence_[l] = l < count ? sequences[l] : 0;
+      length_[l] = l < count ? model_->lengths[sequences[l]] : 0;
       if (length_[l] > longest_) longest_ = length_[l];
       lengths_[l] = static_cast<Int>(length_[l]);
       base_[l] = 0;
@@ -184,7 +184,7 @@ class Lanes {
   void start(const Real* log_weight, std::int64_t stride, I chosen) {
     for (std::int64_t j = 0; j < states_; ++j) {
       V value{};
-      for (std::int64_t l = 0; l < count_; ++l) value[l] = log_weight[(first_ + l) * stride + j];
+      for (std::int64_t l = 0; l < count_; ++l) value[l] = log_weight[sequence_[l] * stride + j];
       const Extended<Real> x = exp_extended(value);
       sum_[j] = chosen ? x.m : sum_[j];
       exponent_[j] = chosen ? x.e : splat_int<Real>(backward_ == nullptr ? Int{} : backward_->exponent()[j]);
@@ -266,7 +266,7 @@ class Lanes {
   // Frame t of lane l in (B, T, K).
   template <typename Scalar>
   HMM_INLINE Scalar* frame(std::int64_t l, std::int64_t t, Scalar* values) const {
-    return values + ((first_ + l) * model_->frames + t) * states_;
+    return values + (sequence_[l] * model_->frames + t) * states_;
   }
   I has_frame(std::int64_t t) const { return lengths_ > splat_int<Real>(static_cast<Int>(t)); }
   bool hopeless() const { return !any((lengths_ > 0) & ~failed_); }
@@ -346,9 +346,9 @@ class Lanes {
   const Table<Real>* forward_ = nullptr;
   const Table<Real>* backward_ = nullptr;
   std::int64_t states_ = 0;
-  std::int64_t first_ = 0;
   std::int64_t count_ = 0;
   std::int64_t longest_ = 0;
+  std::int64_t sequence_[kLane];
   std::int64_t length_[kLane];
   std::int64_t base_[kLane];
   I failed_{};

@@ -7,6 +7,7 @@
 
 #include "hmm/dense_rows.hpp"
 #include "hmm/executor.hpp"
+#include "hmm/longest_first.hpp"
 #include "hmm/model.hpp"
 
 HMM_BEGIN_TARGET
@@ -24,20 +25,24 @@ std::int64_t most_rows(const Model<Real>& m) {
   return m.weight_step != 0 ? kRowsPerStep : kRows;
 }
 
-// Elementary operations, about a nanosecond each, of one pass over a batch.
+// Elementary operations, about a nanosecond each, of a frame of one sequence, and of a pass over a batch.
+template <typename Real>
+double frame_work(const Model<Real>& m) {
+  const auto states = static_cast<double>(m.states);
+  return (5.0 + states) * (1.0 + states / 32.0);
+}
 template <typename Real>
 double work(const Model<Real>& m) {
-  const auto states = static_cast<double>(m.states);
-  return static_cast<double>(m.batch) * static_cast<double>(m.frames) * (5.0 + states) *
-         (1.0 + states / 32.0);
+  return static_cast<double>(m.batch) * static_cast<double>(m.frames) * frame_work(m);
 }
 
 // The table of one direction, laid out once for all, or once for a sequence, or again for every step.
 template <typename Real>
 class Transitions {
  public:
-  void open(const Model<Real>& m, bool transposed, const Table<Real>* shared) {
+  void open(const Model<Real>& m, bool transposed, const Table<Real>* shared, Team& team) {
     model_ = &m;
+    team_ = &team;
     transposed_ = transposed;
     shared_ = shared;
     address_ = nullptr;
@@ -46,13 +51,18 @@ class Transitions {
   const Table<Real>& at(std::int64_t b, std::int64_t t) {
     if (shared_ != nullptr) return *shared_;
     const Real* address = model_->log_weight + b * model_->weight_stride + t * model_->weight_step;
-    if (address != address_) own_.build(address, model_->states, transposed_);
+    if (address != address_) {
+      own_.build(address, model_->states, transposed_, [&](std::int64_t panels, auto&& fill) {
+        team_->share(panels, [&](std::int64_t panel, int) { fill(panel); });
+      });
+    }
     address_ = address;
     return own_;
   }
 
  private:
   const Model<Real>* model_ = nullptr;
+  Team* team_ = nullptr;
   bool transposed_ = false;
   const Table<Real>* shared_ = nullptr;
   const Real* address_ = nullptr;
@@ -72,13 +82,13 @@ class Block {
     model_ = &m;
     sequence_.reserve(rows);
   }
-  void take(std::int64_t first, std::int64_t rows) {
+  void take(const std::int64_t* sequences, std::int64_t rows) {
     rows_ = rows;
     for (std::int64_t n = 0; n < rows; ++n) {
       std::int64_t at = n;
-      for (; at > 0 && model_->lengths[sequence_[at - 1]] < model_->lengths[first + n]; --at)
+      for (; at > 0 && model_->lengths[sequence_[at - 1]] < model_->lengths[sequences[n]]; --at)
         sequence_[at] = sequence_[at - 1];
-      sequence_[at] = first + n;
+      sequence_[at] = sequences[n];
     }
   }
   std::int64_t rows() const { return rows_; }
@@ -113,9 +123,9 @@ class Block {
 template <typename Real>
 class ForwardPass {
  public:
-  void open(const Model<Real>& m, const Table<Real>* shared, std::int64_t rows) {
-    transitions_.open(m, false, shared);
-    rows_.open(rows, m.states);
+  void open(const Model<Real>& m, const Table<Real>* shared, std::int64_t rows, Team& team) {
+    transitions_.open(m, false, shared, team);
+    rows_.open(rows, m.states, team);
     final_mantissa_.reserve(padded<Real>(m.states));
     final_exponent_.reserve(padded<Real>(m.states));
     product_.reserve(padded<Real>(m.states));
@@ -190,23 +200,41 @@ void fill(Real* to, std::int64_t n, Real value) {
   for (std::int64_t i = 0; i < n; ++i) to[i] = value;
 }
 
-// Calls body(worker, first, count, rows) for blocks of `count` <= rows consecutive sequences; each thread has
-// a Worker of its own.
+// Nanoseconds of a frame that a member of a team must have.
+constexpr double kLeastShare = 3000;
+
+// Threads that share the frames of `rows` sequences at a time, where there are fewer independent items of
+// work than threads.
+template <typename Real>
+int members(const Model<Real>& m, const Executor& executor, std::int64_t items, std::int64_t rows,
+            double effort) {
+  if (items >= executor.threads) return 1;
+  const std::int64_t together = rows < m.batch ? rows : m.batch;
+  return useful_members(executor, static_cast<double>(together) * frame_work(m), kLeastShare, effort);
+}
+
+// Calls body(worker, sequences, count, rows, team) for blocks of `count` <= rows sequences; each thread, or
+// team, has a Worker of its own. `alike`: the sequences of a block are about equally long, otherwise the
+// blocks are.
 template <typename Worker, typename Real, typename Body>
-void for_blocks(const Model<Real>& m, const Executor& executor, std::int64_t rows, double effort,
+void for_blocks(const Model<Real>& m, const Executor& executor, std::int64_t rows, bool alike, double effort,
                 Body&& body) {
   if (m.batch == 0) return;
-  int threads = useful_threads(executor, m.batch, effort);
-  // Smaller blocks where there are threads enough for all.
-  const std::int64_t share = (m.batch + threads - 1) / threads;
-  if (rows > share) rows = share;
+  const int together = members(m, executor, m.batch, rows, effort);
+  if (together == 1) {
+    // Smaller blocks where there are threads enough for all.
+    const int threads = useful_threads(executor, m.batch, effort);
+    const std::int64_t share = (m.batch + threads - 1) / threads;
+    if (rows > share) rows = share;
+  }
   const std::int64_t blocks = (m.batch + rows - 1) / rows;
-  if (threads > blocks) threads = static_cast<int>(blocks);
-  PerWorker<Worker> workers(threads);
-  parallel_for(executor, blocks, threads, [&](std::int64_t item, int worker) {
-    const std::int64_t first = item * rows;
-    body(workers[worker], first, m.batch - first < rows ? m.batch - first : rows, rows);
-  });
+  LongestFirst order(m.lengths, m.batch, m.frames);
+  if (!alike) order.deal(blocks, [&](std::int64_t block) { return block < blocks ? block * rows : m.batch; });
+  for_each_item<Worker>(
+      executor, blocks, together, effort, [&](std::int64_t item, Worker& worker, Team& team) {
+        const std::int64_t first = item * rows;
+        body(worker, order.data() + first, m.batch - first < rows ? m.batch - first : rows, rows, team);
+      });
 }
 
 }  // namespace dense

@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "hmm/dense_table.hpp"
+#include "hmm/team.hpp"
 
 HMM_BEGIN_TARGET
 
@@ -107,27 +108,109 @@ std::int64_t panel_vectors(std::int64_t first, std::int64_t states) {
   return rest < kPanel * kLane ? (rest + kLane - 1) / kLane : kPanel;
 }
 
-// out[r] = table applied to in[r], relative to the table's exponents, for r < rows; rows lie `pitch` apart.
+// One panel of the table.
 template <typename Real>
-void multiply(const Table<Real>& table, const Real* in, Real* out, std::int64_t pitch, std::int64_t rows) {
+void multiply_one(const Table<Real>& table, std::int64_t panel, const Real* in, Real* out, std::int64_t pitch,
+                  std::int64_t rows) {
+  const std::int64_t first = panel * kPanel * kLanes<Real>;
+  const Real* x = table.panel(first);
+  switch (panel_vectors<Real>(first, table.states())) {
+    case 0:
+      if constexpr (kHalves) multiply_panel<0>(x, table.states(), in, out + first, pitch, rows);
+      break;
+    case 1:
+      multiply_panel<1>(x, table.states(), in, out + first, pitch, rows);
+      break;
+    case 2:
+      multiply_panel<2>(x, table.states(), in, out + first, pitch, rows);
+      break;
+    default:
+      multiply_panel<kPanel>(x, table.states(), in, out + first, pitch, rows);
+      break;
+  }
+}
+
+// A panel of kPanel vectors and the one behind it, at `y`, of kSecond vectors (0: half a one), together: the
+// sums of one or two rows alone would wait for each other.
+template <int kRows, int kSecond, typename Real>
+void multiply_two(const Real* x, const Real* y, std::int64_t inputs, const Real* in, Real* out,
+                  std::int64_t pitch) {
   constexpr std::int64_t kLane = kLanes<Real>;
-  for (std::int64_t first = 0; first < table.width(); first += kPanel * kLane) {
-    const Real* x = table.panel(first);
-    switch (panel_vectors<Real>(first, table.states())) {
+  constexpr int kCount = kSecond == 0 ? 1 : kSecond;
+  using V = Vec<Real>;
+  using W = std::conditional_t<kSecond == 0, typename HalfVector<Real>::V, Vec<Real>>;
+  constexpr std::int64_t kStep = kSecond == 0 ? kLane : kSecond * kLane;
+  V first[kRows][kPanel] = {};
+  W second[kRows][kCount] = {};
+  for (std::int64_t i = 0; i < inputs; ++i) {
+    V column[kPanel];
+    W more[kCount];
+#pragma GCC unroll 8
+    for (int v = 0; v < kPanel; ++v) column[v] = load<V>(x + (i * kPanel + v) * kLane);
+#pragma GCC unroll 8
+    for (int v = 0; v < kCount; ++v) more[v] = load<W>(y + i * kStep + v * kLane);
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const Real factor = in[r * pitch + i];
+#pragma GCC unroll 8
+      for (int v = 0; v < kPanel; ++v) first[r][v] = multiply_add<V>(factor, column[v], first[r][v]);
+#pragma GCC unroll 8
+      for (int v = 0; v < kCount; ++v) second[r][v] = multiply_add<W>(factor, more[v], second[r][v]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 8
+    for (int v = 0; v < kPanel; ++v) store(out + r * pitch + v * kLane, first[r][v]);
+    Real* to = out + r * pitch + kPanel * kLane;
+#pragma GCC unroll 8
+    for (int v = 0; v < kCount; ++v) store(to + v * kLane, second[r][v]);
+    if constexpr (kSecond == 0) store(to + kLane / 2, W{});
+  }
+}
+
+// All panels, two at a time.
+template <int kRows, typename Real>
+void multiply_pairs(const Table<Real>& table, const Real* in, Real* out, std::int64_t pitch) {
+  constexpr std::int64_t kWidth = kPanel * kLanes<Real>;
+  const std::int64_t panels = table.panels();
+  std::int64_t panel = 0;
+  for (; panel + 2 <= panels; panel += 2) {
+    const Real* x = table.panel(panel * kWidth);
+    const Real* y = table.panel((panel + 1) * kWidth);
+    Real* to = out + panel * kWidth;
+    switch (panel_vectors<Real>((panel + 1) * kWidth, table.states())) {
       case 0:
-        if constexpr (kHalves) multiply_panel<0>(x, table.states(), in, out + first, pitch, rows);
+        if constexpr (kHalves) multiply_two<kRows, 0>(x, y, table.states(), in, to, pitch);
         break;
       case 1:
-        multiply_panel<1>(x, table.states(), in, out + first, pitch, rows);
+        multiply_two<kRows, 1>(x, y, table.states(), in, to, pitch);
         break;
       case 2:
-        multiply_panel<2>(x, table.states(), in, out + first, pitch, rows);
+        multiply_two<kRows, 2>(x, y, table.states(), in, to, pitch);
         break;
       default:
-        multiply_panel<kPanel>(x, table.states(), in, out + first, pitch, rows);
+        multiply_two<kRows, kPanel>(x, y, table.states(), in, to, pitch);
         break;
     }
   }
+  if (panel < panels) multiply_one(table, panel, in, out, pitch, kRows);
+}
+
+// out[r] = table applied to in[r], relative to the table's exponents, for r < rows; rows lie `pitch` apart.
+// What other members of the team have written is fetched all at once.
+template <typename Real>
+void multiply(const Table<Real>& table, const Real* in, Real* out, std::int64_t pitch, std::int64_t rows,
+              Team& team) {
+  if (team.members() == 1 && rows == 1) return multiply_pairs<1>(table, in, out, pitch);
+  if constexpr (HMM_VECTOR_BYTES == 64) {  // Elsewhere registers are too few.
+    if (team.members() == 1 && rows == 2) return multiply_pairs<2>(table, in, out, pitch);
+  }
+  team.share(table.panels(), [&](std::int64_t panel, int) {
+    if (team.members() > 1) fetch(in, rows * pitch);
+    multiply_one(table, panel, in, out, pitch, rows);
+  });
+  if (team.members() > 1) fetch(out, rows * pitch);
 }
 
 template <typename V>
@@ -172,9 +255,9 @@ void add_outer_panel(const Real* a, const Real* b, std::int64_t pitch, std::int6
 
 template <typename Real>
 void add_outer(const Real* a, const Real* b, std::int64_t pitch, std::int64_t pairs, double* total,
-               std::int64_t width, std::int64_t states) {
-  constexpr std::int64_t kLane = kLanes<Real>;
-  for (std::int64_t first = 0; first < width; first += kPanel * kLane) {
+               std::int64_t width, std::int64_t states, Team& team) {
+  team.share(panels_of<Real>(states), [&](std::int64_t panel, int) {
+    const std::int64_t first = panel * kPanel * kLanes<Real>;
     switch (panel_vectors<Real>(first, states)) {
       case 0:
         if constexpr (kHalves) add_outer_panel<0>(a, b + first, pitch, pairs, total + first, width, states);
@@ -189,7 +272,7 @@ void add_outer(const Real* a, const Real* b, std::int64_t pitch, std::int64_t pa
         add_outer_panel<kPanel>(a, b + first, pitch, pairs, total + first, width, states);
         break;
     }
-  }
+  });
 }
 
 }  // namespace dense

@@ -127,7 +127,8 @@ class Rows {
   using Int = IntOf<Real>;
   static constexpr std::int64_t kLane = kLanes<Real>;
 
-  void open(std::int64_t rows, std::int64_t states) {
+  void open(std::int64_t rows, std::int64_t states, Team& team) {
+    team_ = &team;
     states_ = states;
     pitch_ = padded<Real>(states);
     if (pitch_ % 256 == 0) pitch_ += kLane;  // rows in different sets of the cache
@@ -155,7 +156,7 @@ class Rows {
 
   // The sums of rows first .. first + rows - 1 become their messages times the table.
   void advance(const Table<Real>& table, std::int64_t first, std::int64_t rows) {
-    multiply(table, near(first), sums(first), pitch_, rows);
+    multiply(table, near(first), sums(first), pitch_, rows, *team_);
     for (std::int64_t r = first; r < first + rows; ++r) {
       row_[r].own_exponents = false;
       if (row_[r].wide || table.wide()) repair(table, r);
@@ -322,6 +323,7 @@ class Rows {
     return normalized(from.each(i) * exp_extended(table.log_weight(i, first, count)));
   }
 
+  Team* team_ = nullptr;
   std::int64_t states_ = 0;
   std::int64_t pitch_ = 0;
   Buffer<Real> near_, sum_, mantissa_, emission_;

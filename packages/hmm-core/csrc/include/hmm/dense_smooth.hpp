@@ -70,13 +70,14 @@ class Smoother {
   static constexpr std::int64_t kLane = kLanes<Real>;
 
   void open(const Model<Real>& m, const Wanted<Real>& wanted, const Table<Real>* forward,
-            const Table<Real>* backward, std::int64_t rows) {
+            const Table<Real>* backward, std::int64_t rows, Team& team) {
     model_ = &m;
+    team_ = &team;
     wanted_ = &wanted;
     block_.open(m, rows);
-    forward_.open(m, forward, rows);
-    transitions_.open(m, true, backward);
-    rows_.open(rows, m.states);
+    forward_.open(m, forward, rows, team);
+    transitions_.open(m, true, backward, team);
+    rows_.open(rows, m.states, team);
     width_ = padded<Real>(m.states);
     alive_.reserve(rows);
     gamma_.reserve(width_);
@@ -108,9 +109,9 @@ class Smoother {
     }
   }
 
-  // Sequences first .. first + rows - 1; sums over sequences are added to `sums`.
-  void smooth(std::int64_t first, std::int64_t rows, Sums<Real>& sums) {
-    block_.take(first, rows);
+  // Sums over sequences are added to `sums`.
+  void smooth(const std::int64_t* sequences, std::int64_t rows, Sums<Real>& sums) {
+    block_.take(sequences, rows);
     sums_ = &sums;
     const std::int64_t longest = block_.longest();
     for (std::int64_t r = 0; r < rows; ++r) alive_[r] = true;
@@ -155,27 +156,36 @@ class Smoother {
     }
   }
 
-  static void reserve_counts(Buffer<double>& counts, std::int64_t size) {
+  // Makes `size` zeros.
+  static void reserve_counts(Buffer<double>& counts, std::int64_t size, Team& team) {
+    constexpr std::int64_t kSlice = 1 << 15;
     counts.reserve(size);
-    std::memset(static_cast<void*>(counts.data()), 0, static_cast<std::size_t>(size) * sizeof(double));
+    team.share((size + kSlice - 1) / kSlice, [&](std::int64_t slice, int) {
+      const std::int64_t begin = slice * kSlice;
+      const std::int64_t n = size - begin < kSlice ? size - begin : kSlice;
+      std::memset(static_cast<void*>(counts.data() + begin), 0, static_cast<std::size_t>(n) * sizeof(double));
+    });
   }
 
-  // One table of counts from sums of pairs: rounds once. `log_weight` is the table that was counted.
-  static void write_counts(const Sums<Real>& sums, const Real* log_weight, std::int64_t states,
-                           Int largest_exponent, Buffer<double>& to) {
+  // Row i of the table of counts, from the sums of `parts` sums of pairs: rounds once. `log_weight` is the
+  // table that was counted.
+  static void write_counts(const Sums<Real>* sums, std::int64_t parts, const Real* log_weight, std::int64_t i,
+                           std::int64_t states, Int largest_exponent, Real* to) {
     const std::int64_t width = padded<Real>(states);
     constexpr Real kNothing = -std::numeric_limits<Real>::infinity();
-    for (std::int64_t i = 0; i < states; ++i) {
-      for (std::int64_t j = 0; j < states; j += kLane) {
-        const std::int64_t n = lanes_from<Real>(j, states);
-        const V z = relative_to<Real>(exp_extended(load_first<V>(log_weight + i * states + j, n, kNothing)),
-                                      splat_int<Real>(largest_exponent));
-        for (std::int64_t l = 0; l < n; ++l) {
+    for (std::int64_t j = 0; j < states; j += kLane) {
+      const std::int64_t n = lanes_from<Real>(j, states);
+      const V z = relative_to<Real>(exp_extended(load_first<V>(log_weight + i * states + j, n, kNothing)),
+                                    splat_int<Real>(largest_exponent));
+      for (std::int64_t l = 0; l < n; ++l) {
+        double total = 0;
+        for (std::int64_t part = 0; part < parts; ++part) {
           double value = 0;
-          if (sums.any_pairs) value = sums.pairs[i * width + j + l] * static_cast<double>(z[l]);
-          if (sums.any_exact) value += sums.exact[i * states + j + l];
-          to[i * states + j + l] += value;
+          if (sums[part].any_pairs) value = sums[part].pairs[i * width + j + l] * static_cast<double>(z[l]);
+          if (sums[part].any_exact) value += sums[part].exact[i * states + j + l];
+          total += value;
         }
+        to[i * states + j + l] = static_cast<Real>(total);
       }
     }
   }
@@ -385,7 +395,7 @@ class Smoother {
       return;
     }
     Sums<Real>& sums = wanted_->counts_by_sequence ? own_[r] : *sums_;
-    if (!sums.any_exact) reserve_counts(sums.exact, K * K);
+    if (!sums.any_exact) reserve_counts(sums.exact, K * K, *team_);
     sums.any_exact = true;
     add_exactly(r, log_weight, alpha, exponent, factor, sums.exact.data());
   }
@@ -418,11 +428,11 @@ class Smoother {
   }
   void flush(std::int64_t accumulator) {
     Sums<Real>& sums = wanted_->counts_by_sequence ? own_[accumulator] : *sums_;
-    if (!sums.any_pairs) reserve_counts(sums.pairs, model_->states * width_);
+    if (!sums.any_pairs) reserve_counts(sums.pairs, model_->states * width_, *team_);
     sums.any_pairs = true;
     add_outer(chunk_a_.data() + accumulator * kChunk * pitch_,
               chunk_b_.data() + accumulator * kChunk * pitch_, pitch_, chunk_size_[accumulator],
-              sums.pairs.data(), width_, model_->states);
+              sums.pairs.data(), width_, model_->states, *team_);
     chunk_size_[accumulator] = 0;
   }
   void open_counts(std::int64_t rows) {
@@ -440,10 +450,10 @@ class Smoother {
       if (!wanted_->counts_by_sequence) continue;
       const std::int64_t b = block_.sequence(a);
       const Real* log_weight = model_->log_weight + b * model_->weight_stride;
-      reserve_counts(table_, K * K);
-      write_counts(own_[a], log_weight, K, transitions_.at(b, 0).largest_exponent(), table_);
+      const Int exponent = transitions_.at(b, 0).largest_exponent();
       Real* to = wanted_->count + b * wanted_->count_stride;
-      for (std::int64_t i = 0; i < K * K; ++i) to[i] = static_cast<Real>(table_[i]);
+      team_->share(K,
+                   [&](std::int64_t i, int) { write_counts(&own_[a], 1, log_weight, i, K, exponent, to); });
     }
   }
 
@@ -478,6 +488,7 @@ class Smoother {
 
   const Model<Real>* model_ = nullptr;
   const Wanted<Real>* wanted_ = nullptr;
+  Team* team_ = nullptr;
   Block<Real> block_;
   ForwardPass<Real> forward_;
   Transitions<Real> transitions_;
@@ -497,7 +508,6 @@ class Smoother {
   Array<Sums<Real>> own_;
   Buffer<Real> chunk_a_, chunk_b_;
   Buffer<std::int64_t> chunk_size_;
-  Buffer<double> table_;
 };
 
 }  // namespace dense

@@ -46,6 +46,12 @@ constexpr int kPanel = 2;
 constexpr int kTile = 4;
 #endif
 
+// Panels of a table of that many states.
+template <typename Real>
+constexpr std::int64_t panels_of(std::int64_t states) {
+  return (padded<Real>(states) + kPanel * kLanes<Real> - 1) / (kPanel * kLanes<Real>);
+}
+
 // From n inputs to n outputs: output o = 2^exponent[o] * sum over inputs i of x(i, o) * input i.
 //
 // x lies in panels of kPanel vectors of outputs, input after input.
@@ -58,7 +64,9 @@ class Table {
   static constexpr std::int64_t kLane = kLanes<Real>;
 
   // Reads log_weight (states, states) [from, to]: to outputs "to", or, transposed, to outputs "from".
-  void build(const Real* log_weight, std::int64_t states, bool transposed) {
+  // share(n, body) calls body(panel) for all n panels, in any order.
+  template <typename Share>
+  void build(const Real* log_weight, std::int64_t states, bool transposed, Share&& share) {
     states_ = states;
     width_ = padded<Real>(states);
     log_weight_ = log_weight;
@@ -67,17 +75,20 @@ class Table {
     x_.reserve(states * width_);
     exponent_.reserve(width_);
     relative_.reserve(width_);
+    wide_panel_.reserve(panels());
+    share(panels(), [&](std::int64_t panel) {
+      const std::int64_t first = panel * kPanel * kLane;
+      const std::int64_t end = first + panel_width(first);
+      wide_panel_[panel] = transposed ? fill_rows(first, end) : fill_columns(first, end);
+    });
     wide_ = false;
-    if (transposed) {
-      fill_rows();
-    } else {
-      fill_columns();
-    }
+    for (std::int64_t panel = 0; panel < panels(); ++panel) wide_ = wide_ || wide_panel_[panel];
     finish_exponents();
   }
 
   std::int64_t states() const { return states_; }
   std::int64_t width() const { return width_; }
+  std::int64_t panels() const { return panels_of<Real>(states_); }
   // Outputs of one input within a panel that begins with output `first`.
   std::int64_t panel_width(std::int64_t first) const {
     const std::int64_t rest = width_ - first;
@@ -109,9 +120,10 @@ class Table {
     return x_.data() + first * states_ + input * panel_width(first) + (output - first);
   }
 
-  // Lanes are outputs.
-  void fill_columns() {
-    for (std::int64_t o = 0; o < width_; o += kLane) {
+  // Outputs first..end-1; true if an arc into them may be lost. Lanes are outputs.
+  bool fill_columns(std::int64_t first, std::int64_t end) {
+    bool wide = false;
+    for (std::int64_t o = first; o < end; o += kLane) {
       const std::int64_t count = states_ - o < kLane ? states_ - o : kLane;
       I largest = splat_int<Real>(kNone);
       for (std::int64_t i = 0; i < states_; ++i)
@@ -123,14 +135,16 @@ class Table {
         small |= (x.m != 0) & (x.e - largest < Limits<Real>::kWide);
         store(address(i, o), relative_to<Real>(x, largest));
       }
-      wide_ = wide_ || any(small);
+      wide = wide || any(small);
     }
+    return wide;
   }
 
-  // Lanes are inputs: the rows of log_weight, read in order.
-  void fill_rows() {
-    for (std::int64_t o = 0; o < width_; ++o) exponent_[o] = kNone;
-    for (std::int64_t o = 0; o < states_; ++o) {
+  // The same, lanes are inputs: the rows of log_weight, read in order.
+  bool fill_rows(std::int64_t first, std::int64_t end) {
+    const std::int64_t inside = end < states_ ? end : states_;
+    bool wide = false;
+    for (std::int64_t o = first; o < inside; ++o) {
       const Real* row = log_weight_ + o * states_;
       I most = splat_int<Real>(kNone);
       for (std::int64_t i = 0; i < states_; i += kLane) most = max(most, exp_extended(inputs(row, i)).e);
@@ -144,11 +158,13 @@ class Table {
         const std::int64_t count = states_ - i < kLane ? states_ - i : kLane;
         for (std::int64_t l = 0; l < count; ++l) *address(i + l, o) = value[l];
       }
-      wide_ = wide_ || any(small);
+      wide = wide || any(small);
     }
-    for (std::int64_t o = states_; o < width_; ++o) {
+    for (std::int64_t o = inside; o < end; ++o) {
+      exponent_[o] = kNone;
       for (std::int64_t i = 0; i < states_; ++i) *address(i, o) = 0;
     }
+    return wide;
   }
 
   V inputs(const Real* row, std::int64_t i) const {
@@ -177,6 +193,7 @@ class Table {
   std::int64_t output_stride_ = 0;
   Buffer<Real> x_, relative_;
   Buffer<Int> exponent_;
+  Buffer<bool> wide_panel_;
   Int largest_ = 0;
   bool wide_ = false;
 };

@@ -23,6 +23,7 @@
 
 #include "hmm/buffer.hpp"
 #include "hmm/executor.hpp"
+#include "hmm/longest_first.hpp"
 #include "hmm/model.hpp"
 #include "hmm/steps.hpp"
 
@@ -290,7 +291,7 @@ void entropy(const Model<Real>& m, const Executor& executor, Real* result) {
   const int threads = useful_threads(executor, m.batch,
                                      4 * arcs * static_cast<double>(m.batch) * static_cast<double>(m.frames));
   PerWorker<detail::EntropyPass<Real>> passes(threads);
-  parallel_for(executor, m.batch, threads, [&](std::int64_t b, int worker) {
+  for_each_sequence(m, executor, threads, [&](std::int64_t b, int worker) {
     passes[worker].open(m);
     result[b] = passes[worker].run(b);
   });

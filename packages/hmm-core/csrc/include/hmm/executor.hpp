@@ -22,6 +22,15 @@ struct Executor {
 
 HMM_BEGIN_TARGET
 
+// One turn of a loop that waits for another thread.
+HMM_INLINE void spin() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ __volatile__("yield");
+#endif
+}
+
 // Threads worth using for `work` elementary operations (about a nanosecond each) in `items` pieces: waking a
 // thread costs some ten microseconds.
 inline int useful_threads(const Executor& executor, std::int64_t items, double work) {

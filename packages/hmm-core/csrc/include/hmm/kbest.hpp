@@ -13,6 +13,7 @@
 
 #include "hmm/buffer.hpp"
 #include "hmm/executor.hpp"
+#include "hmm/longest_first.hpp"
 #include "hmm/model.hpp"
 #include "hmm/viterbi.hpp"
 
@@ -152,7 +153,7 @@ void kbest(const Model<Real>& m, const Executor& executor, std::int64_t N, std::
                       static_cast<double>(m.states) * static_cast<double>(m.dense() ? m.states : m.slots);
   const int threads = useful_threads(executor, m.batch, arcs * static_cast<double>(N) * 4);
   PerWorker<detail::ListDecoder<Real>> workers(threads);
-  parallel_for(executor, m.batch, threads, [&](std::int64_t b, int worker) {
+  for_each_sequence(m, executor, threads, [&](std::int64_t b, int worker) {
     std::int64_t* first = states + b * m.frames;
     workers[worker].decode(m, b, N, first, m.batch * m.frames);
     for (std::int64_t n = 0; n < N; ++n) {

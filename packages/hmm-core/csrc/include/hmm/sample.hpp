@@ -14,6 +14,7 @@
 
 #include "hmm/buffer.hpp"
 #include "hmm/executor.hpp"
+#include "hmm/longest_first.hpp"
 #include "hmm/model.hpp"
 #include "hmm/steps.hpp"
 
@@ -162,7 +163,7 @@ void sample(const Model<Real>& m, const Executor& executor, std::int64_t samples
   const double work = static_cast<double>(m.batch) * static_cast<double>(m.frames) * (arcs / 8 + 4 * draws);
   const int threads = useful_threads(executor, m.batch, work);
   PerWorker<detail::Sampler<Real>> samplers(threads);
-  parallel_for(executor, m.batch, threads, [&](std::int64_t b, int worker) {
+  for_each_sequence(m, executor, threads, [&](std::int64_t b, int worker) {
     detail::Sampler<Real>& sampler = samplers[worker];
     sampler.open(m);
     sampler.draw(b, samples, m.batch * m.frames, uniform + b * m.frames, states + b * m.frames);

@@ -14,6 +14,7 @@
 #include <limits>
 
 #include "hmm/executor.hpp"
+#include "hmm/longest_first.hpp"
 #include "hmm/semi_markov_tables.hpp"
 
 HMM_BEGIN_TARGET
@@ -328,7 +329,7 @@ void semi_markov_log_likelihood(const SemiMarkovModel<Real>& model, const Execut
   const int threads = detail::semi_markov_threads<Real>(model, executor, 2.0);
   const detail::SharedTables<Real, Real> shared(model);
   PerWorker<detail::SemiMarkovPass<Real, Real>> passes(threads);
-  parallel_for(executor, model.hmm.batch, threads, [&](std::int64_t b, int worker) {
+  for_each_sequence(model.hmm, executor, threads, [&](std::int64_t b, int worker) {
     if (model.hmm.lengths[b] == 0) {
       log_likelihood[b] = 0;
       return;
@@ -493,8 +494,8 @@ void semi_markov_posterior(const SemiMarkovModel<Real>& model, const Executor& e
   const int threads = detail::semi_markov_threads<double>(model, executor, 10.0);
   const detail::SharedTables<double, Real> shared(model);
   PerWorker<detail::SemiMarkovCounter<Real>> counters(threads);
-  parallel_for(executor, model.hmm.batch, threads,
-               [&](std::int64_t b, int worker) { counters[worker].count(model, shared, b, out); });
+  for_each_sequence(model.hmm, executor, threads,
+                    [&](std::int64_t b, int worker) { counters[worker].count(model, shared, b, out); });
 }
 
 HMM_END_TARGET

@@ -12,6 +12,7 @@
 #include <limits>
 
 #include "hmm/executor.hpp"
+#include "hmm/longest_first.hpp"
 #include "hmm/semi_markov.hpp"
 
 HMM_BEGIN_TARGET
@@ -153,7 +154,7 @@ void semi_markov_sample(const SemiMarkovModel<Real>& model, const Executor& exec
       detail::semi_markov_threads<double>(model, executor, 4.0 + static_cast<double>(samples));
   const detail::SharedTables<double, Real> shared(model);
   PerWorker<detail::SemiMarkovSampler<Real>> samplers(threads);
-  parallel_for(executor, model.hmm.batch, threads, [&](std::int64_t b, int worker) {
+  for_each_sequence(model.hmm, executor, threads, [&](std::int64_t b, int worker) {
     samplers[worker].draw(model, shared, b, samples, uniform, states, durations);
   });
 }

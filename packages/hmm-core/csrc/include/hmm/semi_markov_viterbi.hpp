@@ -15,6 +15,7 @@
 
 #include "hmm/buffer.hpp"
 #include "hmm/executor.hpp"
+#include "hmm/longest_first.hpp"
 #include "hmm/semi_markov_model.hpp"
 #include "hmm/simd.hpp"
 
@@ -195,7 +196,7 @@ template <typename Pointer, typename Real>
 void semi_markov_viterbi_with(const SemiMarkovModel<Real>& model, const Executor& executor, int threads,
                               std::int64_t* states, std::int64_t* durations) {
   PerWorker<SemiMarkovDecoder<Real, Pointer>> decoders(threads);
-  parallel_for(executor, model.hmm.batch, threads, [&](std::int64_t b, int worker) {
+  for_each_sequence(model.hmm, executor, threads, [&](std::int64_t b, int worker) {
     decoders[worker].decode(model, b, states + b * model.hmm.frames, durations + b * model.hmm.frames);
   });
 }

@@ -17,18 +17,41 @@
 #include "hmm/buffer.hpp"
 #include "hmm/executor.hpp"
 #include "hmm/extended.hpp"
+#include "hmm/longest_first.hpp"
 #include "hmm/model.hpp"
 #include "hmm/sparse_recursion.hpp"
+#include "hmm/team.hpp"
 
 HMM_BEGIN_TARGET
 
 namespace sparse {
 
-// Nanoseconds, roughly, that a pass takes.
+// Nanoseconds, roughly, that a frame of one sequence takes, and a pass.
+template <typename Real>
+double frame_work(const Model<Real>& m) {
+  return static_cast<double>(m.states) * (1.0 + static_cast<double>(m.slots) / 4);
+}
 template <typename Real>
 double work(const Model<Real>& m) {
-  return static_cast<double>(m.batch) * static_cast<double>(m.frames) * static_cast<double>(m.states) *
-         (1.0 + static_cast<double>(m.slots) / 4);
+  return static_cast<double>(m.batch) * static_cast<double>(m.frames) * frame_work(m);
+}
+
+// Calls body(item, worker, team) for every item, as for_each_item does; a team shares the states of a frame.
+template <typename Worker, typename Real, typename Body>
+void for_parts(const Model<Real>& m, const Executor& executor, std::int64_t items, double effort,
+               Body&& body) {
+  constexpr double kLeastShare = 2000;
+  const int members =
+      items < executor.threads ? useful_members(executor, frame_work(m), kLeastShare, effort) : 1;
+  for_each_item<Worker>(executor, items, members, effort, body);
+}
+
+// Calls body(b, worker, team) for every sequence, the longest first.
+template <typename Worker, typename Real, typename Body>
+void for_sequences(const Model<Real>& m, const Executor& executor, double effort, Body&& body) {
+  const LongestFirst order(m.lengths, m.batch, m.frames);
+  for_parts<Worker>(m, executor, m.batch, effort,
+                    [&](std::int64_t i, Worker& worker, Team& team) { body(order[i], worker, team); });
 }
 
 // Frames of which the forward messages are held at once in a sequence of n, whatever its batch: all, where
@@ -63,7 +86,7 @@ class TwoWay {
 
   bool ready() const { return states_ != 0; }
   // Messages to start blocks from are kept here (`own`), unless the caller keeps them.
-  void open(const Model<Real>& model, const Shared<Real>& shared, bool own) {
+  void open(const Model<Real>& model, const Shared<Real>& shared, Team& team, bool own) {
     own_ = own;
     states_ = model.states;
     std::int64_t rows = 1;
@@ -74,7 +97,8 @@ class TwoWay {
       rows = block > rows ? block : rows;
       blocks = n / block + 1 > blocks ? n / block + 1 : blocks;
     }
-    recursion.open(model, shared, Need::kBoth, true, true, rows);
+    recursion.open(model, shared, team, Need::kBoth, true, true, rows);
+    parts_.reserve((states_ + Arcs::kChunk - 1) / Arcs::kChunk);
     gamma.reserve(padded<Real>(states_) + kLanes<Real>);
     if (own) {
       own_m_.reserve(blocks * states_);
@@ -100,11 +124,12 @@ class TwoWay {
     return recursion.log_of(recursion.total());
   }
 
-  // For every frame from the last to the first: frame(t, factor) with gamma; before it, where uses of arcs
-  // are wanted, count(t, counts-of-a-chunk). `kept_m` and `kept_e` are the messages of the whole sequence of
-  // which those that begin blocks are there, or null after forward().
-  template <typename Counting, typename EachFrame>
-  void run(const Real* kept_m, const Int* kept_e, Counting&& counting, EachFrame&& each) {
+  // For every frame from the last to the first: each(t, factor) with gamma; before it, for its chunks, in any
+  // order and at the same time, part(t, c, begin, end, count) with gamma of the states begin..end-1. `kept_m`
+  // and `kept_e` are the messages of the whole sequence of which those that begin blocks are there, or null
+  // after forward().
+  template <typename EachPart, typename EachFrame>
+  void run(const Real* kept_m, const Int* kept_e, EachPart&& part, EachFrame&& each) {
     Recursion<Real>& r = recursion;
     const std::int64_t n = r.length();
     const bool own = kept_m == nullptr;
@@ -137,13 +162,14 @@ class TwoWay {
         const Int unit = static_cast<Int>(z_.exponent);
         const Real* m = r.row_m(row);
         const Int* e = r.row_e(row);
-        double total = 0;
         const bool alive = r.retreat(
             t, row,
-            [&](const Chunk& chunk, std::int64_t begin, std::int64_t stop, const Real* bm, const Int* be) {
-              total += occupation(begin, stop, m, e, bm, be, unit);
-              if (t + 1 < n) counting(t, chunk, begin, stop, Count<Real>{m, e, unit, factor, nullptr});
+            [&](std::int64_t c, std::int64_t begin, std::int64_t stop, const Real* bm, const Int* be) {
+              parts_[c].mantissa = occupation(begin, stop, m, e, bm, be, unit);
+              part(t, c, begin, stop, Count<Real>{m, e, unit, factor, nullptr});
             });
+        double total = 0;
+        r.each_chunk(t, [&](std::int64_t c) { total += parts_[c].mantissa; });
         each(t, factor);
         if (!alive) return;
         if (total > 0) z_.mantissa = total;
@@ -157,11 +183,12 @@ class TwoWay {
   // Likelihood in units of the messages of frame t.
   void measure(std::int64_t t, std::int64_t row) {
     z_ = Scaled{};
-    recursion.follow(t, [&](const Chunk&, std::int64_t begin, std::int64_t end, const Real* m, const Int* e) {
-      const Scaled part =
-          inner_product<Real>(recursion.row_m(row) + begin, recursion.row_e(row) + begin, m, e, end - begin);
-      z_.add(part.mantissa, part.exponent);
-    });
+    recursion.follow(
+        t, [&](std::int64_t c, int, std::int64_t begin, std::int64_t end, const Real* m, const Int* e) {
+          parts_[c] = inner_product<Real>(recursion.row_m(row) + begin, recursion.row_e(row) + begin, m, e,
+                                          end - begin);
+        });
+    recursion.each_chunk(t, [&](std::int64_t c) { z_.add(parts_[c].mantissa, parts_[c].exponent); });
   }
 
   double occupation(std::int64_t begin, std::int64_t end, const Real* am, const Int* ae, const Real* bm,
@@ -172,8 +199,12 @@ class TwoWay {
     for (std::int64_t j = begin; j < end; j += kLanes<Real>) {
       const V product = load<V>(am + j) * load<V>(bm + (j - begin));
       V q = product * power_of_two<Real>(load<I>(ae + j) + load<I>(be + (j - begin)) - origin);
-      if (j + kLanes<Real> > end) q = lanes_before<Real>(j, end) ? q : V{};
-      store(out + j, q);
+      if (j + kLanes<Real> <= end) {
+        store(out + j, q);
+      } else {
+        q = lanes_before<Real>(j, end) ? q : V{};
+        store_first(out + j, q, end - j);
+      }
       total = total + q;
     }
     return static_cast<double>(sum(total));
@@ -186,6 +217,7 @@ class TwoWay {
   bool own_ = true;
   std::int64_t block_ = 1, states_ = 0;
   Scaled z_;
+  Buffer<Scaled> parts_;  // of the chunks
   Buffer<Real> own_m_;
   Buffer<Int> own_e_;
 };
@@ -295,11 +327,8 @@ template <typename Real>
 void sparse_forward(const Model<Real>& m, const Executor& executor, Real* log_alpha, Real* log_likelihood) {
   using namespace sparse;
   const Shared<Real> shared(m, Need::kForward, false);
-  const int threads = useful_threads(executor, m.batch, work(m));
-  PerWorker<Recursion<Real>> workers(threads);
-  parallel_for(executor, m.batch, threads, [&](std::int64_t b, int worker) {
-    Recursion<Real>& r = workers[worker];
-    r.open(m, shared, Need::kForward, true, false, 0);
+  const auto read = [&](std::int64_t b, Recursion<Real>& r, Team& team) {
+    r.open(m, shared, team, Need::kForward, true, false, 0);
     const std::int64_t K = m.states;
     Real* out = log_alpha + b * m.frames * K;
     const bool possible = r.load_sequence(b);
@@ -309,24 +338,24 @@ void sparse_forward(const Model<Real>& m, const Executor& executor, Real* log_al
     for (; t < n && r.lo(t) < r.hi(t) && r.advance(t, -1); ++t) {
       Real* row = out + t * K;
       fill(row, r.lo(t), -kInfinity<Real>);
-      write_log<Real>(r.alpha.latest().m() + r.lo(t), r.alpha.latest().e() + r.lo(t), r.hi(t) - r.lo(t),
-                      r.alpha.offset(), row + r.lo(t));
+      const Message<Real>& alpha = r.alpha.latest();
+      r.share_chunks(t, [&](std::int64_t, std::int64_t begin, std::int64_t end, int) {
+        write_log<Real>(alpha.m() + begin, alpha.e() + begin, end - begin, r.alpha.offset(), row + begin);
+      });
       fill(row + r.hi(t), K - r.hi(t), -kInfinity<Real>);
     }
     fill(out + t * K, (m.frames - t) * K, -kInfinity<Real>);
     if (n > 0 && t == n && possible) log_likelihood[b] = static_cast<Real>(r.log_of(r.total()));
-  });
+  };
+  for_sequences<Recursion<Real>>(m, executor, work(m), read);
 }
 
 template <typename Real>
 void sparse_backward(const Model<Real>& m, const Executor& executor, Real* log_beta) {
   using namespace sparse;
   const Shared<Real> shared(m, Need::kBackward, false);
-  const int threads = useful_threads(executor, m.batch, work(m));
-  PerWorker<Recursion<Real>> workers(threads);
-  parallel_for(executor, m.batch, threads, [&](std::int64_t b, int worker) {
-    Recursion<Real>& r = workers[worker];
-    r.open(m, shared, Need::kBackward, false, true, 0);
+  const auto read = [&](std::int64_t b, Recursion<Real>& r, Team& team) {
+    r.open(m, shared, team, Need::kBackward, false, true, 0);
     const std::int64_t K = m.states;
     Real* out = log_beta + b * m.frames * K;
     r.load_sequence(b);
@@ -342,13 +371,14 @@ void sparse_backward(const Model<Real>& m, const Executor& executor, Real* log_b
       r.prepare_leaving(t);
       const double offset = r.beta.offset();
       alive = r.retreat(t, 0,
-                        [&](const Chunk&, std::int64_t begin, std::int64_t end, const Real* mantissa,
+                        [&](std::int64_t, std::int64_t begin, std::int64_t end, const Real* mantissa,
                             const IntOf<Real>* exponent) {
                           write_log<Real>(mantissa, exponent, end - begin, offset, row + begin);
                         });
     }
     fill(out, (t + 1) * K, -kInfinity<Real>);
-  });
+  };
+  for_sequences<Recursion<Real>>(m, executor, work(m), read);
 }
 
 // Messages of the frames that begin blocks are kept, each in its place.
@@ -357,11 +387,8 @@ void sparse_log_likelihood(const Model<Real>& m, const Executor& executor, Real*
                            Real* mantissa, typename Simd<Real>::Int* exponent) {
   using namespace sparse;
   const Shared<Real> shared(m, Need::kBoth, false);
-  const int threads = useful_threads(executor, m.batch, work(m));
-  PerWorker<Recursion<Real>> workers(threads);
-  parallel_for(executor, m.batch, threads, [&](std::int64_t b, int worker) {
-    Recursion<Real>& r = workers[worker];
-    r.open(m, shared, Need::kBoth, true, false, 0);
+  const auto read = [&](std::int64_t b, Recursion<Real>& r, Team& team) {
+    r.open(m, shared, team, Need::kBoth, true, false, 0);
     const bool possible = r.load_sequence(b);
     const std::int64_t n = r.length();
     log_likelihood[b] = n == 0 ? Real(0) : -kInfinity<Real>;
@@ -384,19 +411,17 @@ void sparse_log_likelihood(const Model<Real>& m, const Executor& executor, Real*
       return;
     }
     log_likelihood[b] = static_cast<Real>(r.log_of(r.total()));
-  });
+  };
+  for_sequences<Recursion<Real>>(m, executor, work(m), read);
 }
 
 template <typename Real>
 void sparse_posterior(const Model<Real>& m, const Executor& executor, Real* state, Real* log_likelihood) {
   using namespace sparse;
   const Shared<Real> shared(m, Need::kBoth, true);
-  const int threads = useful_threads(executor, m.batch, 3 * work(m));
-  PerWorker<TwoWay<Real>> workers(threads);
-  parallel_for(executor, m.batch, threads, [&](std::int64_t b, int worker) {
-    TwoWay<Real>& both = workers[worker];
+  const auto smooth = [&](std::int64_t b, TwoWay<Real>& both, Team& team) {
     Recursion<Real>& r = both.recursion;
-    if (!both.ready()) both.open(m, shared, true);
+    if (!both.ready()) both.open(m, shared, team, true);
     const std::int64_t K = m.states;
     Real* out = state + b * m.frames * K;
     const bool possible = both.load_sequence(b);
@@ -410,35 +435,37 @@ void sparse_posterior(const Model<Real>& m, const Executor& executor, Real* stat
     fill(out + n * K, (m.frames - n) * K, Real(0));
     std::int64_t reached = n;  // frames from here on are written
     both.run(
-        nullptr, nullptr, [](auto&&...) {},
-        [&](std::int64_t t, Real factor) {
+        nullptr, nullptr,
+        [&](std::int64_t t, std::int64_t, std::int64_t begin, std::int64_t end, const Count<Real>& count) {
+          Real* row = out + t * K;
+          for (std::int64_t k = begin; k < end; ++k) row[k] = both.gamma[k] * count.factor;
+        },
+        [&](std::int64_t t, Real) {
           reached = t;
           Real* row = out + t * K;
           fill(row, r.lo(t), Real(0));
-          for (std::int64_t k = r.lo(t); k < r.hi(t); ++k) row[k] = both.gamma[k] * factor;
           fill(row + r.hi(t), K - r.hi(t), Real(0));
         });
     fill(out, reached * K, Real(0));
-  });
+  };
+  for_sequences<TwoWay<Real>>(m, executor, 3 * work(m), smooth);
 }
 
 template <typename Real>
 void sparse_expected_transitions(const Model<Real>& m, const Executor& executor, Real* counts) {
   using namespace sparse;
   const Shared<Real> shared(m, Need::kBoth, true);
-  const int threads = useful_threads(executor, m.batch, 4 * work(m));
   struct Worker {
     TwoWay<Real> both;
     ArcCounter<Real> counter;
   };
-  PerWorker<Worker> workers(threads);
   const std::int64_t table = m.states * m.slots;
   const std::int64_t steps = m.weight_step == 0 ? 1 : m.frames - 1;
-  parallel_for(executor, m.batch, threads, [&](std::int64_t b, int worker) {
-    TwoWay<Real>& both = workers[worker].both;
-    ArcCounter<Real>& counter = workers[worker].counter;
+  const auto count_uses = [&](std::int64_t b, Worker& worker, Team& team) {
+    TwoWay<Real>& both = worker.both;
+    ArcCounter<Real>& counter = worker.counter;
     Recursion<Real>& r = both.recursion;
-    if (!both.ready()) both.open(m, shared, true);
+    if (!both.ready()) both.open(m, shared, team, true);
     Real* out = counts + b * steps * table;
     fill(out, steps * table, Real(0));
     const bool possible = both.load_sequence(b);
@@ -448,9 +475,11 @@ void sparse_expected_transitions(const Model<Real>& m, const Executor& executor,
     counter.open(arcs);
     both.run(
         nullptr, nullptr,
-        [&](std::int64_t, const Chunk& chunk, std::int64_t begin, std::int64_t end, Count<Real> count) {
+        [&](std::int64_t t, std::int64_t c, std::int64_t begin, std::int64_t end, Count<Real> count) {
+          if (t == r.length() - 1) return;
           count.uses = counter.latest();
-          r.sums.count(arcs, r.leaving_weights(), chunk, begin, end, r.beta.latest(), count);
+          Sums<Real>::count(arcs, r.leaving_weights(), r.leaving_chunk(c), begin, end, r.beta.latest(),
+                            count);
         },
         [&](std::int64_t t, Real) {
           if (t == r.length() - 1) return;
@@ -470,7 +499,8 @@ void sparse_expected_transitions(const Model<Real>& m, const Executor& executor,
     for (std::int64_t p = 0; p < arcs.positions(); ++p) {
       if (entry[p] >= 0) out[entry[p]] = static_cast<Real>(counter.total()[p]);
     }
-  });
+  };
+  for_sequences<Worker>(m, executor, 4 * work(m), count_uses);
 }
 
 template <typename Real>
@@ -502,14 +532,12 @@ void sparse_gradient(const Model<Real>& m, const Executor& executor, const Real*
     ArcCounter<Real> counter;
     DensitySums<Real> densities;
   };
-  const int threads = useful_threads(executor, count, 3 * work(m));
-  PerWorker<Worker> workers(threads);
-  const auto one = [&](std::int64_t b, std::int64_t part, int worker) {
-    TwoWay<Real>& both = workers[worker].both;
-    ArcCounter<Real>& counter = workers[worker].counter;
+  const auto one = [&](std::int64_t b, std::int64_t part, Worker& worker, Team& team) {
+    TwoWay<Real>& both = worker.both;
+    ArcCounter<Real>& counter = worker.counter;
     Recursion<Real>& r = both.recursion;
-    if (!both.ready()) both.open(m, shared, !kept);
-    DensitySums<Real>& densities = workers[worker].densities;
+    if (!both.ready()) both.open(m, shared, team, !kept);
+    DensitySums<Real>& densities = worker.densities;
     if (m.emission_index != nullptr) densities.open(P, K);
     Real* d_frames = d_emission == nullptr ? nullptr : d_emission + b * T * P;
     Real* d_first = d_initial == nullptr || sum_initial ? nullptr : d_initial + b * K;
@@ -534,10 +562,14 @@ void sparse_gradient(const Model<Real>& m, const Executor& executor, const Real*
     const std::int32_t* index = r.index();
     both.run(
         kept ? mantissa + b * T * K : nullptr, kept ? exponent + b * T * K : nullptr,
-        [&](std::int64_t, const Chunk& chunk, std::int64_t begin, std::int64_t end, Count<Real> uses) {
-          if (!count_arcs) return;
+        [&](std::int64_t t, std::int64_t c, std::int64_t begin, std::int64_t end, Count<Real> uses) {
+          if (d_frames != nullptr && index == nullptr) {
+            const Real times = uses.factor * scale;
+            for (std::int64_t k = begin; k < end; ++k) d_frames[t * P + k] = both.gamma[k] * times;
+          }
+          if (!count_arcs || t == n - 1) return;
           uses.uses = counter.latest();
-          r.sums.count(arcs, r.leaving_weights(), chunk, begin, end, r.beta.latest(), uses);
+          Sums<Real>::count(arcs, r.leaving_weights(), r.leaving_chunk(c), begin, end, r.beta.latest(), uses);
         },
         [&](std::int64_t t, Real factor) {
           reached = t;
@@ -548,7 +580,6 @@ void sparse_gradient(const Model<Real>& m, const Executor& executor, const Real*
             Real* row = d_frames + t * P;
             if (index == nullptr) {
               fill(row, lo, Real(0));
-              for (std::int64_t k = lo; k < hi; ++k) row[k] = gamma[k] * times;
               fill(row + hi, K - hi, Real(0));
             } else {
               densities.add_up(gamma, index, lo, hi, times, row);
@@ -593,10 +624,12 @@ void sparse_gradient(const Model<Real>& m, const Executor& executor, const Real*
       }
     }
   };
-  parallel_for(executor, count, threads, [&](std::int64_t part, int worker) {
+  LongestFirst order(m.lengths, m.batch, m.frames);
+  order.deal(count, [&](std::int64_t part) { return in_order ? part * m.batch : parts.begin(part); });
+  for_parts<Worker>(m, executor, count, 3 * work(m), [&](std::int64_t part, Worker& worker, Team& team) {
     const std::int64_t begin = in_order ? 0 : parts.begin(part);
     const std::int64_t end = in_order ? m.batch : parts.begin(part + 1);
-    for (std::int64_t b = begin; b < end; ++b) one(b, part, worker);
+    for (std::int64_t i = begin; i < end; ++i) one(order[i], part, worker, team);
   });
   if (sum_initial) add_parts(initial_sum.data(), count, K, d_initial);
   if (sum_final) add_parts(final_sum.data(), count, K, d_final);

@@ -9,6 +9,7 @@
 #include "hmm/model.hpp"
 #include "hmm/sparse_sums.hpp"
 #include "hmm/sparse_weights.hpp"
+#include "hmm/team.hpp"
 
 HMM_BEGIN_TARGET
 
@@ -147,11 +148,17 @@ class Recursion {
   using V = Vec<Real>;
   using I = IntVec<Real>;
 
-  // Allocates for one model, with room for the messages and scores of `rows` frames.
-  void open(const Model<Real>& model, const Shared<Real>& shared, Need need, bool forwards, bool backwards,
-            std::int64_t rows) {
+  // Allocates for one model, with room for the messages and scores of `rows` frames. The team shares the
+  // chunks of each frame.
+  void open(const Model<Real>& model, const Shared<Real>& shared, Team& team, Need need, bool forwards,
+            bool backwards, std::int64_t rows) {
     if (model_ != nullptr) return;
     model_ = &model;
+    team_ = &team;
+    members_.reserve(team.members());
+    const std::int64_t chunks = (model.states + Arcs::kChunk - 1) / Arcs::kChunk;
+    tops_.reserve(chunks);
+    spans_.reserve(chunks);
     shared_ = &shared;
     need_ = need;
     forwards_ = forwards;
@@ -159,7 +166,6 @@ class Recursion {
     const std::int64_t K = model.states;
     if (forwards) alpha.open(K);
     if (backwards) beta.open(K);
-    sums.open();
     lo_.reserve(model.frames);
     hi_.reserve(model.frames);
     indexed_ = model.emission_index != nullptr;
@@ -168,8 +174,10 @@ class Recursion {
     width_ = padded<Real>(table_ ? model.densities : K) + kLanes<Real>;
     if (width_ < kSmallTable) width_ = kSmallTable;
     if (table_) {
-      chunk_m_.reserve(Sums<Real>::kRoom);
-      chunk_e_.reserve(Sums<Real>::kRoom);
+      for (int member = 0; member < team.members(); ++member) {
+        members_[member].score.reserve(Sums<Real>::kRoom);
+        members_[member].exponent.reserve(Sums<Real>::kRoom);
+      }
     }
     if (indexed_) index_.reserve(pitch_);
     if (indexed_ && !table_) picked_.reserve(pitch_);
@@ -200,6 +208,10 @@ class Recursion {
       own_structure_.build(m, m.predecessors + b * m.predecessor_stride, need);
       structure_ = &own_structure_;
     }
+    const std::int32_t fan_in = forwards_ ? structure_->entering.longest_fan() : 0;
+    const std::int32_t fan_out = backwards_ ? structure_->leaving.longest_fan() : 0;
+    for (int member = 0; member < team_->members(); ++member)
+      members_[member].sums.open(fan_in > fan_out ? fan_in : fan_out);
     weights_in_ = &shared_->entering;
     weights_out_ = &shared_->leaving;
     if (!shared_->has_weights) {
@@ -231,7 +243,7 @@ class Recursion {
   // Forward message of frame t, after that of t - 1; kept in a row, unless that is negative. False where it
   // is zero.
   bool advance(std::int64_t t, std::int64_t row) {
-    const Frame<Real>& frame = prepare(t, row < 0 ? 0 : row);
+    const Frame<Real>& frame = announce(t, row < 0 ? 0 : row);
     return with_scores(frame, [&](auto scores) { return advance_as(t, row, frame, scores); });
   }
 
@@ -271,18 +283,20 @@ class Recursion {
   Int* row_e(std::int64_t row) { return row_e_.data() + row * pitch_; }
   std::int64_t row_exponent(std::int64_t row) const { return row_exponent_[row]; }
 
-  // What follows frame t: for every chunk of states, visit(chunk, begin, end, m, e) with the sums over what
-  // leaves the states begin..end-1; m and e are those of state `begin`, in units of the latest backward
-  // message.
+  // What follows frame t: for every chunk c of states, visit(c, member, begin, end, m, e) with the sums over
+  // what leaves the states begin..end-1; m and e are those of state `begin`, in units of the latest backward
+  // message. Members of the team visit chunks at the same time.
   template <typename Visit>
   void follow(std::int64_t t, Visit&& visit) {
     const bool last = t == length_ - 1;
-    for_chunks(structure_->leaving, t, [&](const Chunk& chunk, std::int64_t begin, std::int64_t end) {
+    share_chunks(t, [&](std::int64_t c, std::int64_t begin, std::int64_t end, int member) {
       if (last) {
-        visit(chunk, begin, end, final_m_.data() + begin, final_e_.data() + begin);
+        visit(c, member, begin, end, final_m_.data() + begin, final_e_.data() + begin);
       } else {
+        const Chunk& chunk = structure_->leaving.chunk(static_cast<std::int32_t>(c));
+        Sums<Real>& sums = members_[member].sums;
         sums.form(structure_->leaving, *weights_out_, chunk, begin, end, beta.latest());
-        visit(chunk, begin, end, sums.m() + (begin - chunk.begin), sums.e() + (begin - chunk.begin));
+        visit(c, member, begin, end, sums.m() + (begin - chunk.begin), sums.e() + (begin - chunk.begin));
       }
     });
   }
@@ -301,56 +315,93 @@ class Recursion {
     return with_scores(frame, [&](auto scores) {
       Message<Real>& to = beta.message[1 - beta.current];
       to.cover(lo(t), hi(t));
-      I top = splat_int<Real>(Format<Real>::kZeroExponent);
       const I shift = splat_int<Real>(beta.top);
-      follow(t, [&](const Chunk& chunk, std::int64_t begin, std::int64_t end, const Real* m, const Int* e) {
-        visit(chunk, begin, end, m, e);
-        top = max(top, multiply(scores, begin, end, m, e, shift, to, nullptr, nullptr));
+      follow(t, [&](std::int64_t c, int member, std::int64_t begin, std::int64_t end, const Real* m,
+                    const Int* e) {
+        visit(c, begin, end, m, e);
+        tops_[c] = multiply(members_[member], scores, begin, end, m, e, shift, to, nullptr, nullptr);
       });
-      finish(beta, top, frame);
+      finish(beta, t, frame);
       return !beta.dead();
     });
   }
 
   // Scores of frame t, kept in a row.
-  const Frame<Real>& prepare(std::int64_t t, std::int64_t row) {
+  void prepare(std::int64_t t, std::int64_t row) {
+    const Frame<Real>& frame = announce(t, row);
+    if (table_) return;
+    share_chunks(t, [&](std::int64_t, std::int64_t begin, std::int64_t end, int) {
+      frame.convert(score_of_, begin, end);
+    });
+  }
+
+  // Calls work(c, begin, end, member) for the chunks of the states that frame t can be in, of which it has
+  // begin..end-1: by the team where there are many.
+  template <typename Work>
+  void share_chunks(std::int64_t t, Work&& work) {
+    constexpr std::int64_t kLeastShared = 4096;
+    const std::int64_t lo = lo_[t], hi = hi_[t];
+    if (lo >= hi) return;
+    const std::int64_t first = lo / Arcs::kChunk;
+    const std::int64_t chunks = (hi - 1) / Arcs::kChunk + 1 - first;
+    const auto one = [&](std::int64_t item, int member) {
+      const std::int64_t begin = (first + item) * Arcs::kChunk;
+      const std::int64_t end = begin + Arcs::kChunk;
+      work(first + item, begin > lo ? begin : lo, end < hi ? end : hi, member);
+    };
+    if (hi - lo >= kLeastShared) {
+      team_->share(chunks, one);
+    } else {
+      for (std::int64_t item = 0; item < chunks; ++item) one(item, 0);
+    }
+  }
+  // The same, on one thread and in order.
+  template <typename Work>
+  void each_chunk(std::int64_t t, Work&& work) const {
+    if (lo_[t] >= hi_[t]) return;
+    for (std::int64_t c = lo_[t] / Arcs::kChunk; c <= (hi_[t] - 1) / Arcs::kChunk; ++c) work(c);
+  }
+
+  const Weights<Real>& leaving_weights() const { return *weights_out_; }
+  const Chunk& leaving_chunk(std::int64_t c) const {
+    return structure_->leaving.chunk(static_cast<std::int32_t>(c));
+  }
+
+  Direction<Real> alpha, beta;
+
+ private:
+  // What a member of the team needs.
+  struct Member {
+    Sums<Real> sums;
+    Buffer<Real> score;  // of a chunk's states
+    Buffer<Int> exponent;
+  };
+
+  // The same, but the scores of single states must be converted before they are used, chunk by chunk.
+  const Frame<Real>& announce(std::int64_t t, std::int64_t row) {
     Frame<Real>& frame = frames_[row];
     frame.value = score_.data() + row * width_;
     frame.exponent = score_exponent_.data() + row * width_;
     const Real* x = emission_ + t * model_->densities;
     if (table_) {
-      frame.fill(x, model_->densities);
+      frame.open(span(x, model_->densities));
+      frame.convert(x, 0, model_->densities);
       return frame;
     }
-    const std::int64_t n = hi(t) - lo(t);
     if (indexed_) {
-      for (std::int64_t k = 0; k < n; ++k) picked_[k] = x[index_[lo(t) + k]];
-      x = picked_.data() - lo(t);
+      for (std::int64_t k = lo(t); k < hi(t); ++k) picked_[k] = x[index_[k]];
+      x = picked_.data();
     }
-    frame.value += lo(t);
-    frame.exponent += lo(t);
-    frame.fill(x + lo(t), n);
-    frame.value -= lo(t);
-    frame.exponent -= lo(t);
+    score_of_ = x;
+    share_chunks(t, [&](std::int64_t c, std::int64_t begin, std::int64_t end, int) {
+      spans_[c] = span(x + begin, end - begin);
+    });
+    Span<Real> scores;
+    each_chunk(t, [&](std::int64_t c) { scores.add(spans_[c]); });
+    frame.open(scores);
     return frame;
   }
 
-  template <typename Work>
-  void for_chunks(const Arcs& arcs, std::int64_t t, Work&& work) {
-    const std::int64_t lo = lo_[t], hi = hi_[t];
-    for (std::int64_t c = lo / Arcs::kChunk; c < arcs.chunks(); ++c) {
-      const Chunk& chunk = arcs.chunk(static_cast<std::int32_t>(c));
-      if (chunk.begin >= hi) break;
-      work(chunk, chunk.begin > lo ? chunk.begin : lo, chunk.end < hi ? chunk.end : hi);
-    }
-  }
-
-  const Weights<Real>& leaving_weights() const { return *weights_out_; }
-
-  Direction<Real> alpha, beta;
-  Sums<Real> sums;
-
- private:
   template <typename T>
   static void copy(const T* from, T* to, std::int64_t begin, std::int64_t end) {
     if (begin < end)
@@ -430,31 +481,34 @@ class Recursion {
   }
 
   // Message of the states begin..end-1: m * score * 2^(e - shift), also into a row if there is one.
-  // Returns the greatest exponents.
+  // Returns the greatest exponent.
   template <bool kWide, Source source>
-  HMM_INLINE I multiply(const Scores<Real, kWide, source>& scores, std::int64_t begin, std::int64_t end,
-                        const Real* m, const Int* e, I shift, Message<Real>& to, Real* row_m, Int* row_e) {
+  HMM_INLINE Int multiply(Member& member, const Scores<Real, kWide, source>& scores, std::int64_t begin,
+                          std::int64_t end, const Real* m, const Int* e, I shift, Message<Real>& to,
+                          Real* row_m, Int* row_e) {
     if constexpr (source == Source::kTable) {
       // First into a table of the chunk's states: a vector gathered lane by lane would wait for each.
-      Real* value = chunk_m_.data() - begin;
+      Real* value = member.score.data() - begin;
       for (std::int64_t j = begin; j < end; ++j) value[j] = scores.value[scores.index[j]];
-      Int* exponent = chunk_e_.data() - begin;
+      Int* exponent = member.exponent.data() - begin;
       if constexpr (kWide) {
         for (std::int64_t j = begin; j < end; ++j) exponent[j] = scores.exponent[scores.index[j]];
       }
-      return multiply(Scores<Real, kWide, Source::kDirect>{value, exponent, nullptr, 0}, begin, end, m, e,
-                      shift, to, row_m, row_e);
+      return multiply(member, Scores<Real, kWide, Source::kDirect>{value, exponent, nullptr, 0}, begin, end,
+                      m, e, shift, to, row_m, row_e);
     }
     I top = splat_int<Real>(Format<Real>::kZeroExponent);
     Real* to_m = to.m();
     Int* to_e = to.e();
-    for (std::int64_t j = begin; j < end; j += kLanes<Real>) {
-      const Extended<Real> score = scores.at(j);
-      V product = load<V>(m + (j - begin)) * score.m;
+    const auto product = [&](std::int64_t j, const Extended<Real>& score) {
       I exponent = load<I>(e + (j - begin)) - shift;
       if constexpr (kWide) exponent = exponent + score.e;
-      if (j + kLanes<Real> > end) product = lanes_before<Real>(j, end) ? product : V{};
-      const Extended<Real> x = extend<Real>(product, exponent);
+      return Extended<Real>{load<V>(m + (j - begin)) * score.m, exponent};
+    };
+    std::int64_t j = begin;
+    for (; j + kLanes<Real> <= end; j += kLanes<Real>) {
+      const Extended<Real> y = product(j, scores.at(j));
+      const Extended<Real> x = extend<Real>(y.m, y.e);
       store(to_m + j, x.m);
       store(to_e + j, x.e);
       if (row_m != nullptr) {
@@ -463,14 +517,29 @@ class Recursion {
       }
       top = max(top, x.e);
     }
-    return top;
+    if (j < end) {
+      // What lies behind belongs to another chunk, perhaps to another thread.
+      const std::int64_t n = end - j;
+      const Extended<Real> y = product(j, scores.first(j, n));
+      const Extended<Real> x = extend<Real>(lanes_before<Real>(j, end) ? y.m : V{}, y.e);
+      store_first(to_m + j, x.m, n);
+      store_first(to_e + j, x.e, n);
+      if (row_m != nullptr) {
+        store_first(row_m + j, x.m, n);
+        store_first(row_e + j, x.e, n);
+      }
+      top = max(top, x.e);
+    }
+    return largest(top);
   }
 
-  void finish(Direction<Real>& direction, I top, const Frame<Real>& frame) {
+  void finish(Direction<Real>& direction, std::int64_t t, const Frame<Real>& frame) {
     direction.current = 1 - direction.current;
     direction.exponent += direction.top + frame.scale;
     direction.base += frame.base;
-    direction.top = largest(top);
+    direction.top = Format<Real>::kZeroExponent;
+    each_chunk(t,
+               [&](std::int64_t c) { direction.top = tops_[c] > direction.top ? tops_[c] : direction.top; });
   }
 
   template <typename AnyScores>
@@ -483,24 +552,27 @@ class Recursion {
     to.cover(lo(t), hi(t));
     Real* kept_m = row < 0 ? nullptr : row_m(row);
     Int* kept_e = row < 0 ? nullptr : row_e(row);
-    I top = splat_int<Real>(Format<Real>::kZeroExponent);
     const I shift = splat_int<Real>(alpha.top);
-    for_chunks(structure_->entering, t, [&](const Chunk& chunk, std::int64_t begin, std::int64_t end) {
+    share_chunks(t, [&](std::int64_t c, std::int64_t begin, std::int64_t end, int member) {
+      Sums<Real>& sums = members_[member].sums;
       const Real* m = initial_m_.data() + begin;
       const Int* e = initial_e_.data() + begin;
       if (t > 0) {
+        const Chunk& chunk = structure_->entering.chunk(static_cast<std::int32_t>(c));
         sums.form(structure_->entering, *weights_in_, chunk, begin, end, from);
         m = sums.m() + (begin - chunk.begin);
         e = sums.e() + (begin - chunk.begin);
       }
-      top = max(top, multiply(scores, begin, end, m, e, shift, to, kept_m, kept_e));
+      if (!table_) frame.convert(score_of_, begin, end);
+      tops_[c] = multiply(members_[member], scores, begin, end, m, e, shift, to, kept_m, kept_e);
     });
-    finish(alpha, top, frame);
+    finish(alpha, t, frame);
     if (row >= 0) row_exponent_[row] = alpha.exponent;
     return !alpha.dead();
   }
 
   const Model<Real>* model_ = nullptr;
+  Team* team_ = nullptr;
   const Shared<Real>* shared_ = nullptr;
   Need need_ = Need::kBoth;
   bool forwards_ = false, backwards_ = false, indexed_ = false, table_ = false;
@@ -516,8 +588,12 @@ class Recursion {
   Weights<Real> own_in_, own_out_;
 
   Buffer<std::int32_t> lo_, hi_, index_;
-  Buffer<Real> initial_m_, final_m_, score_, row_m_, picked_, chunk_m_;
-  Buffer<Int> chunk_e_, initial_e_, final_e_, score_exponent_, row_e_;
+  Array<Member> members_;
+  const Real* score_of_ = nullptr;  // each state's score in the frame announced
+  Buffer<Span<Real>> spans_;        // of the chunks
+  Buffer<Int> tops_;                // the greatest exponents of the chunks
+  Buffer<Real> initial_m_, final_m_, score_, row_m_, picked_;
+  Buffer<Int> initial_e_, final_e_, score_exponent_, row_e_;
   Buffer<std::int64_t> row_exponent_;
   Buffer<Frame<Real>> frames_;
 };

@@ -93,7 +93,11 @@ class Sums {
   using I = IntVec<Real>;
   static constexpr std::int64_t kRoom = Arcs::kChunk + 2 * Arcs::kWidth;
 
-  void open() {
+  // A team's members have Sums of their own, with memory for everything before they begin.
+  void open(std::int32_t longest_fan) {
+    fan_m_.reserve(longest_fan);
+    fan_e_.reserve(longest_fan);
+    if (mantissa_.size() > 0) return;
     mantissa_.reserve(kRoom);
     exponent_.reserve(kRoom);
     for (std::int64_t i = 0; i < kRoom; ++i) {
@@ -113,8 +117,8 @@ class Sums {
   }
 
   // Adds the uses of the arcs of the states lo..hi-1 of a chunk.
-  void count(const Arcs& arcs, const Weights<Real>& weights, const Chunk& chunk, std::int64_t lo,
-             std::int64_t hi, const Message<Real>& from, const Count<Real>& counts) {
+  static void count(const Arcs& arcs, const Weights<Real>& weights, const Chunk& chunk, std::int64_t lo,
+                    std::int64_t hi, const Message<Real>& from, const Count<Real>& counts) {
     weights.wide() ? count_as<true>(arcs, weights, chunk, lo, hi, from, counts)
                    : count_as<false>(arcs, weights, chunk, lo, hi, from, counts);
   }
@@ -220,8 +224,6 @@ class Sums {
   void fan_sum(const Arcs& arcs, const Fan& fan, const Weights<Real>& weights, std::int64_t origin,
                const Message<Real>& from) {
     const std::int32_t* source = arcs.source(fan.first);
-    fan_m_.reserve(arcs.longest_fan());
-    fan_e_.reserve(arcs.longest_fan());
     I top = splat_int<Real>(Format<Real>::kZeroExponent);
     for (std::int32_t r = 0; r < fan.slots; r += static_cast<std::int32_t>(kLanes<Real>)) {
       const Extended<Real> y =
@@ -241,8 +243,8 @@ class Sums {
   }
 
   template <bool kWide>
-  void count_as(const Arcs& arcs, const Weights<Real>& weights, const Chunk& chunk, std::int64_t lo,
-                std::int64_t hi, const Message<Real>& from, const Count<Real>& counts) {
+  static void count_as(const Arcs& arcs, const Weights<Real>& weights, const Chunk& chunk, std::int64_t lo,
+                       std::int64_t hi, const Message<Real>& from, const Count<Real>& counts) {
     const V factor = splat<V>(counts.factor);
     const I unit = splat_int<Real>(counts.unit);
     for (std::int32_t i = chunk.first_band; i < chunk.end_band; ++i) {
@@ -261,10 +263,16 @@ class Sums {
           Extended<Real> y = term<Real, kWide>(load<V>(from.m() + j + band.offset[r]),
                                                load<I>(from.e() + j + band.offset[r]),
                                                weights.value() + position, weights.exponent() + position);
-          // Lanes behind the band belong to other arcs, and get nothing.
           y.m = meant ? y.m : V{};
           y.e = meant ? y.e : splat_int<Real>(Format<Real>::kZeroExponent);
-          store(counts.uses + position, load<V>(counts.uses + position) + uses<Real>(alpha, y, unit, factor));
+          const V more = uses<Real>(alpha, y, unit, factor);
+          Real* to = counts.uses + position;
+          if (j + kLanes<Real> <= b) {
+            store(to, load<V>(to) + more);
+          } else {
+            // Lanes behind the band belong to other arcs, perhaps to those of another thread.
+            store_first(to, load_first<V>(to, b - j, Real{}) + more, b - j);
+          }
         }
       }
     }
@@ -298,8 +306,9 @@ class Sums {
   }
 
   template <bool kWide>
-  HMM_INLINE void add(const std::int32_t* source, const Weights<Real>& weights, std::int64_t position,
-                      const Message<Real>& from, Extended<Real> alpha, I unit, V factor, Real* counts) {
+  static HMM_INLINE void add(const std::int32_t* source, const Weights<Real>& weights, std::int64_t position,
+                             const Message<Real>& from, Extended<Real> alpha, I unit, V factor,
+                             Real* counts) {
     const Extended<Real> y = term<Real, kWide>(gather<V>(from.m(), source), gather<I>(from.e(), source),
                                                weights.value() + position, weights.exponent() + position);
     store(counts + position, load<V>(counts + position) + uses<Real>(alpha, y, unit, factor));

@@ -40,6 +40,11 @@ template <typename Real>
 struct Span {
   Real high = -kInfinity<Real>;
   Real low = kInfinity<Real>;
+
+  void add(const Span& other) {
+    high = other.high > high ? other.high : high;
+    low = other.low < low ? other.low : low;
+  }
 };
 
 template <typename Real>
@@ -102,36 +107,42 @@ struct Frame {
   bool wide = false;
   std::int64_t scale = 0;
   double base = 0;
+  Real shift = 0;
 
-  // Of n scores. One vector at least is written.
-  void fill(const Real* x, std::int64_t n) {
-    using V = Vec<Real>;
-    const Span<Real> scores = span(x, n);
+  // For scores that lie within a span.
+  void open(Span<Real> scores) {
     // Scores of ordinary size are exponentiated as they are, which rounds nothing. Very large ones lose less
     // relative to their peak.
     constexpr Real kLarge = 2048;
     const bool possible = scores.high > -kInfinity<Real>;
     const Real peak = possible ? scores.high : Real(0);
-    const Real shift = peak > kLarge || peak < -kLarge ? peak : Real(0);
+    shift = peak > kLarge || peak < -kLarge ? peak : Real(0);
     base = static_cast<double>(shift);
     scale = static_cast<std::int64_t>((peak - shift) * Format<Real>::kLog2E);
     wide = possible && !(peak - scores.low <= kNarrowEmission<Real>);
+  }
+
+  // Scores begin..end-1 of x.
+  void convert(const Real* x, std::int64_t begin, std::int64_t end) const {
+    using V = Vec<Real>;
     const IntVec<Real> origin = splat_int<Real>(static_cast<IntOf<Real>>(scale));
-    const auto convert = [&](std::int64_t i, V v) {
-      const Extended<Real> y = exp_extended(v - shift);
+    std::int64_t i = begin;
+    for (; i + kLanes<Real> <= end; i += kLanes<Real>) {
+      const Extended<Real> y = exp_extended(load<V>(x + i) - shift);
       if (wide) {
         store(value + i, y.m);
         store(exponent + i, y.e - origin);
       } else {
         store(value + i, relative_to<Real>(y, origin));
       }
-    };
-    std::int64_t i = 0;
-    for (; i + kLanes<Real> <= n; i += kLanes<Real>) convert(i, load<V>(x + i));
-    if (n < kLanes<Real>) {
-      convert(0, load_first<V>(x, n, -kInfinity<Real>));
-    } else if (i < n) {
-      convert(n - kLanes<Real>, load<V>(x + n - kLanes<Real>));  // some of them again
+    }
+    if (i == end) return;
+    const Extended<Real> y = exp_extended(load_first<V>(x + i, end - i, -kInfinity<Real>) - shift);
+    if (wide) {
+      store_first(value + i, y.m, end - i);
+      store_first(exponent + i, y.e - origin, end - i);
+    } else {
+      store_first(value + i, relative_to<Real>(y, origin), end - i);
     }
   }
 };
@@ -174,6 +185,13 @@ struct Scores {
   const std::int32_t* index;
   std::int64_t size;
 
+  // Of n states from j on: what another thread may write behind them is not read.
+  HMM_INLINE Extended<Real> first(std::int64_t j, std::int64_t n) const {
+    if constexpr (source != Source::kDirect) return at(j);
+    Extended<Real> x{load_first<Vec<Real>>(value + j, n, Real{}), {}};
+    if constexpr (kWide) x.e = load_first<IntVec<Real>>(exponent + j, n, IntOf<Real>{});
+    return x;
+  }
   // Of the states from j on.
   HMM_INLINE Extended<Real> at(std::int64_t j) const {
     Extended<Real> x{{}, {}};

@@ -72,6 +72,8 @@ class ThreadPool {
     }
     start_.notify_all();
     work(0);
+    // The others are most often about to end: to fall asleep and be woken takes longer.
+    for (int tries = 0; tries < 1000 && working_.load(std::memory_order_relaxed) != 0; ++tries) spin();
     std::unique_lock<std::mutex> lock(guard_);
     done_.wait(lock, [this] { return working_ == 0; });
     if (failure_) std::rethrow_exception(failure_);
@@ -123,7 +125,7 @@ class ThreadPool {
   std::condition_variable start_, done_;
   int helpers_ = 0;
   int wanted_ = 0;
-  int working_ = 0;
+  std::atomic<int> working_{0};
   std::uint64_t generation_ = 0;
   void (*body_)(void*, std::int64_t, int) = nullptr;
   void* context_ = nullptr;

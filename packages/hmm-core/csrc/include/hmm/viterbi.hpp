@@ -9,6 +9,7 @@
 
 #include "hmm/executor.hpp"
 #include "hmm/fault.hpp"
+#include "hmm/longest_first.hpp"
 #include "hmm/model.hpp"
 #include "hmm/viterbi_dense.hpp"
 #include "hmm/viterbi_sparse.hpp"
@@ -58,21 +59,6 @@ inline std::int64_t square_root(std::int64_t n) {
   return root;
 }
 
-// Numbers of the sequences, the longest first; equal lengths in their order.
-inline void sort_by_length(const std::int64_t* lengths, std::int64_t batch, std::int64_t frames,
-                           std::int64_t* order) {
-  Buffer<std::int64_t> start(frames + 1);  // of each length, from the longest
-  for (std::int64_t t = 0; t <= frames; ++t) start[t] = 0;
-  for (std::int64_t b = 0; b < batch; ++b) ++start[frames - lengths[b]];
-  std::int64_t before = 0;
-  for (std::int64_t t = 0; t <= frames; ++t) {
-    const std::int64_t count = start[t];
-    start[t] = before;
-    before += count;
-  }
-  for (std::int64_t b = 0; b < batch; ++b) order[start[frames - lengths[b]]++] = b;
-}
-
 }  // namespace detail
 
 // How much a decoder may keep: everything while that is below kFullMemory bytes, everything, or O(sqrt(T) K).
@@ -105,8 +91,6 @@ Fault viterbi(const Model<Real>& m, const Executor& executor, ViterbiMemory memo
   const std::int64_t T = m.frames;
   const std::int64_t steps = T > 1 ? T - 1 : 1;
   const std::int64_t arcs_in = m.dense() ? m.states : m.slots;
-  const double arcs = static_cast<double>(m.batch) * static_cast<double>(T) * static_cast<double>(m.states) *
-                      static_cast<double>(arcs_in);
   // What a frame keeps of a sequence, and a mark.
   const double row = m.dense() ? static_cast<double>(m.states) * sizeof(Real)
                                : static_cast<double>(m.states) * detail::bits_for(m.slots) / 8 + 1;
@@ -114,11 +98,17 @@ Fault viterbi(const Model<Real>& m, const Executor& executor, ViterbiMemory memo
   const auto score = [&](std::int64_t b) {
     log_score[b] = static_cast<Real>(detail::path_score(m, b, states + b * T));
   };
-  const int threads = useful_threads(executor, m.batch, arcs / 16 + static_cast<double>(m.batch * T) * 20);
+  // Nanoseconds of a frame, and those that a member of a team must have of it.
+  const double frame = static_cast<double>(m.states) * static_cast<double>(arcs_in) / (m.dense() ? 16 : 6);
+  const double least = m.dense() ? 3000 : 2000;
+  const double effort = static_cast<double>(m.batch) * static_cast<double>(T) * (frame + 20);
+  const int members =
+      m.batch < executor.threads && beam == nullptr ? useful_members(executor, frame, least, effort) : 1;
+  const int threads = members > 1 ? 1 : useful_threads(executor, m.batch, effort);
   std::int64_t group = (m.batch + threads - 1) / threads;
   const std::int64_t most = m.dense() ? detail::kDenseGroup : detail::kSparseGroup;
   if (group > most) group = most;
-  if (beam != nullptr) group = 1;
+  if (beam != nullptr || (members > 1 && !m.dense())) group = 1;
   std::int64_t segment = steps;
   const double full = row * static_cast<double>(T) * static_cast<double>(group * threads);
   if (memory == ViterbiMemory::kLinear || (memory == ViterbiMemory::kAuto && full > kFullMemory)) {
@@ -129,7 +119,7 @@ Fault viterbi(const Model<Real>& m, const Executor& executor, ViterbiMemory memo
   }
   const std::int64_t groups = (m.batch + group - 1) / group;
   if (m.dense()) {
-    detail::viterbi_dense(m, executor, threads, group, segment, states, score);
+    detail::viterbi_dense(m, executor, members, effort, group, segment, states, score);
     return {};
   }
   detail::ArcTable<Real> shared;
@@ -142,36 +132,32 @@ Fault viterbi(const Model<Real>& m, const Executor& executor, ViterbiMemory memo
     shared.open(m.states, m.slots, m.predecessors, m.log_weight, alike);
   }
   // The longest first: sequences of about the same length step together to their ends.
-  Buffer<std::int64_t> order(m.batch);
-  detail::sort_by_length(m.lengths, m.batch, T, order.data());
-  PerWorker<detail::SparseGroup<Real>> workers(threads);
-  PerWorker<int> stray(threads);
-  for (int worker = 0; worker < threads; ++worker) stray[worker] = 0;
-  parallel_for(executor, groups, threads, [&](std::int64_t item, int worker) {
-    const std::int64_t begin = item * group;
-    const std::int64_t end = begin + group < m.batch ? begin + group : m.batch;
-    detail::SparseGroup<Real>& sequences = workers[worker];
-    const auto decode = [&](const Real* width) {
-      sequences.decode(m, one ? &shared : nullptr, order.data() + begin, static_cast<int>(end - begin),
-                       segment, states, width);
-    };
-    decode(beam == nullptr ? nullptr : &beam->width);
-    if (sequences.stray()) stray[worker] = 1;
-    if (beam != nullptr && !sequences.stray()) {
-      bool exact = !sequences.dropped();
-      if (!exact && !sequences.found()) {
-        const Real everything = std::numeric_limits<Real>::infinity();
-        decode(&everything);
-        exact = true;
-      }
-      beam->exact[order[begin]] = exact;
-      beam->depth[order[begin]] = sequences.found() ? sequences.depth() : Real{0};
-    }
-    for (std::int64_t i = begin; i < end; ++i) score(order[i]);
-  });
-  for (int worker = 0; worker < threads; ++worker) {
-    if (stray[worker] != 0) return {Fault::kEmission};
-  }
+  const LongestFirst order(m.lengths, m.batch, T);
+  bool stray = false;
+  using Group = detail::SparseGroup<Real>;
+  for_each_item<Group>(executor, groups, members, effort,
+                       [&](std::int64_t item, Group& sequences, Team& team) {
+                         const std::int64_t begin = item * group;
+                         const std::int64_t end = begin + group < m.batch ? begin + group : m.batch;
+                         const auto decode = [&](const Real* width) {
+                           sequences.decode(m, one ? &shared : nullptr, order.data() + begin,
+                                            static_cast<int>(end - begin), segment, states, team, width);
+                         };
+                         decode(beam == nullptr ? nullptr : &beam->width);
+                         if (sequences.stray()) __atomic_store_n(&stray, true, __ATOMIC_RELAXED);
+                         if (beam != nullptr && !sequences.stray()) {
+                           bool exact = !sequences.dropped();
+                           if (!exact && !sequences.found()) {
+                             const Real everything = std::numeric_limits<Real>::infinity();
+                             decode(&everything);
+                             exact = true;
+                           }
+                           beam->exact[order[begin]] = exact;
+                           beam->depth[order[begin]] = sequences.found() ? sequences.depth() : Real{0};
+                         }
+                         for (std::int64_t i = begin; i < end; ++i) score(order[i]);
+                       });
+  if (stray) return {Fault::kEmission};
   return {};
 }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "hmm/arcs.hpp"
 #include "hmm/buffer.hpp"
 #include "hmm/lanes.hpp"
 
@@ -97,7 +98,7 @@ class ArcTable {
     weight_.reserve(width_ * pitch_);
     std::int64_t n = width_ * pitch_;
     for (std::int64_t i = 0; i < n; ++i) weight_[i] = -std::numeric_limits<Real>::infinity();
-    find_reach();
+    reach_.build(states, slots, predecessors);
     free_ = 0;
     if (log_weight == nullptr) return;
     set_weights(log_weight);
@@ -158,8 +159,9 @@ class ArcTable {
 
   // Adds to the states first..last-1 all that one step leads to from begin..end-1.
   void extend(std::int64_t begin, std::int64_t end, std::int64_t& first, std::int64_t& last) const {
-    const std::int64_t highest = up_[end - 1] + 1;
-    const std::int64_t lowest = down_[begin];
+    auto lowest = static_cast<std::int32_t>(begin);
+    auto highest = static_cast<std::int32_t>(end);
+    reach_.after(lowest, highest);
     last = highest > last ? highest : last;
     first = lowest < first ? lowest : first;
   }
@@ -263,25 +265,6 @@ class ArcTable {
     margin_ = below > above ? below : above;
   }
 
-  // For each state the highest target of the states up to it, and the lowest of those from it on.
-  void find_reach() {
-    up_.reserve(states_);
-    down_.reserve(states_);
-    for (std::int64_t j = 0; j < states_; ++j) up_[j] = down_[j] = static_cast<std::int32_t>(j);
-    for (std::int64_t j = 0; j < states_; ++j) {
-      const auto target = static_cast<std::int32_t>(j);
-      for (std::int64_t r = 0; r < slots_; ++r) {
-        const std::int64_t source = predecessors_[j * slots_ + r];
-        if (source < 0) break;
-        if (target > up_[source]) up_[source] = target;
-        if (target < down_[source]) down_[source] = target;
-      }
-    }
-    for (std::int64_t j = 1; j < states_; ++j) up_[j] = up_[j] > up_[j - 1] ? up_[j] : up_[j - 1];
-    for (std::int64_t j = states_ - 1; j > 0; --j)
-      down_[j - 1] = down_[j - 1] < down_[j] ? down_[j - 1] : down_[j];
-  }
-
   std::int64_t states_ = 0;
   std::int64_t slots_ = 0;
   std::int64_t pitch_ = 0;
@@ -299,7 +282,8 @@ class ArcTable {
   std::int64_t offset_[kBandSlots] = {};
   Buffer<std::int64_t> histogram_;
   Buffer<Real> weight_;
-  Buffer<std::int32_t> source_, odd_, up_, down_;
+  Reach reach_;
+  Buffer<std::int32_t> source_, odd_;
   Buffer<std::uint8_t> is_odd_;
 };
 

@@ -16,6 +16,7 @@
 #include "hmm/executor.hpp"
 #include "hmm/lanes.hpp"
 #include "hmm/model.hpp"
+#include "hmm/team.hpp"
 
 HMM_BEGIN_TARGET
 
@@ -57,58 +58,68 @@ void max_plus(const Real* delta, std::int64_t pitch, const Real* weight, std::in
   }
 }
 
-// Vectors of a panel: all panels from vector v on are about equally wide.
-HMM_INLINE std::int64_t panel_width(std::int64_t v, std::int64_t vectors) {
-  const std::int64_t panels = (vectors - v + kDenseVectors - 1) / kDenseVectors;
-  return (vectors - v + panels - 1) / panels;
-}
+// Vectors of targets that lie together: all panels are about equally wide.
+struct Panel {
+  std::int64_t first, width;
+
+  static std::int64_t count(std::int64_t vectors) { return (vectors + kDenseVectors - 1) / kDenseVectors; }
+  Panel(std::int64_t panel, std::int64_t vectors) {
+    const std::int64_t panels = count(vectors);
+    const std::int64_t wider = vectors % panels;  // the first ones, by a vector
+    width = vectors / panels + (panel < wider ? 1 : 0);
+    first = vectors / panels * panel + (panel < wider ? panel : wider);
+  }
+};
 
 // The same for all targets, panel by panel.
 template <typename Real, int S>
-void max_plus_all(const Real* delta, std::int64_t pitch, const Real* panels, std::int64_t count, Real* best) {
+void max_plus_all(const Real* delta, std::int64_t pitch, const Real* panels, std::int64_t count, Real* best,
+                  Team& team) {
   constexpr std::int64_t L = kLanes<Real>;
   const std::int64_t vectors = pitch / L;
-  for (std::int64_t v = 0; v < vectors;) {
-    const std::int64_t width = panel_width(v, vectors);
-    const Real* panel = panels + v * L * count;
-    switch (width) {
+  team.share(Panel::count(vectors), [&](std::int64_t item, int) {
+    const Panel panel(item, vectors);
+    const Real* weight = panels + panel.first * L * count;
+    Real* to = best + panel.first * L;
+    if (team.members() > 1) fetch(delta, S * pitch);
+    switch (panel.width) {
       case 1:
-        max_plus<Real, S, 1>(delta, pitch, panel, count, best + v * L);
+        max_plus<Real, S, 1>(delta, pitch, weight, count, to);
         break;
       case 2:
-        max_plus<Real, S, 2>(delta, pitch, panel, count, best + v * L);
+        max_plus<Real, S, 2>(delta, pitch, weight, count, to);
         break;
       case 3:
-        max_plus<Real, S, 3>(delta, pitch, panel, count, best + v * L);
+        max_plus<Real, S, 3>(delta, pitch, weight, count, to);
         break;
       case 4:
-        max_plus<Real, S, 4>(delta, pitch, panel, count, best + v * L);
+        max_plus<Real, S, 4>(delta, pitch, weight, count, to);
         break;
       default:
-        max_plus<Real, S, static_cast<int>(kDenseVectors)>(delta, pitch, panel, count, best + v * L);
+        max_plus<Real, S, static_cast<int>(kDenseVectors)>(delta, pitch, weight, count, to);
         break;
     }
-    v += width;
-  }
+  });
+  if (team.members() > 1) fetch(best, S * pitch);
 }
 
 // The matrix (K, K) in panels of a few vectors of targets, source after source, so that a pass over the
 // sources reads memory in order; -inf behind the last state.
 template <typename Real>
-void pack_panels(const Real* matrix, std::int64_t K, std::int64_t pitch, Real* to) {
+void pack_panels(const Real* matrix, std::int64_t K, std::int64_t pitch, Real* to, Team& team) {
   constexpr std::int64_t L = kLanes<Real>;
   const std::int64_t vectors = pitch / L;
-  for (std::int64_t v = 0; v < vectors;) {
-    const std::int64_t width = panel_width(v, vectors);
-    const std::int64_t first = v * L;
-    const std::int64_t end = (v + width) * L;
+  team.share(Panel::count(vectors), [&](std::int64_t item, int) {
+    const Panel panel(item, vectors);
+    const std::int64_t first = panel.first * L;
+    const std::int64_t end = first + panel.width * L;
     const std::int64_t inside = end < K ? end : K;
+    Real* at = to + first * K;
     for (std::int64_t i = 0; i < K; ++i) {
-      for (std::int64_t j = first; j < inside; ++j) *to++ = matrix[i * K + j];
-      for (std::int64_t j = inside; j < end; ++j) *to++ = -std::numeric_limits<Real>::infinity();
+      for (std::int64_t j = first; j < inside; ++j) *at++ = matrix[i * K + j];
+      for (std::int64_t j = inside; j < end; ++j) *at++ = -std::numeric_limits<Real>::infinity();
     }
-    v += width;
-  }
+  });
 }
 
 template <typename Real>
@@ -180,8 +191,9 @@ class DenseGroup {
   // Decodes sequences begin..end-1. The scores of `segment` frames are kept at a time. `panels` and
   // `transposed` are the matrix that all steps of all sequences share, null if there is none.
   void decode(const Model<Real>& m, const Real* panels, const Real* transposed, std::int64_t begin,
-              std::int64_t end, std::int64_t segment, std::int64_t* states) {
+              std::int64_t end, std::int64_t segment, std::int64_t* states, Team& team) {
     model_ = &m;
+    team_ = &team;
     const std::int64_t K = m.states;
     pitch_ = padded<Real>(K);
     count_ = 0;
@@ -201,7 +213,7 @@ class DenseGroup {
     if (panels == nullptr && m.weight_step == 0) {
       const Real* own = m.log_weight + sequence_[0] * m.weight_stride;
       own_.reserve(2 * K * pitch_);
-      pack_panels(own, K, pitch_, own_.data());
+      pack_panels(own, K, pitch_, own_.data(), team);
       pad_transposed(own, K, pitch_, own_.data() + K * pitch_);
       panels = own_.data();
       transposed = own_.data() + K * pitch_;
@@ -268,23 +280,23 @@ class DenseGroup {
       const Real* matrix = panels_;
       if (m.weight_step != 0) {
         pack_panels(m.log_weight + sequence_[0] * m.weight_stride + (t - 1) * m.weight_step, K, pitch_,
-                    own_.data());
+                    own_.data(), *team_);
         matrix = own_.data();
       }
       const Real* delta = row(t - start - 1, 0);
       Real* best = best_.data();
       switch (running) {
         case 1:
-          max_plus_all<Real, 1>(delta, pitch_, matrix, K, best);
+          max_plus_all<Real, 1>(delta, pitch_, matrix, K, best, *team_);
           break;
         case 2:
-          max_plus_all<Real, 2>(delta, pitch_, matrix, K, best);
+          max_plus_all<Real, 2>(delta, pitch_, matrix, K, best, *team_);
           break;
         case 3:
-          max_plus_all<Real, 3>(delta, pitch_, matrix, K, best);
+          max_plus_all<Real, 3>(delta, pitch_, matrix, K, best, *team_);
           break;
         default:
-          max_plus_all<Real, static_cast<int>(kDenseGroup)>(delta, pitch_, matrix, K, best);
+          max_plus_all<Real, static_cast<int>(kDenseGroup)>(delta, pitch_, matrix, K, best, *team_);
           break;
       }
       for (std::int64_t s = 0; s < running; ++s) complete(s, t, row(t - start, s));
@@ -350,6 +362,7 @@ class DenseGroup {
   }
 
   const Model<Real>* model_ = nullptr;
+  Team* team_ = nullptr;
   const Real* panels_ = nullptr;
   const Real* transposed_ = nullptr;
   std::int64_t pitch_ = 0;
@@ -361,8 +374,8 @@ class DenseGroup {
 };
 
 template <typename Real, typename Score>
-void viterbi_dense(const Model<Real>& m, const Executor& executor, int threads, std::int64_t group,
-                   std::int64_t segment, std::int64_t* states, Score&& score) {
+void viterbi_dense(const Model<Real>& m, const Executor& executor, int members, double effort,
+                   std::int64_t group, std::int64_t segment, std::int64_t* states, Score&& score) {
   if (m.weight_stride != 0) group = 1;
   const std::int64_t K = m.states;
   const std::int64_t pitch = padded<Real>(K);
@@ -370,17 +383,20 @@ void viterbi_dense(const Model<Real>& m, const Executor& executor, int threads, 
   const bool one = m.weight_stride == 0 && m.weight_step == 0;
   if (one) {
     matrix.reserve(2 * K * pitch);
-    pack_panels(m.log_weight, K, pitch, matrix.data());
+    Team alone;
+    pack_panels(m.log_weight, K, pitch, matrix.data(), alone);
     pad_transposed(m.log_weight, K, pitch, matrix.data() + K * pitch);
   }
-  PerWorker<DenseGroup<Real>> workers(threads);
-  parallel_for(executor, (m.batch + group - 1) / group, threads, [&](std::int64_t item, int worker) {
-    const std::int64_t begin = item * group;
-    const std::int64_t end = begin + group < m.batch ? begin + group : m.batch;
-    workers[worker].decode(m, one ? matrix.data() : nullptr, one ? matrix.data() + K * pitch : nullptr, begin,
-                           end, segment, states);
-    for (std::int64_t b = begin; b < end; ++b) score(b);
-  });
+  using Group = DenseGroup<Real>;
+  const std::int64_t groups = (m.batch + group - 1) / group;
+  for_each_item<Group>(
+      executor, groups, members, effort, [&](std::int64_t item, Group& sequences, Team& team) {
+        const std::int64_t begin = item * group;
+        const std::int64_t end = begin + group < m.batch ? begin + group : m.batch;
+        sequences.decode(m, one ? matrix.data() : nullptr, one ? matrix.data() + K * pitch : nullptr, begin,
+                         end, segment, states, team);
+        for (std::int64_t b = begin; b < end; ++b) score(b);
+      });
 }
 
 }  // namespace detail

@@ -15,6 +15,7 @@
 #include "hmm/executor.hpp"
 #include "hmm/fault.hpp"
 #include "hmm/model.hpp"
+#include "hmm/team.hpp"
 #include "hmm/viterbi_arcs.hpp"
 #include "hmm/viterbi_steps.hpp"
 
@@ -39,10 +40,12 @@ class SparseGroup {
   // its own. Back-pointers of `segment` frames are kept at a time; where that is not all of them, the scores
   // at the beginning of each segment are kept, and a segment is computed again before the path goes through.
   // With a `beam`, of one sequence only, states whose score lies more than that below the best of their frame
-  // are dropped, and nothing is computed outside of the range of the others.
+  // are dropped, and nothing is computed outside of the range of the others. A team shares the frames of one
+  // sequence.
   void decode(const Model<Real>& m, const ArcTable<Real>* shared, const std::int64_t* order, int count,
-              std::int64_t segment, std::int64_t* states, const Real* beam = nullptr) {
+              std::int64_t segment, std::int64_t* states, Team& team, const Real* beam = nullptr) {
     model_ = &m;
+    team_ = &team;
     beam_ = beam;
     dropped_ = false;
     sequence_[0].found = false;
@@ -107,6 +110,9 @@ class SparseGroup {
  private:
   // Neighbouring states that are always computed together, paired or not.
   static constexpr std::int64_t kStride = 2 * kChunk<Real>;
+  // Arcs of a frame that a team shares, at least, and states that a member takes.
+  static constexpr std::int64_t kLeastShared = 16000;
+  static constexpr std::int64_t kLeastPart = 1024;
 
   struct Sequence {
     const ArcTable<Real>* arcs;
@@ -236,8 +242,11 @@ class SparseGroup {
           own_[s].set_weights(sequence_[s].log_weight + (t - 1) * m.weight_step);
       }
       const std::int64_t last = sequence_[running - 1].length - 1;
-      const std::int64_t frames = advance(running, plain ? (last < stop ? last : stop) - t + 1 : 1);
-      if (together_) {
+      const bool share = team_->members() > 1 && end_ - begin_ >= kLeastShared / m.slots;
+      const std::int64_t frames = advance(running, plain && !share ? (last < stop ? last : stop) - t + 1 : 1);
+      if (share) {
+        share_step(t, start, record);
+      } else if (together_) {
         step(0, running, t, frames, start, record);
       } else {
         for (int s = 0; s < running; ++s) step(s, 1, t, frames, start, record);
@@ -272,19 +281,19 @@ class SparseGroup {
     }
   }
 
-  // Some frames from frame t on of `count` sequences.
-  void step(int first, int count, std::int64_t t, std::int64_t frames, std::int64_t start, bool record) {
+  // What some frames from frame t on of `count` sequences take.
+  StepArguments<Real> arguments(int first, int count, std::int64_t t, std::int64_t frames,
+                                std::int64_t start) const {
     const Model<Real>& m = *model_;
     const bool paired = sequence_[first].arcs->paired();
     StepArguments<Real> a;
     a.count = count;
-    Real shift[kSparseGroup];
     for (int s = 0; s < count; ++s) {
       const Sequence& x = sequence_[first + s];
       a.arcs[s] = x.arcs;
       a.previous[s] = x.rooms[present_];
       a.score[s] = x.rooms[1 - present_];
-      a.shift[s] = shift[s] = x.shift;
+      a.shift[s] = x.shift;
       a.worst[s] = std::numeric_limits<Real>::infinity();
       a.densities[s] = x.log_emission + t * m.densities;
       a.index[s] = x.index;
@@ -297,6 +306,15 @@ class SparseGroup {
     a.states = m.states;
     a.density_count = m.densities;
     a.stray = false;
+    return a;
+  }
+
+  // Some frames from frame t on of `count` sequences.
+  void step(int first, int count, std::int64_t t, std::int64_t frames, std::int64_t start, bool record) {
+    const Model<Real>& m = *model_;
+    StepArguments<Real> a = arguments(first, count, t, frames, start);
+    Real shift[kSparseGroup];
+    for (int s = 0; s < count; ++s) shift[s] = a.shift[s];
     if (beam_ != nullptr) {
       // What the room held two frames ago and the step does not write must not be found there.
       Range& old = written_[1 - present_];
@@ -310,13 +328,64 @@ class SparseGroup {
       if (m.emission_index == nullptr) see_unread(x, t, frames, a.begin, a.end);
       Real best = a.worst[s];
       if (x.arcs->odd_count() > 0) {
-        best = odd_states(x, best, shift[s], t, x.back + (t - start - 1) * units_, record);
+        best = odd_states(x, begin_, end_, best, shift[s], t, x.back + (t - start - 1) * units_, record);
         x.shift = best > kNever<Real> ? best : Real{0};
       } else {
         x.shift = a.shift[s];
       }
       x.possible = x.possible && best > kNever<Real>;
     }
+  }
+
+  // Frame t of the only sequence, in parts of whole strides. The best score of a frame is that of its parts,
+  // however it is divided.
+  void share_step(std::int64_t t, std::int64_t start, bool record) {
+    const Model<Real>& m = *model_;
+    Sequence& x = sequence_[0];
+    const StepArguments<Real> whole = arguments(0, 1, t, 1, start);
+    // Emissions are looked at in all states, if each has its own.
+    const bool all = m.emission_index == nullptr;
+    const std::int64_t first = all ? 0 : whole.begin;
+    const std::int64_t last = all ? x.arcs->pitch() : whole.end;
+    constexpr std::int64_t kPartsPerMember = 4;
+    std::int64_t size = (last - first) / (kPartsPerMember * team_->members()) / kStride * kStride;
+    if (size < kLeastPart) size = kLeastPart;
+    const std::int64_t parts = (last - first + size - 1) / size;
+    parts_.reserve(parts);
+    team_->share(parts, [&](std::int64_t item, int) {
+      const std::int64_t from = first + item * size;
+      const std::int64_t to = from + size < last ? from + size : last;
+      StepArguments<Real> a = whole;
+      a.begin = from > whole.begin ? from : whole.begin;
+      a.end = to < whole.end ? to : whole.end;
+      Part part{kNever<Real>, false};
+      if (a.begin < a.end) {
+        step_[record ? 1 : 0][0](a);
+        part = {a.worst[0], a.stray};
+        if (x.arcs->odd_count() > 0) {
+          part.best = odd_states(x, a.begin > begin_ ? a.begin : begin_, a.end < end_ ? a.end : end_,
+                                 part.best, x.shift, t, x.back + (t - start - 1) * units_, record);
+        }
+      }
+      if (all) {
+        const std::int64_t K = m.states;
+        const Real* frame = x.log_emission + t * K;
+        const auto look = [&](std::int64_t low, std::int64_t high) {
+          high = high < K ? high : K;
+          part.stray = part.stray || (low < high && any_not_finite_above(frame + low, high - low));
+        };
+        look(from, to < whole.begin ? to : whole.begin);
+        look(from > whole.end ? from : whole.end, to);
+      }
+      parts_[item] = part;
+    });
+    Real best = kNever<Real>;
+    for (std::int64_t item = 0; item < parts; ++item) {
+      best = parts_[item].best > best ? parts_[item].best : best;
+      stray_ = stray_ || parts_[item].stray;
+    }
+    x.shift = best > kNever<Real> ? best : Real{0};
+    x.possible = x.possible && best > kNever<Real>;
   }
 
   // Drops the states of frame t that are too far below the best, and narrows the range to the others.
@@ -475,16 +544,16 @@ class SparseGroup {
     for (int s = 0; s < S; ++s) sequence[s].state = state[s];
   }
 
-  // States with arcs outside the band, one by one, in frame t; returns the best score, `best` that of the
-  // others.
-  Real odd_states(const Sequence& x, Real best, Real shift, std::int64_t t, Unit<Real>* back,
-                  bool record) const {
+  // The states begin..end-1 with arcs outside the band, one by one, in frame t; returns the best score,
+  // `best` that of the others.
+  Real odd_states(const Sequence& x, std::int64_t begin, std::int64_t end, Real best, Real shift,
+                  std::int64_t t, Unit<Real>* back, bool record) const {
     const std::int64_t R = x.arcs->slots();
     const int planes = x.arcs->planes();
     const Real* previous = x.rooms[present_];
     Real* score = x.rooms[1 - present_];
     const Real* densities = x.log_emission + t * model_->densities;
-    for (std::int64_t i = x.arcs->odd_before(begin_); i < x.arcs->odd_count() && x.arcs->odd(i) < end_; ++i) {
+    for (std::int64_t i = x.arcs->odd_before(begin); i < x.arcs->odd_count() && x.arcs->odd(i) < end; ++i) {
       const std::int64_t j = x.arcs->odd(i);
       const std::int64_t* source = x.arcs->predecessors() + j * R;
       const Real* weight = x.arcs->current() + j * R;
@@ -512,12 +581,18 @@ class SparseGroup {
   struct Range {
     std::int64_t begin, end;  // states
   };
+  // What a part of a frame comes to.
+  struct alignas(64) Part {
+    Real best;
+    bool stray;
+  };
   struct Mark {
     Real shift;
     std::int64_t begin, end;
   };
 
   const Model<Real>* model_ = nullptr;
+  Team* team_ = nullptr;
   int count_ = 0;
   Sequence sequence_[kSparseGroup] = {};
   ArcTable<Real> own_[kSparseGroup];
@@ -535,6 +610,7 @@ class SparseGroup {
   std::int64_t units_ = 0;  // of back-pointers in a frame
   Buffer<Real> rooms_, marks_, peaks_;
   Buffer<Mark> mark_;
+  Buffer<Part> parts_;
   Buffer<std::int32_t> index_;
   Buffer<Unit<Real>> back_;
 };
