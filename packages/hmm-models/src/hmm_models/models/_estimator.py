@@ -116,22 +116,19 @@ class Estimator(nn.Module):
 
 
 def _remembering(init: Callable[..., None]) -> Callable[..., None]:
-    """Let a constructor keep its arguments, unless one of a subclass does."""
+    """Let a constructor keep its arguments; that of a subclass ends last, and its arguments stay."""
     signature = inspect.signature(init)
 
     @functools.wraps(init)
     def remembering(self: Estimator, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  (those of the class)
-        outermost = "_given" not in vars(self)
-        vars(self)["_given"] = None
         init(self, *args, **kwargs)
-        if outermost:
-            bound = signature.bind(self, *args, **kwargs)
-            bound.apply_defaults()
-            given = dict(list(bound.arguments.items())[1:])
-            for name, parameter in signature.parameters.items():
-                if parameter.kind is parameter.VAR_KEYWORD:
-                    given.update(given.pop(name))
-            vars(self)["_given"] = given
+        bound = signature.bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        given = dict(list(bound.arguments.items())[1:])
+        for name, parameter in signature.parameters.items():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                given.update(given.pop(name))
+        self._given = given
 
     return remembering
 
