@@ -174,7 +174,7 @@ def test_a_file_holds_the_classes(tmp_path: Path) -> None:
         )
 
 
-def structured() -> dict[str, tuple[nn.Module, dict[str, Tensor]]]:
+def structured() -> dict[str, tuple[nn.Module, dict[str, Any]]]:
     """Every kind of transitions, and the context that it needs."""
     one = torch.zeros(3, dtype=torch.int64)
     tied = tie_rows(torch.ones(3, 3, dtype=torch.bool), one)
