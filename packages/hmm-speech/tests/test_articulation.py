@@ -24,7 +24,7 @@ def test_a_sound_has_a_class(ipa: str, kind: str) -> None:
     [
         ("t", "d", "k"), ("t", "s", "a"), ("i", "j", "s"), ("m", "n", "b"), ("ɾ", "l", "t"),
         ("tɕ", "tʃ", "t"), ("u", "ʊ", "i"), ("aɪ", "ai", "au"), ("kʰ", "k", "tʰ"), ("ɕ", "ʃ", "s"),
-        ("s͈", "s", "t͈"),
+        ("s͈", "s", "t͈"), ("θ", "f", "t"),
     ],
 )  # fmt: skip
 def test_sounds_made_alike_are_near(sound: str, near: str, far: str) -> None:

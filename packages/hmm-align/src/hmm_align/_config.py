@@ -44,8 +44,8 @@ class AlignerConfig:
         Power, in (0, 1], to which densities are raised where boundaries and confidences are computed from
         posteriors: neighbouring frames are not as independent as the model takes them to be.
     boundary_shift : float
-        Seconds added to every boundary, where a reference is known to place them elsewhere: on speech whose
-        times are exact, boundaries come out a few milliseconds late or early, each voice its own way.
+        Seconds added to every boundary. Without it boundaries come out early on most speech, by some
+        milliseconds; no shift is right for every reference.
     batch_frames : int
         Frames per minibatch, padding included; bounds the memory.
 
@@ -71,7 +71,7 @@ class AlignerConfig:
     silence_prob: float = 0.2
     variance_floor: float = 0.01
     posterior_scale: float = 0.05
-    boundary_shift: float = 0.0
+    boundary_shift: float = 0.004
     batch_frames: int = 32_000
 
     def __post_init__(self) -> None:

@@ -22,7 +22,7 @@ def unit_of(phone: str) -> str:
 
 
 def inventory(utterances: Iterable[Prepared]) -> list[str]:
-    """Return the units that a flat start can hear: those of each word's first pronunciation."""
+    """Return the units that a start can hear: those of each word's first pronunciation."""
     return sorted(
         {unit_of(phone) for item in utterances for variants in item.pronunciations for phone in variants[0]}
     )
