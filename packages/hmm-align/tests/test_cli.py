@@ -22,9 +22,10 @@ from hmm_align import (
     read_json,
     write_textgrid,
 )
+from hmm_align.cli import LANGUAGES as OFFERED
 from hmm_align.cli import app, main
 from hmm_models import ModelFileError, load_tensors, save_tensors
-from hmm_speech import Corpus, Lexicon
+from hmm_speech import LANGUAGES, Corpus, Lexicon
 
 TEXT = ("masa see zoom ash", "either of hem shoozy", "see hem masa zoom", "ash of shoozy see")
 HINT = "words without a pronunciation: give it with --lexicon, or guess with --g2p"
@@ -451,3 +452,39 @@ def test_a_report_of_nothing_says_what_is_missing(folder: Path, tmp_path: Path, 
     result = hmm_align("report", out)
     assert (result.exit_code, "clip0.json" in result.stderr) == (2, True)
     assert not (out / "report.html").exists()
+
+
+def test_the_languages_offered_are_those_that_can_be_read() -> None:
+    assert OFFERED == LANGUAGES
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--language", "fr"], "fr is not one of en, ko, ko-jamo, ja, cmn"),
+        (["--language", "ko", "--g2p"], "--g2p guesses English words; the language is ko"),
+    ],
+)
+def test_a_language_is_checked_before_the_work(
+    folder: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    result = hmm_align("train", folder, tmp_path / "m", *options)
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.replace("│", " ").split())
+
+
+def test_another_language_is_trained_kept_and_aligned(folder: Path, tmp_path: Path) -> None:
+    for number, text in enumerate(("마사 시 줌", "시 헴 마사", "아시 슈지", "줌 아시")):
+        (folder / f"clip{number}.txt").write_text(text, encoding="utf-8")
+    own = tmp_path / "own.dict"
+    own.write_text("헴\th e m\n", encoding="utf-8")
+    result = hmm_align("train", folder, tmp_path / "m", "--language", "ko", "--lexicon", own)
+    assert result.exit_code == 0, result.output
+    result = hmm_align("run", folder, tmp_path / "m", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    found = read_json(tmp_path / "out" / "clip1.json")
+    assert [phone.label for phone in found.phones if phone.label] == list("sihemmasa")
+
+    own.write_text("헴\tHH e m\n", encoding="utf-8")
+    result = hmm_align("train", folder, tmp_path / "m", "--language", "ko", "--lexicon", own)
+    assert "has phones that the language ko does not have: HH" in result.output

@@ -7,7 +7,7 @@ import pytest
 
 from hmm_align import AlignerConfig
 
-FREE = {"silence_prob", "boundary_shift"}
+FREE = {"silence_prob", "boundary_shift", "start"}
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(AlignerConfig) if field.name not in FREE])
@@ -41,3 +41,8 @@ def test_choices_are_named_and_fixed() -> None:
     assert (config.frame_period, config.boundary_shift) == (0.005, -0.01)
     with pytest.raises(AttributeError):
         config.frame_period = 0.01  # type: ignore[misc]  # that it is refused is the test
+
+
+def test_a_start_that_is_not_known_is_named() -> None:
+    with pytest.raises(ValueError, match='start must be "class" or "flat"; got \'even\''):
+        AlignerConfig(start="even")

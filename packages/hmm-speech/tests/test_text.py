@@ -131,7 +131,7 @@ def test_what_cannot_be_read_is_named(text: str, token: str) -> None:
 
 
 def test_the_language_is_checked() -> None:
-    with pytest.raises(ValueError, match="language must be \"en\", the only one supported; got 'tlh'"):
+    with pytest.raises(ValueError, match=r"language must be one of .*; got 'tlh'"):
         normalize_text("nuqneH", "tlh")
 
 

@@ -1,4 +1,4 @@
-"""Phone and word alignment of speech, trained from a flat start on your own recordings."""
+"""Phone and word alignment of speech, trained on your own recordings."""
 
 from importlib import import_module as _import_module
 from importlib.metadata import version as _version

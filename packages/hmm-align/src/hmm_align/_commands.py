@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from hmm_models import ModelFileError
-from hmm_speech import Corpus, CorpusError, EnglishG2P, Lexicon, UnknownWordError, read_corpus
+from hmm_speech import Corpus, CorpusError, EnglishG2P, Lexicon, PhoneSet, UnknownWordError, read_corpus
 
 from ._config import AlignerConfig
 from ._diagnose import Diagnosis, diagnose
@@ -41,7 +41,7 @@ _UTTERANCE_COLUMNS = (
     "longest_duration_z",
     "signs",
 )
-MENDABLE = (CorpusError, IntervalFileError, ModelFileError, OSError)
+MENDABLE = (CorpusError, ImportError, IntervalFileError, ModelFileError, OSError)
 # How the reason of a problem begins if a word has no pronunciation.
 _UNKNOWN_WORD = str(UnknownWordError("")).removesuffix("''")
 
@@ -77,31 +77,34 @@ class Session:
         if not self.corpus.utterances:
             raise CorpusError(folder, "no recording has a transcript that can be used")
 
-    def lexicon(self, path: Path | None, no_english: bool, guess: bool) -> Lexicon:
-        """Load the pronunciations: CMUdict's, over them those of the file; or the file's alone."""
+    def lexicon(self, language: str, path: Path | None, no_english: bool, guess: bool) -> Lexicon:
+        """Load the pronunciations: the language's, over them those of the file; or the file's alone."""
         if no_english and path is None:
             raise _usage_error("--no-english needs --lexicon")
+        if guess and language != "en":
+            raise _usage_error(f"--g2p guesses English words; the language is {language}")
         fallback = _guesser() if guess else None
         if path is None:
-            return Lexicon.english(fallback=fallback)
-        own = _load_lexicon(path)
+            return Lexicon.of(language, fallback=fallback)
+        own = _load_lexicon(path, language)
         if no_english:
             own.fallback = fallback
             return own
-        english = Lexicon.english(fallback=fallback)
-        strange = {unit_of(phone) for phone in own.phones} - {unit_of(phone) for phone in english.phones}
+        lexicon = Lexicon.of(language, fallback=fallback)
+        strange = {unit_of(phone) for phone in own.phones} - set(PhoneSet.of(language))
         if strange:
+            source = "CMUdict" if language == "en" else f"the language {language}"
             raise _usage_error(
-                f"{path} has phones that CMUdict does not have: {' '.join(sorted(strange))}; "
+                f"{path} has phones that {source} does not have: {' '.join(sorted(strange))}; "
                 "to use its pronunciations alone, add --no-english"
             )
-        return english | own
+        return lexicon | own
 
     def load(self, model: Path, lexicon: Path | None, guess: bool) -> CorpusAligner:
         """Load a trained model, and give it more pronunciations."""
         aligner = CorpusAligner.load(model)
         if lexicon is not None:
-            aligner.lexicon = aligner.lexicon | _load_lexicon(lexicon)
+            aligner.lexicon = aligner.lexicon | _load_lexicon(lexicon, aligner.lexicon.language)
         if guess:
             aligner.lexicon.fallback = _guesser()
         return aligner
@@ -270,10 +273,10 @@ def _usage_error(message: str) -> typer.Exit:
     return typer.Exit(2)
 
 
-def _load_lexicon(path: Path) -> Lexicon:
+def _load_lexicon(path: Path, language: str) -> Lexicon:
     """Load pronunciations from a file that may be faulty."""
     try:
-        return Lexicon.load(path)
+        return Lexicon.load(path, language=language)
     except ValueError as error:
         raise _usage_error(str(error)) from error
 

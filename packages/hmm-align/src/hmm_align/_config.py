@@ -32,6 +32,10 @@ class AlignerConfig:
         the ends of words as well, and takes them.
     iterations : int
         Re-estimations of the model.
+    start : str
+        ``"class"``: the first paths know how the class of each phone sounds (vowels loud, sibilants hissing),
+        in any language; a minute of speech is enough. ``"flat"``: the frames are dealt out evenly, which is
+        also done where it is not known how a phone is made.
     silence_prob : float
         Probability, in (0, 1), of a silence between two words.
     variance_floor : float
@@ -40,8 +44,8 @@ class AlignerConfig:
         Power, in (0, 1], to which densities are raised where boundaries and confidences are computed from
         posteriors: neighbouring frames are not as independent as the model takes them to be.
     boundary_shift : float
-        Seconds added to every boundary. On speech whose times are exact, boundaries come out late without
-        it, by a few milliseconds to over ten.
+        Seconds added to every boundary. Without it boundaries come out early on most speech, by some
+        milliseconds; no shift is right for every reference.
     batch_frames : int
         Frames per minibatch, padding included; bounds the memory.
 
@@ -63,10 +67,11 @@ class AlignerConfig:
     frames_per_component: float = 80.0
     silence_components: int = 1
     iterations: int = 40
+    start: str = "class"
     silence_prob: float = 0.2
     variance_floor: float = 0.01
     posterior_scale: float = 0.05
-    boundary_shift: float = -0.004
+    boundary_shift: float = 0.004
     batch_frames: int = 32_000
 
     def __post_init__(self) -> None:
@@ -89,6 +94,8 @@ class AlignerConfig:
         ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive; got {getattr(self, name)!r}")
+        if self.start not in {"class", "flat"}:
+            raise ValueError(f'start must be "class" or "flat"; got {self.start!r}')
         if not math.isfinite(self.boundary_shift):
             raise ValueError(f"boundary_shift must be finite; got {self.boundary_shift!r}")
         if self.posterior_scale > 1:

@@ -39,7 +39,7 @@ class Prepared(NamedTuple):
 
 def pronounce(text: str, lexicon: Lexicon) -> tuple[tuple[str, ...], tuple[tuple[Pronunciation, ...], ...]]:
     """Return a transcript's words and their pronunciations; the error names every word that has none."""
-    words = tuple(normalize_text(text))
+    words = tuple(normalize_text(text, lexicon.language))
     if not words:
         raise TextError(text.strip(), "the transcript holds no word")
     pronunciations, unknown = [], []

@@ -8,20 +8,21 @@ from hmm_speech import TextError
 from ._corpus import Prepared
 from ._graph import Pronunciation
 
-_STRESSED = re.compile(r"[A-Z]{2}[012]")
+# A vowel of ARPABET with its stress, or a phone of Mandarin with its tone.
+_MARKED = re.compile(r"[A-Z]{2}[012]|[a-z]+[¹²³⁴]")
 
 
 def unit_of(phone: str) -> str:
-    """Return the label of a phone's unit: ARPABET vowels share theirs whatever their stress.
+    """Return the label of a phone's unit: vowels share theirs whatever their stress or tone.
 
-    >>> unit_of("AH0"), unit_of("AH1"), unit_of("NG"), unit_of("a5")
-    ('AH', 'AH', 'NG', 'a5')
+    >>> unit_of("AH0"), unit_of("AH1"), unit_of("NG"), unit_of("ai⁴"), unit_of("a5")
+    ('AH', 'AH', 'NG', 'ai', 'a5')
     """
-    return phone[:-1] if _STRESSED.fullmatch(phone) else phone
+    return phone[:-1] if _MARKED.fullmatch(phone) else phone
 
 
 def inventory(utterances: Iterable[Prepared]) -> list[str]:
-    """Return the units that a flat start can hear: those of each word's first pronunciation."""
+    """Return the units that a start can hear: those of each word's first pronunciation."""
     return sorted(
         {unit_of(phone) for item in utterances for variants in item.pronunciations for phone in variants[0]}
     )

@@ -1,4 +1,4 @@
-"""Flat start and Viterbi training of an acoustic model (Kaldi's monophone recipe, Povey et al. 2011)."""
+"""Starts and Viterbi training of an acoustic model (Kaldi's monophone recipe, Povey et al. 2011)."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +16,7 @@ from ._config import AlignerConfig
 from ._corpus import Prepared, minibatches
 from ._features import FeatureStore
 from ._graph import SILENCE, UnitModel, UtteranceGraph, build_graph
+from ._start import SHARED_PASSES, share, start_by_class
 
 # A pause shorter than this is left to the phones around it until the silence has been learned.
 _SHORTEST_PAUSE = 0.15  # seconds
@@ -132,6 +133,17 @@ class Trainer:
             densities = flat_densities(features, item.pronunciations, models, self.config.frame_period)
             self._densities[item.number] = densities.to(torch.int16)
         self.model.mixtures.update(self._statistics(), min_occupancy=_MIN_OCCUPANCY, min_weight=_MIN_WEIGHT)
+
+    def class_start(self, classes: Mapping[str, str]) -> None:
+        """Estimate one Gaussian a state from paths that know no more than how each unit's class sounds."""
+        sharing = start_by_class(self.model, classes, self.config.num_ceps)
+        for number in range(SHARED_PASSES + 1):
+            self._realign()
+            statistics = self._statistics()
+            if number < SHARED_PASSES:
+                statistics = share(statistics, sharing)
+            self.model.mixtures.update(statistics, min_occupancy=_MIN_OCCUPANCY, min_weight=_MIN_WEIGHT)
+        self.log_likelihood.clear()
 
     def step(self) -> None:
         """Search paths where it is due, and re-estimate."""

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 FORMATS = ("textgrid", "json", "csv")
+LANGUAGES = ("en", "ko", "ko-jamo", "ja", "cmn")  # those of hmm_speech, which would load torch
 MODEL_NAME = "model.safetensors"
 
 app = typer.Typer(
@@ -29,6 +30,13 @@ def _check_formats(formats: Iterable[str]) -> list[str]:
     if unknown:
         raise typer.BadParameter(f"{', '.join(unknown)} is not one of {', '.join(FORMATS)}")
     return list(formats)
+
+
+def _check_language(language: str) -> str:
+    """Refuse an unknown language before any work is done."""
+    if language not in LANGUAGES:
+        raise typer.BadParameter(f"{language} is not one of {', '.join(LANGUAGES)}")
+    return language
 
 
 CorpusFolder = Annotated[
@@ -51,8 +59,16 @@ LexiconFile = Annotated[
         show_default=False,
     ),
 ]
+Language = Annotated[
+    str,
+    typer.Option(
+        help="Language of the transcripts: en, ko, ko-jamo (Korean in jamo), ja or cmn (Mandarin).",
+        callback=_check_language,
+    ),
+]
 NoEnglish = Annotated[
-    bool, typer.Option("--no-english", help="Use the pronunciations of --lexicon alone, not CMUdict's.")
+    bool,
+    typer.Option("--no-english", help="Use the pronunciations of --lexicon alone, not the language's own."),
 ]
 Guess = Annotated[bool, typer.Option("--g2p", help="Guess how unknown words sound (needs hmm-speech[g2p]).")]
 FramePeriod = Annotated[float, typer.Option(help="Seconds between frames.", min=0.001, max=0.05)]
@@ -71,6 +87,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but problems
 def train(
     corpus: CorpusFolder,
     model: Annotated[Path, typer.Argument(help="Model file to write.", dir_okay=False, show_default=False)],
+    language: Language = "en",
     lexicon: LexiconFile = None,
     no_english: NoEnglish = False,
     g2p: Guess = False,
@@ -79,12 +96,12 @@ def train(
     fresh: Fresh = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a model on CORPUS alone, from a flat start, and write it to MODEL."""
+    """Train a model on CORPUS alone and write it to MODEL."""
     from . import _commands
 
     with _commands.Session(quiet, threads) as session:
         session.read_corpus(corpus)
-        session.train(model, session.lexicon(lexicon, no_english, g2p), frame_period, fresh)
+        session.train(model, session.lexicon(language, lexicon, no_english, g2p), frame_period, fresh)
         session.finish()
 
 
@@ -114,6 +131,7 @@ def run(
 def train_and_run(
     corpus: CorpusFolder,
     out: OutFolder,
+    language: Language = "en",
     lexicon: LexiconFile = None,
     no_english: NoEnglish = False,
     g2p: Guess = False,
@@ -128,7 +146,7 @@ def train_and_run(
 
     with _commands.Session(quiet, threads) as session:
         session.read_corpus(corpus)
-        pronunciations = session.lexicon(lexicon, no_english, g2p)
+        pronunciations = session.lexicon(language, lexicon, no_english, g2p)
         aligner = session.train(out / MODEL_NAME, pronunciations, frame_period, fresh)
         session.align(aligner, out, formats)
         session.finish()

@@ -5,9 +5,10 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self, overload
 
@@ -25,12 +26,24 @@ from ._features import FeatureExtractor, FeatureStore
 from ._graph import SILENCE, UnitModel, build_graph, min_frames
 from ._phones import inventory, keep_known, unit_of
 from ._result import Alignment
+from ._start import classes_of, nearest_units, start_from
 from ._training import Trainer, best_paths, emissions, is_realigned
 
 _LOGGER = logging.getLogger("hmm_align")
 _FORMAT = 1
 _KIND = "hmm_align.CorpusAligner"
 _CHECKPOINT = "training.safetensors"
+# What a model's densities depend on.
+_SHAPING = (
+    "sample_rate",
+    "frame_period",
+    "window",
+    "num_mels",
+    "num_ceps",
+    "delta_window",
+    "states_per_phone",
+    "silence_states",
+)
 
 
 class TrainingReport(NamedTuple):
@@ -116,21 +129,32 @@ class CorpusAligner:
         cls,
         corpus: Corpus,
         *,
+        language: str | None = None,
         lexicon: Lexicon | None = None,
         config: AlignerConfig | None = None,
+        initial: "CorpusAligner | None" = None,
+        mapping: Mapping[str, str] | None = None,
         workdir: str | os.PathLike[str] | None = None,
         progress: Progress | None = None,
     ) -> Self:
-        """Train on a corpus from a flat start.
+        """Train on a corpus, from nothing but it or from a model of another.
 
         Parameters
         ----------
         corpus : Corpus
             Recordings and transcripts, as `hmm_speech.read_corpus` lists them.
+        language : str, optional
+            Takes the pronunciations of `hmm_speech.Lexicon.of`: ``"en"``, ``"ko"``, ``"ko-jamo"``, ``"ja"``
+            or ``"cmn"``. Not together with a ``lexicon``, which has a language of its own.
         lexicon : Lexicon, optional
-            Pronunciations; the CMU dictionary if omitted.
+            Pronunciations; the CMU dictionary if both are omitted.
         config : AlignerConfig, optional
             Choices; the defaults suit minutes to hours of read speech.
+        initial : CorpusAligner, optional
+            A trained model, of this language or another, to start from.
+        mapping : mapping of str to str, optional
+            For phones of this corpus, without stress and tone, the phones of ``initial`` to take them from.
+            For the others the one that is made most like it, by `hmm_speech.articulatory_distance`.
         workdir : path, optional
             Folder for checkpoints. A training that was interrupted goes on from the last one and ends as if
             it had not been.
@@ -146,6 +170,9 @@ class CorpusAligner:
         ------
         CorpusError
             If no utterance can be used.
+        ValueError
+            If ``language`` is not known or comes with a ``lexicon``; if ``initial`` has other features or
+            numbers of states, lacks a phone that ``mapping`` names, or it is not known how a phone is made.
         ModelFileError
             If ``workdir`` holds a checkpoint of another corpus, lexicon or configuration, or one that cannot
             be read.
@@ -156,8 +183,12 @@ class CorpusAligner:
         model, and 200 bytes per second of speech; features lie in a temporary file, 19 kB per second at the
         default settings.
         """
-        lexicon = Lexicon.english() if lexicon is None else lexicon
+        if language is not None and lexicon is not None:
+            raise ValueError(f"language and lexicon must not both be given; got {language!r} and {lexicon!r}")
+        lexicon = Lexicon.of(language or "en") if lexicon is None else lexicon
         config = AlignerConfig() if config is None else config
+        if initial is not None:
+            _check_initial(initial, config)
         with (
             tempfile.TemporaryDirectory(prefix="hmm-align-") as folder,
             closing(FeatureStore(Path(folder), FeatureExtractor(config).feature_dim)) as store,
@@ -180,7 +211,9 @@ class CorpusAligner:
                 acoustic, utterances, store, lambda: _label_models(acoustic, utterances), config
             )
             checkpoint = None if workdir is None else Path(workdir) / _CHECKPOINT
-            _run(trainer, checkpoint, _fingerprint(corpus, utterances, config), progress)
+            start = partial(_start, trainer, lexicon.language, initial, mapping or {})
+            fingerprint = _fingerprint(corpus, utterances, config, initial, mapping)
+            _run(trainer, start, checkpoint, fingerprint, progress)
         lost = {item.id for item in trainer.lost}
         problems += [
             Problem(name, "no path: the transcript does not fit the recording") for name in sorted(lost)
@@ -325,6 +358,7 @@ class CorpusAligner:
             "phones": list(self.phones),
             "extends_english": extends_english,
             "possessives": self.lexicon.possessives,
+            "language": self.lexicon.language,
             "training_report": report,
         }
         save_tensors(path, tensors, config)
@@ -367,7 +401,7 @@ class CorpusAligner:
         )
         acoustic.load_tensors(tensors)
         if lexicon is None:
-            lexicon = _lexicon_of(tensors, description["extends_english"], description["possessives"])
+            lexicon = _lexicon_of(tensors, description)
         report = description["training_report"]
         return cls(
             acoustic,
@@ -391,11 +425,14 @@ def _own_words(lexicon: Lexicon) -> tuple[bool, dict[str, tuple[tuple[str, ...],
     }
 
 
-def _lexicon_of(tensors: dict[str, Tensor], extends_english: bool, possessives: bool) -> Lexicon:
+def _lexicon_of(tensors: dict[str, Tensor], description: Mapping[str, Any]) -> Lexicon:
     """Return the pronunciations that a model file holds or names."""
     own = json.loads(tensors["lexicon"].numpy().tobytes().decode()) if "lexicon" in tensors else {}
-    lexicon = Lexicon.english() | own if extends_english else Lexicon(own)
-    lexicon.possessives = possessives
+    # Models of the first version are English.
+    lexicon = Lexicon(own, language=description.get("language", "en"))
+    if description["extends_english"]:
+        lexicon = Lexicon.english() | own
+    lexicon.possessives = description["possessives"]
     return lexicon
 
 
@@ -435,17 +472,62 @@ def _first_reason(problems: Sequence[Problem]) -> str:
     )
 
 
-def _fingerprint(corpus: Corpus, utterances: Sequence[Prepared], config: AlignerConfig) -> str:
+def _check_initial(initial: CorpusAligner, config: AlignerConfig) -> None:
+    """Refuse to start from a model whose densities mean something else."""
+    for name in _SHAPING:
+        theirs, ours = getattr(initial.config, name), getattr(config, name)
+        if theirs != ours:
+            raise ValueError(f"initial must have been trained with {name}={ours!r}; got {theirs!r}")
+
+
+def _start(
+    trainer: Trainer, language: str, initial: CorpusAligner | None, mapping: Mapping[str, str]
+) -> None:
+    """Give the model its first densities: those of another model, by class, or flat."""
+    units = trainer.model.phones
+    if initial is not None:
+        nearest = nearest_units(
+            [unit for unit in units if unit not in mapping],
+            language,
+            initial.phones,
+            initial.lexicon.language,
+        )
+        for unit, taken in mapping.items():
+            if unit_of(taken) not in initial.phones:
+                raise ValueError(f"mapping must name phones of initial; got {taken!r} for {unit!r}")
+        start_from(trainer.model, initial._acoustic, nearest | dict(mapping))  # noqa: SLF001 - of this class
+    elif trainer.config.start == "class" and (classes := classes_of(units, language)) is not None:
+        trainer.class_start(classes)
+    else:
+        trainer.flat_start()
+
+
+def _fingerprint(
+    corpus: Corpus,
+    utterances: Sequence[Prepared],
+    config: AlignerConfig,
+    initial: CorpusAligner | None,
+    mapping: Mapping[str, str] | None,
+) -> str:
     """Return what identifies a training: everything it depends on but the sound itself."""
     source = {item.id: item for item in corpus.utterances}
     described: list[Any] = [asdict(config)]
+    if initial is not None:
+        mean = initial._acoustic.mixtures.mean.detach()  # noqa: SLF001 - of this class
+        described += [hashlib.sha256(mean.contiguous().numpy().tobytes()).hexdigest(), dict(mapping or {})]
     described += [
         [*item, source[item.id].speaker, source[item.id].audio.stat().st_size] for item in utterances
     ]
     return hashlib.sha256(json.dumps(described).encode()).hexdigest()
 
 
-def _run(trainer: Trainer, checkpoint: Path | None, fingerprint: str, progress: Progress | None) -> None:
+def _run(
+    trainer: Trainer,
+    start: Callable[[], None],
+    checkpoint: Path | None,
+    fingerprint: str,
+    progress: Progress | None,
+) -> None:
     """Iterate to the end, from the checkpoint if there is one, leaving one before each search of paths."""
     if checkpoint is not None and checkpoint.exists():
         tensors, state = load_tensors(checkpoint)
@@ -459,7 +541,7 @@ def _run(trainer: Trainer, checkpoint: Path | None, fingerprint: str, progress: 
         trainer.log_likelihood = state["log_likelihood"]
         _LOGGER.info("training goes on after iteration %d", trainer.iteration)
     else:
-        trainer.flat_start()
+        start()
     iterations = trainer.config.iterations
     while trainer.iteration < iterations:
         trainer.step()

@@ -2,6 +2,10 @@
 
 from importlib.metadata import version as _version
 
+from ._articulation import Articulation as Articulation
+from ._articulation import articulation as articulation
+from ._articulation import articulatory_class as articulatory_class
+from ._articulation import articulatory_distance as articulatory_distance
 from ._audio import Audio as Audio
 from ._audio import AudioError as AudioError
 from ._audio import load_audio as load_audio
@@ -23,12 +27,17 @@ from ._g2p import EnglishG2P as EnglishG2P
 from ._lexicon import Lexicon as Lexicon
 from ._lexicon import UnknownWordError as UnknownWordError
 from ._normalization import MeanVariance as MeanVariance
+from ._phone_set import LANGUAGES as LANGUAGES
+from ._phone_set import PhoneSet as PhoneSet
+from ._phone_set import map_phones as map_phones
 from ._text import TextError as TextError
 from ._text import normalize_text as normalize_text
 
 __version__ = _version("hmm-speech")
 __all__ = [
+    "LANGUAGES",
     "MFCC",
+    "Articulation",
     "Audio",
     "AudioError",
     "Corpus",
@@ -37,13 +46,18 @@ __all__ = [
     "Lexicon",
     "LogMel",
     "MeanVariance",
+    "PhoneSet",
     "Problem",
     "TextError",
     "UnknownWordError",
     "Utterance",
+    "articulation",
+    "articulatory_class",
+    "articulatory_distance",
     "deltas",
     "frame_times",
     "load_audio",
+    "map_phones",
     "mel_filterbank",
     "normalize_text",
     "num_frames",

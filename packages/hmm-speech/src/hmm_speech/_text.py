@@ -1,9 +1,13 @@
-"""Written English to the words that are spoken."""
+"""Written text to the words that are spoken."""
 
 import re
 import unicodedata
+from functools import partial
 
 from num2words import num2words
+
+from . import _japanese, _korean, _mandarin
+from ._phone_set import check_language
 
 # Typographic variants of ASCII punctuation, by code point because they look alike.
 _APOSTROPHES = "\u2018\u2019\u201a\u201b\u02bc\u02bb\u2032`\u00b4\uff07"
@@ -35,6 +39,12 @@ _FOLD = str.maketrans(
     | {"⅞": " 7/8", "№": "No. ", "°": " degrees ", "§": " section ", "¢": " cents ", "÷": " divided by "}
     | {"\u00d7": " times "}
 )
+_READERS = {
+    "ko": _korean.words,
+    "ko-jamo": _korean.words,
+    "ja": _japanese.words,
+    "cmn": _mandarin.words,
+}
 _READABLE = re.compile(r"[ -~£€¥]*")
 
 # Read with or without the full stop.
@@ -114,23 +124,31 @@ def normalize_text(text: str, language: str = "en") -> list[str]:
     text : str
         Written text: numbers, abbreviations and punctuation as they come.
     language : str
-        ``"en"`` (American readings) is the only language yet.
+        ``"en"`` (American readings), ``"ko"`` or ``"ko-jamo"`` (Korean), ``"ja"`` (Japanese) or ``"cmn"``
+        (Mandarin).
 
     Returns
     -------
     list of str
-        Words of ``a-z`` and apostrophes, as :meth:`Lexicon.pronounce` takes them.
+        Words as :meth:`Lexicon.pronounce` takes them: of ``a-z`` and apostrophes; of Hangul; of kana; of
+        pinyin with tone numbers (5 is the neutral tone).
 
     Raises
     ------
     TextError
         If a character cannot be read in the language (another script, an emoji); it names the token.
+    ImportError
+        If the text holds kanji or Chinese characters and the extra that reads them, ``[ja]`` or ``[cmn]``, is
+        not installed.
     ValueError
         If the language is not supported.
 
     Notes
     -----
-    What is read out, in this order:
+    Korean, Japanese and Mandarin words are divided at spaces and punctuation, kanji and Chinese characters by
+    the extra's dictionary; numbers are read out in full, Latin letters in Korean by name.
+
+    What is read out in English, in this order:
 
     - accents and ligatures go (café, œuvre); dashes, hyphens and other punctuation separate words;
     - abbreviations: Mr., Dr., etc., vs., Ltd., Co., Hon., ...; "St." is saint before a capital and street
@@ -152,9 +170,11 @@ def normalize_text(text: str, language: str = "en") -> list[str]:
     ['doctor', 'smith', "didn't", 'pay', 'three', 'dollars', 'fifty', 'cents']
     >>> " ".join(normalize_text("the “lower-case” 2nd edition of 1455"))
     'the lower case second edition of fourteen fifty five'
+    >>> normalize_text("3월의 날씨", "ko"), normalize_text("Nǐ hǎo!", "cmn")
+    (['삼월의', '날씨'], ['ni3', 'hao3'])
     """
-    if language != "en":
-        raise ValueError(f'language must be "en", the only one supported; got {language!r}')
+    if check_language(language) != "en":
+        return _READERS[language](text, partial(_refusal, language))
     text = " ".join(_fold(token, language) for token in text.split())
     text = _expand_abbreviations(text)
     text = _ROMAN.sub(_read_roman, text)
@@ -165,6 +185,12 @@ def normalize_text(text: str, language: str = "en") -> list[str]:
     return [word for word in words if word]
 
 
+def _refusal(language: str, token: str, character: str) -> TextError:
+    """Say which character of a token cannot be read."""
+    name = unicodedata.name(character, f"U+{ord(character):04X}")
+    return TextError(token, f"the character {character!r} ({name}) is not read in language {language!r}")
+
+
 def _fold(token: str, language: str) -> str:
     """Reduce a token to ASCII and currency signs, or say which character cannot be."""
     folded = []
@@ -172,10 +198,7 @@ def _fold(token: str, language: str) -> str:
         plain = unicodedata.normalize("NFKD", character.translate(_FOLD)).translate(_FOLD)
         plain = "".join(c for c in plain if unicodedata.category(c) not in {"Mn", "Me", "Cf", "Cc"})
         if not _READABLE.fullmatch(plain):
-            name = unicodedata.name(character, f"U+{ord(character):04X}")
-            raise TextError(
-                token, f"the character {character!r} ({name}) is not read in language {language!r}"
-            )
+            raise _refusal(language, token, character)
         folded.append(plain)
     return "".join(folded)
 

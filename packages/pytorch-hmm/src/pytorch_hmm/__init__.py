@@ -226,7 +226,9 @@ if _TYPE_CHECKING:
     from hmm_models import to_hmmlearn as to_hmmlearn
     from hmm_models import transcript_graph as transcript_graph
     from hmm_models import transform_statistics as transform_statistics
+    from hmm_speech import LANGUAGES as LANGUAGES
     from hmm_speech import MFCC as MFCC
+    from hmm_speech import Articulation as Articulation
     from hmm_speech import Audio as Audio
     from hmm_speech import AudioError as AudioError
     from hmm_speech import Corpus as Corpus
@@ -235,13 +237,18 @@ if _TYPE_CHECKING:
     from hmm_speech import Lexicon as Lexicon
     from hmm_speech import LogMel as LogMel
     from hmm_speech import MeanVariance as MeanVariance
+    from hmm_speech import PhoneSet as PhoneSet
     from hmm_speech import Problem as Problem
     from hmm_speech import TextError as TextError
     from hmm_speech import UnknownWordError as UnknownWordError
     from hmm_speech import Utterance as Utterance
+    from hmm_speech import articulation as articulation
+    from hmm_speech import articulatory_class as articulatory_class
+    from hmm_speech import articulatory_distance as articulatory_distance
     from hmm_speech import deltas as deltas
     from hmm_speech import frame_times as frame_times
     from hmm_speech import load_audio as load_audio
+    from hmm_speech import map_phones as map_phones
     from hmm_speech import mel_filterbank as mel_filterbank
     from hmm_speech import normalize_text as normalize_text
     from hmm_speech import num_frames as num_frames
@@ -262,6 +269,7 @@ _EXPORTS = {
     "AlignedInterval": "hmm_align",
     "AlignerConfig": "hmm_align",
     "Alignment": "hmm_align",
+    "Articulation": "hmm_speech",
     "AttentionAligner": "hmm_align",
     "AttentionResult": "hmm_align",
     "Audio": "hmm_speech",
@@ -317,6 +325,7 @@ _EXPORTS = {
     "Itakura": "hmm_core",
     "JointLoss": "hmm_models",
     "KBestPaths": "hmm_core",
+    "LANGUAGES": "hmm_speech",
     "LDAEstimate": "hmm_models",
     "LazyGaussianMixtures": "hmm_models",
     "Lexicon": "hmm_speech",
@@ -342,6 +351,7 @@ _EXPORTS = {
     "NeuralHMM": "hmm_models",
     "OnlineFilter": "hmm_stream",
     "PaddedBatch": "hmm_models",
+    "PhoneSet": "hmm_speech",
     "PhonemeSynthesizer": "hmm_models",
     "PoissonEmission": "hmm_models",
     "PoissonStatistics": "hmm_models",
@@ -397,6 +407,9 @@ _EXPORTS = {
     "adapt_map": "hmm_models",
     "adapt_mllr": "hmm_models",
     "all_reduce_statistics": "hmm_models",
+    "articulation": "hmm_speech",
+    "articulatory_class": "hmm_speech",
+    "articulatory_distance": "hmm_speech",
     "backends": "hmm_core",
     "backward": "hmm_core",
     "beam_viterbi": "hmm_core",
@@ -454,6 +467,7 @@ _EXPORTS = {
     "load_model": "hmm_models",
     "load_tensors": "hmm_models",
     "log_likelihood": "hmm_core",
+    "map_phones": "hmm_speech",
     "mel_filterbank": "hmm_speech",
     "merge_closures": "hmm_metrics",
     "mlpg": "hmm_models",
