@@ -147,9 +147,9 @@ class HiddenMarkovModel(EMSequenceModel[Posterior, ViterbiPath]):
         ValueError
             If the emission has another number of densities.
         """
-        model = HiddenMarkovModel(emission, self.topology)
+        model = HiddenMarkovModel(emission, self._present_topology())
         model.initial, model.transition = self.initial, self.transition
-        return model
+        return model._restored()
 
     def _durations(self) -> tuple[Tensor, Tensor, int | None]:
         """Mean and variance of geometric distributions."""

@@ -231,12 +231,12 @@ class SemiMarkovHMM(EMSequenceModel[SemiMarkovPosterior, SemiMarkovPath]):
         model = SemiMarkovHMM(
             self.num_states,
             duration=self.duration,
-            topology=self.topology,
+            topology=self._present_topology(),
             censoring=self.censoring,
             emission=emission,
         )
         model.initial, model.transition = self.initial, self.transition
-        return model
+        return model._restored()
 
     def _arguments(
         self, frames: Frames, lengths: Tensor | None, context: Tensor | None = None
