@@ -24,7 +24,8 @@ class AlignerConfig:
         Seconds between frames. Times are finer than that; half of it makes them no better, since it also
         halves the shortest phone.
     window : float
-        Seconds of signal seen by a frame.
+        Seconds of signal seen by a frame. A longer one lets a loud phone be heard in a soft neighbour, which
+        moves the boundary between them into the soft one.
     num_mels, num_ceps : int
         Mel filters, and cepstra kept (C0 included); deltas and delta-deltas triple the latter.
     delta_window : float
@@ -69,7 +70,7 @@ class AlignerConfig:
     acoustic: Literal["neural", "monophone"] = "neural"
     sample_rate: int = 16_000
     frame_period: float = 0.010
-    window: float = 0.025
+    window: float = 0.016
     num_mels: int = 40
     num_ceps: int = 16
     delta_window: float = 0.010
@@ -85,7 +86,7 @@ class AlignerConfig:
     network_channels: int = 128
     network_epochs: int = 6
     network_scale: float = 0.15
-    boundary_shift: float = -0.004
+    boundary_shift: float = -0.008
     batch_frames: int = 32_000
 
     def __post_init__(self) -> None:
