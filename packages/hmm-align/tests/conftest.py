@@ -156,6 +156,7 @@ def corpus(corpus_folder: Path, truth: dict[str, Tiers]) -> Corpus:
 def config() -> AlignerConfig:
     """Return choices for a corpus of a minute."""
     return AlignerConfig(
+        acoustic="monophone",
         frame_period=0.005,
         window=0.015,
         delta_window=0.01,

@@ -7,7 +7,7 @@ import pytest
 
 from hmm_align import AlignerConfig
 
-FREE = {"silence_prob", "boundary_shift", "start"}
+FREE = {"acoustic", "silence_prob", "boundary_shift", "start"}
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(AlignerConfig) if field.name not in FREE])
@@ -24,9 +24,17 @@ def test_a_silence_is_neither_impossible_nor_certain(value: float) -> None:
         AlignerConfig(silence_prob=value)
 
 
-def test_a_posterior_scale_above_one_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"posterior_scale must lie in \(0, 1\]; got 1.5"):
-        AlignerConfig(posterior_scale=1.5)
+@pytest.mark.parametrize("name", ["posterior_scale", "network_scale"])
+def test_a_scale_above_one_is_refused(name: str) -> None:
+    choices: dict[str, Any] = {name: 1.5}
+    with pytest.raises(ValueError, match=rf"{name} must lie in \(0, 1\]; got 1.5"):
+        AlignerConfig(**choices)
+
+
+def test_an_unknown_acoustic_model_is_refused() -> None:
+    choices: dict[str, Any] = {"acoustic": "triphone"}
+    with pytest.raises(ValueError, match="acoustic must be one of neural, monophone; got 'triphone'"):
+        AlignerConfig(**choices)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -26,7 +26,8 @@ from hmm_metrics import BoundarySummary, Interval, boundary_errors, summarize_bo
 from hmm_models import ModelFileError, load_tensors, save_tensors
 from hmm_speech import Corpus, CorpusError, Lexicon, Problem, Utterance, read_corpus
 
-QUICK = AlignerConfig(iterations=5, num_components=40)
+QUICK = AlignerConfig(acoustic="monophone", iterations=5, num_components=40)
+QUICK_NETWORK = replace(QUICK, acoustic="neural", network_channels=16, network_epochs=3)
 
 
 class StoppedError(Exception):
@@ -163,9 +164,83 @@ def test_a_wrong_word_is_named_and_right_ones_are_not(
     assert sum(named) > 0.8 * len(named)
 
 
-def test_two_trainings_are_equal_to_the_bit(corpus: Corpus, lexicon: Lexicon) -> None:
-    one = CorpusAligner.train(corpus, lexicon=lexicon, config=QUICK)
-    assert_same(one, CorpusAligner.train(corpus, lexicon=lexicon, config=QUICK))
+@pytest.mark.parametrize("config", [QUICK, QUICK_NETWORK], ids=["monophone", "neural"])
+def test_two_trainings_are_equal_to_the_bit(corpus: Corpus, lexicon: Lexicon, config: AlignerConfig) -> None:
+    one = CorpusAligner.train(corpus, lexicon=lexicon, config=config)
+    torch.rand(1)  # the global generator's state must not matter
+    assert_same(one, CorpusAligner.train(corpus, lexicon=lexicon, config=config))
+
+
+@pytest.fixture(scope="module")
+def neural(corpus: Corpus, lexicon: Lexicon, config: AlignerConfig) -> CorpusAligner:
+    """Return an aligner whose boundaries a network places."""
+    return CorpusAligner.train(
+        corpus, lexicon=lexicon, config=replace(config, acoustic="neural", network_channels=32)
+    )
+
+
+def test_a_network_places_boundaries_where_they_are(
+    neural: CorpusAligner, corpus: Corpus, truth: dict[str, Tiers]
+) -> None:
+    found = errors(neural.align(corpus), truth)
+    monophone = CorpusAligner(
+        neural._acoustic, neural.lexicon, replace(neural.config, acoustic="monophone"), neural.training_report
+    )
+    # Measured: 96.0 % and 5.1 ms with frames of 5 ms.
+    assert found.within[0.02] > 0.93
+    assert found.median < 0.008
+    # What the configuration asks for is what aligns.
+    assert errors(monophone.align(corpus), truth) != found
+
+
+def test_a_network_is_saved_with_the_model(neural: CorpusAligner, corpus: Corpus, tmp_path: Path) -> None:
+    neural.save(tmp_path / "model.safetensors")
+    loaded = CorpusAligner.load(tmp_path / "model.safetensors")
+    assert_same(loaded, neural)
+    some = replace(corpus, utterances=corpus.utterances[:5])
+    assert loaded.align(some) == neural.align(some)
+
+
+def test_a_model_of_before_there_were_networks_is_a_monophone(
+    aligner: CorpusAligner, alignments: list[Alignment], corpus: Corpus, tmp_path: Path
+) -> None:
+    aligner.save(tmp_path / "model.safetensors")
+    content, config = load_tensors(tmp_path / "model.safetensors")
+    choices = {
+        name: value
+        for name, value in config["config"].items()
+        if name != "acoustic" and not name.startswith("network_")
+    }
+    save_tensors(tmp_path / "old.safetensors", content, config | {"format": 1, "config": choices})
+    loaded = CorpusAligner.load(tmp_path / "old.safetensors")
+    assert loaded.config.acoustic == "monophone"
+    assert loaded.align(corpus) == alignments
+
+
+@pytest.mark.parametrize(("stage", "stopped"), [("training", 5), ("training the network", 1)])
+def test_a_training_interrupted_about_its_network_goes_on_as_if_it_had_not_been(
+    corpus: Corpus, lexicon: Lexicon, tmp_path: Path, stage: str, stopped: int
+) -> None:
+    def progress(now: str, done: int, _total: int) -> None:
+        if (now, done) == (stage, stopped + 1) or (now, stage) == ("training the network", "training"):
+            raise StoppedError
+
+    whole = CorpusAligner.train(corpus, lexicon=lexicon, config=QUICK_NETWORK)
+    with pytest.raises(StoppedError):
+        CorpusAligner.train(
+            corpus, lexicon=lexicon, config=QUICK_NETWORK, workdir=tmp_path, progress=progress
+        )
+    steps: list[tuple[str, int, int]] = []
+    again = CorpusAligner.train(
+        corpus,
+        lexicon=lexicon,
+        config=QUICK_NETWORK,
+        workdir=tmp_path,
+        progress=lambda *step: steps.append(step),
+    )
+    assert_same(again, whole)
+    resumed = [done for now, done, _ in steps if now != "reading"]
+    assert resumed == list(range(1 if stage == "training" else 2, resumed[-1] + 1))
 
 
 def test_what_was_saved_aligns_as_before(
@@ -391,7 +466,7 @@ def test_a_file_that_is_no_aligner_is_refused(aligner: CorpusAligner, tmp_path: 
         case "of another kind":
             save_tensors(path, content, config | {"kind": "GaussianHMM"})
         case "of the future":
-            save_tensors(path, content, config | {"format": 2})
+            save_tensors(path, content, config | {"format": module._FORMAT + 1})
     with pytest.raises(ModelFileError, match=r"model\.safetensors: "):
         CorpusAligner.load(path)
 

@@ -44,6 +44,12 @@ def test_utterances_can_be_read_and_added_in_any_order(store: FeatureStore) -> N
     assert (len(store.read(0)), len(store.read(3))) == (20, 3)
 
 
+def test_a_part_is_read_as_it_stands_in_the_whole(store: FeatureStore) -> None:
+    whole = store.read(0)
+    assert torch.equal(store.read(0, 3, 8), whole[3:8])
+    assert torch.equal(store.read(0, 15, 40), whole[15:])
+
+
 def test_closing_removes_the_file(store: FeatureStore) -> None:
     assert store.path.stat().st_size > 0
     store.close()

@@ -116,7 +116,7 @@ def test_the_likelihood_rises_and_the_path_is_found(trainer: Trainer) -> None:
     rises = np.diff(trainer.log_likelihood)
     assert (rises > 0).all()
     assert trainer.lost == []
-    for densities in trainer._densities.values():
+    for densities in trainer.densities.values():
         unit = np.repeat([SILENCE, "a", "b"], [5, 3, 3])[densities.numpy()].tolist()
         borders = [t for t in range(1, 90) if unit[t] != unit[t - 1]]
         assert borders == pytest.approx([30, 55, 70], abs=1)
@@ -167,4 +167,4 @@ def test_an_utterance_without_a_path_is_lost_and_its_frames_with_it(trainer: Tra
     for _ in range(2):
         trainer.step()
         assert trainer.lost == [impossible]
-    assert sorted(trainer._densities) == [item.number for item in rest]
+    assert sorted(trainer.densities) == [item.number for item in rest]

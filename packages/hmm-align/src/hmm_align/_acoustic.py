@@ -1,4 +1,4 @@
-"""The acoustic model of an aligner: Gaussian mixtures for each phone's states, and how the states follow."""
+"""The acoustic model of an aligner: what each phone's states sound like, and how the states follow."""
 
 from collections.abc import Sequence
 
@@ -7,9 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hmm_models import GaussianMixtures, phone_topology, silence_topology
+from hmm_models import GaussianMixtures, ScaledPosterior, phone_topology, silence_topology
 
 from ._graph import SILENCE, UnitModel, UtteranceGraph
+from ._network import make_network
 
 # Added to the count of every allowed step, so that a state seen once does not become certain of anything.
 _STEP_PRIOR = 5.0
@@ -19,6 +20,8 @@ class AcousticModel:
     """Units (the silence and the phones), each with its own densities and transition probabilities.
 
     Densities are numbered unit by unit, the silence's first. Features should have mean 0 and variance 1.
+    Mixtures of Gaussians find the words; where there is a ``network`` of the same densities, it places their
+    boundaries.
     """
 
     def __init__(
@@ -52,11 +55,20 @@ class AcousticModel:
             torch.ones(feature_dim),
             variance_floor=variance_floor,
         )
+        self.network: ScaledPosterior | None = None
 
     @torch.no_grad()
     def log_emission(self, features: Tensor) -> Tensor:
         """Return log p(features | density), (..., P)."""
         return self.mixtures.log_prob(features)
+
+    @torch.no_grad()
+    def network_emission(self, features: Tensor) -> Tensor:
+        """Return the network's scaled log-likelihoods (T, P) of one utterance's features (T, D)."""
+        if self.network is None:
+            raise ValueError("the acoustic model must have a network")
+        scores: Tensor = self.network(features[None])
+        return scores[0]
 
     def no_steps(self) -> NDArray[np.float64]:
         """Return counts (P, S + 1) of steps from a density's state to a state of its unit, last out of it."""
@@ -88,6 +100,8 @@ class AcousticModel:
     def to_tensors(self) -> dict[str, Tensor]:
         """Return everything learned, as tensors by name."""
         tensors = {f"mixtures.{name}": value.detach() for name, value in self.mixtures.state_dict().items()}
+        if self.network is not None:
+            tensors |= {f"network.{name}": value for name, value in self.network.state_dict().items()}
         for number, unit in enumerate(self.units.values()):
             tensors[f"unit{number}.log_transition"] = torch.from_numpy(unit.log_transition)
             tensors[f"unit{number}.log_final"] = torch.from_numpy(unit.log_final)
@@ -95,16 +109,25 @@ class AcousticModel:
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Take what ``to_tensors`` returned."""
-        state = {
-            name.removeprefix("mixtures."): t for name, t in tensors.items() if name.startswith("mixtures.")
-        }
+        state = _part(tensors, "mixtures.")
         self.mixtures = GaussianMixtures(self.num_densities, state["mean"].shape[1], self.feature_dim)
         self.mixtures.load_state_dict(state)
+        state = _part(tensors, "network.")
+        self.network = None
+        if state:
+            channels = state["classifier.output.weight"].shape[1]
+            self.network = make_network(self.feature_dim, channels, self.num_densities)
+            self.network.load_state_dict(state)
         for number, (label, unit) in enumerate(self.units.items()):
             self.units[label] = unit._replace(
                 log_transition=tensors[f"unit{number}.log_transition"].numpy(),
                 log_final=tensors[f"unit{number}.log_final"].numpy(),
             )
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with the prefix, by the rest of their names."""
+    return {name.removeprefix(prefix): item for name, item in tensors.items() if name.startswith(prefix)}
 
 
 def _final(log_final: Tensor | None) -> NDArray[np.float64]:

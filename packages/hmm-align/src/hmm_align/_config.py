@@ -2,6 +2,9 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
+
+ACOUSTICS = ("neural", "monophone")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -10,13 +13,19 @@ class AlignerConfig:
 
     Parameters
     ----------
+    acoustic : {"neural", "monophone"}
+        What places the boundaries. The mixtures of Gaussians of a ``"monophone"`` are trained first in either
+        case, and choose pronunciations and silences; ``"neural"`` then teaches a small convolutional network
+        the states that they found. It sees a frame's surroundings and is more accurate on exact times; a
+        monophone trains faster.
     sample_rate : int
         Hz; recordings are resampled to it.
     frame_period : float
         Seconds between frames. Times are finer than that; half of it makes them no better, since it also
         halves the shortest phone.
     window : float
-        Seconds of signal seen by a frame.
+        Seconds of signal seen by a frame. A longer one lets a loud phone be heard in a soft neighbour, which
+        moves the boundary between them into the soft one.
     num_mels, num_ceps : int
         Mel filters, and cepstra kept (C0 included); deltas and delta-deltas triple the latter.
     delta_window : float
@@ -43,6 +52,13 @@ class AlignerConfig:
     posterior_scale : float
         Power, in (0, 1], to which densities are raised where boundaries and confidences are computed from
         posteriors: neighbouring frames are not as independent as the model takes them to be.
+    network_channels : int
+        Width of the network.
+    network_epochs : int
+        Passes of the network's training over the corpus; a corpus of a few minutes gets more. Too many make
+        it repeat the mixtures' errors.
+    network_scale : float
+        As ``posterior_scale``, where the network places the boundaries.
     boundary_shift : float
         Seconds added to every boundary. Without it boundaries come out early on most speech, by some
         milliseconds; no shift is right for every reference.
@@ -55,9 +71,10 @@ class AlignerConfig:
     0.005
     """
 
+    acoustic: Literal["neural", "monophone"] = "neural"
     sample_rate: int = 16_000
     frame_period: float = 0.010
-    window: float = 0.025
+    window: float = 0.016
     num_mels: int = 40
     num_ceps: int = 16
     delta_window: float = 0.010
@@ -71,7 +88,10 @@ class AlignerConfig:
     silence_prob: float = 0.2
     variance_floor: float = 0.01
     posterior_scale: float = 0.05
-    boundary_shift: float = 0.004
+    network_channels: int = 128
+    network_epochs: int = 6
+    network_scale: float = 0.15
+    boundary_shift: float = -0.008
     batch_frames: int = 32_000
 
     def __post_init__(self) -> None:
@@ -90,6 +110,9 @@ class AlignerConfig:
             "iterations",
             "variance_floor",
             "posterior_scale",
+            "network_channels",
+            "network_epochs",
+            "network_scale",
             "batch_frames",
         ):
             if not getattr(self, name) > 0:
@@ -98,7 +121,10 @@ class AlignerConfig:
             raise ValueError(f'start must be "class" or "flat"; got {self.start!r}')
         if not math.isfinite(self.boundary_shift):
             raise ValueError(f"boundary_shift must be finite; got {self.boundary_shift!r}")
-        if self.posterior_scale > 1:
-            raise ValueError(f"posterior_scale must lie in (0, 1]; got {self.posterior_scale!r}")
+        for name in ("posterior_scale", "network_scale"):
+            if getattr(self, name) > 1:
+                raise ValueError(f"{name} must lie in (0, 1]; got {getattr(self, name)!r}")
+        if self.acoustic not in ACOUSTICS:
+            raise ValueError(f"acoustic must be one of {', '.join(ACOUSTICS)}; got {self.acoustic!r}")
         if not 0 < self.silence_prob < 1:
             raise ValueError(f"silence_prob must lie in (0, 1); got {self.silence_prob!r}")

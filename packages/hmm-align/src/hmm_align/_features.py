@@ -55,11 +55,15 @@ class FeatureStore:
         self._file.write(features.contiguous().numpy().tobytes())
         return len(self._start) - 1
 
-    def read(self, number: int) -> Tensor:
-        """Return an utterance's features (T, D), normalised to its speaker's mean and variance."""
-        self._file.seek(self._start[number])
-        size = self._length[number] * self.feature_dim * 4
-        values = np.frombuffer(self._file.read(size), dtype=np.float32)
+    def read(self, number: int, first: int = 0, end: int | None = None) -> Tensor:
+        """Return an utterance's features (T, D), normalised to its speaker's mean and variance.
+
+        Those from frame ``first`` to before ``end`` or the last there is.
+        """
+        end = self._length[number] if end is None else min(end, self._length[number])
+        frame = self.feature_dim * 4
+        self._file.seek(self._start[number] + first * frame)
+        values = np.frombuffer(self._file.read((end - first) * frame), dtype=np.float32)
         features = torch.from_numpy(values.copy()).view(-1, self.feature_dim)
         return self._normalizer[self._speaker[number]].normalize(features)
 

@@ -120,7 +120,7 @@ class Trainer:
         self._store = store
         self._models = models
         # By number of the utterance, the density that each frame reads: small integers, one for every frame.
-        self._densities: dict[int, Tensor] = {}
+        self.densities: dict[int, Tensor] = {}
         frames = sum(item.num_frames for item in utterances)
         budget = min(config.num_components, int(frames / config.frames_per_component))
         self._budget = max(budget, model.num_densities)
@@ -131,7 +131,7 @@ class Trainer:
         for item in self._utterances:
             features = self._store.read(item.number)
             densities = flat_densities(features, item.pronunciations, models, self.config.frame_period)
-            self._densities[item.number] = densities.to(torch.int16)
+            self.densities[item.number] = densities.to(torch.int16)
         self.model.mixtures.update(self._statistics(), min_occupancy=_MIN_OCCUPANCY, min_weight=_MIN_WEIGHT)
 
     def class_start(self, classes: Mapping[str, str]) -> None:
@@ -161,10 +161,17 @@ class Trainer:
 
     def _realign(self) -> None:
         """Find every utterance's best path; keep its densities, and estimate transitions from it."""
+        steps, log_score, num_frames = self.search()
+        self.model.update_transitions(steps)
+        if num_frames:
+            self.log_likelihood.append(log_score / num_frames)
+
+    def search(self) -> tuple[NDArray[np.float64], float, int]:
+        """Find every utterance's best path and keep its densities; return steps, log score and frames."""
         models = self._models()
         steps = self.model.no_steps()
         log_score, num_frames = 0.0, 0
-        self._densities.clear()
+        self.densities.clear()
         self.lost = []
         for batch in self._batches:
             graphs = [build_graph(item.pronunciations, models, self.config.silence_prob) for item in batch]
@@ -175,22 +182,20 @@ class Trainer:
                 if not math.isfinite(score):
                     self.lost.append(item)
                     continue
-                self._densities[item.number] = graph.density_of_state[states].to(torch.int16)
+                self.densities[item.number] = graph.density_of_state[states].to(torch.int16)
                 steps += self.model.count_steps(graph, states)
                 log_score += score
                 num_frames += len(states)
-        self.model.update_transitions(steps)
-        if num_frames:
-            self.log_likelihood.append(log_score / num_frames)
+        return steps, log_score, num_frames
 
     def _statistics(self) -> MixtureStatistics:
         """Collect the statistics of all frames under the densities they were given."""
         total = MixtureStatistics.zeros(*self.model.mixtures.mean.shape)
         chunk: list[int] = []
         waiting = 0
-        for number in sorted(self._densities):
+        for number in sorted(self.densities):
             chunk.append(number)
-            waiting += len(self._densities[number])
+            waiting += len(self.densities[number])
             if waiting >= _CHUNK:
                 total += self._accumulate(chunk)
                 chunk, waiting = [], 0
@@ -199,5 +204,5 @@ class Trainer:
     def _accumulate(self, numbers: Sequence[int]) -> MixtureStatistics:
         """Collect the statistics of some utterances at once."""
         features = torch.cat([self._store.read(number) for number in numbers])
-        densities = torch.cat([self._densities[number] for number in numbers]).long()
+        densities = torch.cat([self.densities[number] for number in numbers]).long()
         return self.model.mixtures.accumulate(features, density_index=densities)

@@ -24,13 +24,14 @@ from ._corpus import Prepared, Progress, minibatches, prepare
 from ._decode import intervals, path_units, unit_ratios, unit_times, word_intervals
 from ._features import FeatureExtractor, FeatureStore
 from ._graph import SILENCE, UnitModel, build_graph, min_frames
+from ._network import NetworkTrainer, make_network
 from ._phones import inventory, keep_known, unit_of
 from ._result import Alignment
 from ._start import classes_of, nearest_units, start_from
 from ._training import Trainer, best_paths, emissions, is_realigned
 
 _LOGGER = logging.getLogger("hmm_align")
-_FORMAT = 1
+_FORMAT = 2  # 1 had no network
 _KIND = "hmm_align.CorpusAligner"
 _CHECKPOINT = "training.safetensors"
 # What a model's densities depend on.
@@ -90,11 +91,14 @@ class CorpusAligner:
     -----
     Each phone is a left-to-right HMM with Gaussian mixture emissions, whatever its stress and its neighbours;
     a silence may stand between any two words. The best path chooses pronunciations and silences. Boundaries
-    are the expected ones given these choices, and are therefore finer than a frame.
+    are the expected ones given these choices, and are therefore finer than a frame. They are expected by a
+    hybrid of the same HMM and a convolutional network, which has learned from the best paths of all
+    utterances and sees each frame with its neighbours, or by the mixtures (``config.acoustic``).
 
     References
     ----------
     .. [1] D. Povey et al., "The Kaldi speech recognition toolkit", ASRU 2011 (the monophone recipe).
+    .. [2] H. Bourlard and N. Morgan, "Connectionist speech recognition", Kluwer, 1994 (the hybrid).
 
     Examples
     --------
@@ -179,9 +183,10 @@ class CorpusAligner:
 
         Notes
         -----
-        No random numbers are drawn: the same corpus gives the same model. Memory is that of one batch and the
-        model, and 200 bytes per second of speech; features lie in a temporary file, 19 kB per second at the
-        default settings.
+        Random numbers come from a generator of fixed seed, for the network alone, and the global one is left
+        as it is: the same corpus gives the same model on the same machine with as many threads. Memory is
+        that of one batch and the model, and 200 bytes per second of speech; features lie in a temporary file,
+        19 kB per second at the default settings.
         """
         if language is not None and lexicon is not None:
             raise ValueError(f"language and lexicon must not both be given; got {language!r} and {lexicon!r}")
@@ -213,7 +218,10 @@ class CorpusAligner:
             checkpoint = None if workdir is None else Path(workdir) / _CHECKPOINT
             start = partial(_start, trainer, lexicon.language, initial, mapping or {})
             fingerprint = _fingerprint(corpus, utterances, config, initial, mapping)
-            _run(trainer, start, checkpoint, fingerprint, progress)
+            kept = _Checkpoint(checkpoint, fingerprint, trainer, start)
+            _train_mixtures(trainer, kept, progress)
+            if config.acoustic == "neural":
+                _train_network(trainer, store, kept, progress)
         lost = {item.id for item in trainer.lost}
         problems += [
             Problem(name, "no path: the transcript does not fit the recording") for name in sorted(lost)
@@ -313,14 +321,27 @@ class CorpusAligner:
         chains, starts = zip(
             *(path_units(graphs[number], paths[number][0]) for number in aligned), strict=True
         )
-        found = unit_times(
-            chains, starts, models, log_emission[aligned], lengths[aligned], config.posterior_scale
-        )
-        for number, chain, start, times in zip(aligned, chains, starts, found, strict=True):
-            item, (states, score) = batch[number], paths[number]
-            densities = graphs[number].density_of_state[states]
-            ratios = unit_ratios(log_emission[number, : item.num_frames], densities, start)
-            phones = intervals(chain, times, ratios, item.duration, config)
+        # The mixtures chose the path, and tell whether it fits; the network places its boundaries.
+        ratios = [
+            unit_ratios(
+                log_emission[number, : batch[number].num_frames],
+                graphs[number].density_of_state[paths[number][0]],
+                start,
+            )
+            for number, start in zip(aligned, starts, strict=True)
+        ]
+        log_emission, lengths, scale = log_emission[aligned], lengths[aligned], config.posterior_scale
+        if config.acoustic == "neural":
+            scale = config.network_scale
+            for row, number in enumerate(aligned):
+                item = batch[number]
+                log_emission[row, : item.num_frames] = self._acoustic.network_emission(
+                    store.read(item.number)
+                )
+        found = unit_times(chains, starts, models, log_emission, lengths, scale)
+        for number, chain, ratio, times in zip(aligned, chains, ratios, found, strict=True):
+            item, (_, score) = batch[number], paths[number]
+            phones = intervals(chain, times, ratio, item.duration, config)
             words = word_intervals(chain, phones, item.words)
             yield Alignment(
                 item.id,
@@ -391,7 +412,8 @@ class CorpusAligner:
             raise ModelFileError(
                 path, f"its format {description['format']} is later than {_FORMAT}, update hmm-align"
             )
-        config = AlignerConfig(**description["config"])
+        choices = description["config"]
+        config = AlignerConfig(**({"acoustic": "monophone"} if description["format"] == 1 else {}) | choices)
         acoustic = AcousticModel(
             description["phones"],
             FeatureExtractor(config).feature_dim,
@@ -521,37 +543,74 @@ def _fingerprint(
     return hashlib.sha256(json.dumps(described).encode()).hexdigest()
 
 
-def _run(
-    trainer: Trainer,
-    start: Callable[[], None],
-    checkpoint: Path | None,
-    fingerprint: str,
-    progress: Progress | None,
-) -> None:
-    """Iterate to the end, from the checkpoint if there is one, leaving one before each search of paths."""
-    if checkpoint is not None and checkpoint.exists():
-        tensors, state = load_tensors(checkpoint)
+class _Checkpoint:
+    """What a training left in its folder, and where it leaves more; nothing happens without a path."""
+
+    def __init__(
+        self, path: Path | None, fingerprint: str, trainer: Trainer, start: Callable[[], None]
+    ) -> None:
+        self.tensors: dict[str, Tensor] = {}
+        self.epoch = 0
+        self._path = path
+        self._fingerprint = fingerprint
+        self._trainer = trainer
+        if path is None or not path.exists():
+            start()
+            return
+        self.tensors, state = load_tensors(path)
         if state.get("fingerprint") != fingerprint:
             raise ModelFileError(
-                checkpoint,
-                "it is of another corpus, lexicon or configuration; delete it or choose another workdir",
+                path, "it is of another corpus, lexicon or configuration; delete it or choose another workdir"
             )
-        trainer.model.load_tensors(tensors)
+        trainer.model.load_tensors(self.tensors)
         trainer.iteration = state["iteration"]
         trainer.log_likelihood = state["log_likelihood"]
-        _LOGGER.info("training goes on after iteration %d", trainer.iteration)
-    else:
-        start()
-    iterations = trainer.config.iterations
-    while trainer.iteration < iterations:
+        self.epoch = state["epoch"]
+        _LOGGER.info("training goes on after iteration %d and epoch %d", trainer.iteration, self.epoch)
+
+    def save(self, tensors: dict[str, Tensor], epoch: int) -> None:
+        """Keep the model, these tensors beside it, and how far the training has come."""
+        if self._path is None:
+            return
+        state = {
+            "fingerprint": self._fingerprint,
+            "iteration": self._trainer.iteration,
+            "log_likelihood": self._trainer.log_likelihood,
+            "epoch": epoch,
+        }
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        save_tensors(self._path, self._trainer.model.to_tensors() | tensors, state)
+
+
+def _train_mixtures(trainer: Trainer, kept: _Checkpoint, progress: Progress | None) -> None:
+    """Iterate to the end, leaving a checkpoint before each search of paths."""
+    config = trainer.config
+    while trainer.iteration < config.iterations:
         trainer.step()
         if progress is not None:
-            progress("training", trainer.iteration, iterations)
-        if checkpoint is not None and trainer.iteration < iterations and is_realigned(trainer.iteration + 1):
-            state = {
-                "fingerprint": fingerprint,
-                "iteration": trainer.iteration,
-                "log_likelihood": trainer.log_likelihood,
-            }
-            checkpoint.parent.mkdir(parents=True, exist_ok=True)
-            save_tensors(checkpoint, trainer.model.to_tensors(), state)
+            progress("training", trainer.iteration, config.iterations)
+        last = trainer.iteration == config.iterations
+        if config.acoustic == "neural" if last else is_realigned(trainer.iteration + 1):
+            kept.save({}, epoch=0)
+
+
+def _train_network(
+    trainer: Trainer, store: FeatureStore, kept: _Checkpoint, progress: Progress | None
+) -> None:
+    """Teach a network the best paths of the trained mixtures, leaving a checkpoint before each epoch."""
+    model, config = trainer.model, trainer.config
+    trainer.search()
+    if not trainer.densities:
+        return
+    if model.network is None:
+        model.network = make_network(model.feature_dim, config.network_channels, model.num_densities)
+    network = NetworkTrainer(model.network, store, trainer.densities, config)
+    network.load_tensors(kept.tensors)
+    network.epoch = kept.epoch
+    while network.epoch < network.epochs:
+        loss = network.step()
+        _LOGGER.info("cross-entropy of epoch %d: %.3f", network.epoch, loss)
+        if progress is not None:
+            progress("training the network", network.epoch, network.epochs)
+        if network.epoch < network.epochs:
+            kept.save(network.to_tensors(), network.epoch)
