@@ -33,7 +33,7 @@ def test_a_scale_above_one_is_refused(name: str) -> None:
 
 def test_an_unknown_acoustic_model_is_refused() -> None:
     choices: dict[str, Any] = {"acoustic": "triphone"}
-    with pytest.raises(ValueError, match="acoustic must be one of neural, monophone; got 'triphone'"):
+    with pytest.raises(ValueError, match="acoustic must be one of monophone, neural; got 'triphone'"):
         AlignerConfig(**choices)
 
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-ACOUSTICS = ("neural", "monophone")
+ACOUSTICS = ("monophone", "neural")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,19 +13,19 @@ class AlignerConfig:
 
     Parameters
     ----------
-    acoustic : {"neural", "monophone"}
+    acoustic : {"monophone", "neural"}
         What places the boundaries. The mixtures of Gaussians of a ``"monophone"`` are trained first in either
         case, and choose pronunciations and silences; ``"neural"`` then teaches a small convolutional network
-        the states that they found. It sees a frame's surroundings and is more accurate on exact times; a
-        monophone trains faster.
+        the states that they found, which sees a frame's surroundings. It takes longer, and is a little better
+        on some recordings and a little worse on others.
     sample_rate : int
         Hz; recordings are resampled to it.
     frame_period : float
         Seconds between frames. Times are finer than that; half of it makes them no better, since it also
         halves the shortest phone.
     window : float
-        Seconds of signal seen by a frame. A longer one lets a loud phone be heard in a soft neighbour, which
-        moves the boundary between them into the soft one.
+        Seconds of signal seen by a frame. A longer one lets a loud phone be heard in a soft neighbour, a
+        shorter one sees less of a low voice's periods.
     num_mels, num_ceps : int
         Mel filters, and cepstra kept (C0 included); deltas and delta-deltas triple the latter.
     delta_window : float
@@ -71,10 +71,10 @@ class AlignerConfig:
     0.005
     """
 
-    acoustic: Literal["neural", "monophone"] = "neural"
+    acoustic: Literal["monophone", "neural"] = "monophone"
     sample_rate: int = 16_000
     frame_period: float = 0.010
-    window: float = 0.016
+    window: float = 0.025
     num_mels: int = 40
     num_ceps: int = 16
     delta_window: float = 0.010
@@ -91,7 +91,7 @@ class AlignerConfig:
     network_channels: int = 128
     network_epochs: int = 6
     network_scale: float = 0.15
-    boundary_shift: float = -0.008
+    boundary_shift: float = 0.004
     batch_frames: int = 32_000
 
     def __post_init__(self) -> None:
