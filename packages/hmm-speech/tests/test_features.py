@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hmm_speech import MFCC, LogMel, MeanVariance, deltas, frame_times, mel_filterbank, num_frames
+from hmm_speech import MFCC, LogMel, MeanVariance, _features, deltas, frame_times, mel_filterbank, num_frames
 
 
 def noise(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -130,6 +130,16 @@ def test_a_frame_is_centred_at_its_time() -> None:
     assert energy.argmax() == 40
     torch.testing.assert_close(energy[39], energy[41])
     assert frame_times(101, module.hop_length, 16000)[40] == 0.4
+
+
+@pytest.mark.parametrize("block", [1, 7, 50])
+def test_blocks_of_a_long_recording_change_nothing(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    waveform = torch.randn(2, 8000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    extract = MFCC(16000)
+    whole = extract(waveform)
+    monkeypatch.setattr(_features, "_BLOCK", block)
+    torch.testing.assert_close(extract(waveform), whole, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(extract(waveform.requires_grad_()), whole, rtol=1e-12, atol=1e-12)
 
 
 def test_digital_silence_is_the_floor() -> None:

@@ -160,7 +160,8 @@ def unit_ratios(log_emission: Tensor, densities: Tensor, starts: NDArray[np.int6
     ``log_emission`` (T, P); ``densities`` (T,) are those of the path, ``starts`` the frames in which its
     units begin. Means per frame, in nats.
     """
-    average = torch.logsumexp(log_emission, dim=1) - math.log(log_emission.shape[1])
+    blocks = torch.split(log_emission, _LONGEST_PIECE)
+    average = torch.cat([block.logsumexp(dim=1) for block in blocks]) - math.log(log_emission.shape[1])
     ratio = (log_emission.gather(1, densities.unsqueeze(1)).squeeze(1) - average).double().numpy()
     lengths = np.diff(np.append(starts, len(ratio)))
     means: NDArray[np.float64] = np.add.reduceat(ratio, starts) / lengths

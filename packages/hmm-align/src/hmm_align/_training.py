@@ -36,6 +36,8 @@ def emissions(model: AcousticModel, features: Sequence[Tensor]) -> tuple[Tensor,
     """Return log emissions (B, T, P), padded, and lengths (B,)."""
     lengths = torch.tensor([len(item) for item in features])
     flat = model.log_emission(torch.cat(list(features)))
+    if len(features) == 1:  # without a copy: it may be long
+        return flat.unsqueeze(0), lengths
     items = list(torch.split(flat, lengths.tolist()))
     return torch.nn.utils.rnn.pad_sequence(items, batch_first=True), lengths
 

@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 Window = Literal["hann", "hamming", "povey"]
 
+# Frames whose spectra are in memory at once.
+_BLOCK = 1 << 14
+
 
 def num_frames(num_samples: int, hop_length: int) -> int:
     """Count the frames of a signal: frame t is centred at sample ``t * hop_length``.
@@ -281,8 +284,24 @@ class LogMel(nn.Module):
             signal = torch.cat(
                 [signal[..., :1], signal[..., 1:] - self.preemphasis * signal[..., :-1]], dim=-1
             )
+        flat = signal.reshape(-1, signal.shape[-1])
+        size, hop = self.num_fft, self.hop_length
+        frames = (flat.shape[-1] - size) // hop + 1
+        # A gradient needs all spectra at once; else a long recording is done in blocks.
+        whole = (torch.is_grad_enabled() and signal.requires_grad) or torch.compiler.is_compiling()
+        step = frames if whole else _BLOCK
+        ends = [min(start + step, frames) for start in range(0, frames, step)]
+        blocks = [
+            flat[:, start * hop : (end - 1) * hop + size]
+            for start, end in zip(range(0, frames, step), ends, strict=True)
+        ]
+        energy = torch.cat([self._energy(block) for block in blocks], dim=1)
+        return energy.clamp(min=self.floor).log().reshape(*waveform.shape[:-1], *energy.shape[-2:])
+
+    def _energy(self, signal: Tensor) -> Tensor:
+        """Compute the energies (B, T, M) in the filters of padded signals (B, n)."""
         spectrum = torch.stft(
-            signal.reshape(-1, signal.shape[-1]),
+            signal,
             self.num_fft,
             self.hop_length,
             self.window_length,
@@ -290,9 +309,8 @@ class LogMel(nn.Module):
             center=False,
             return_complex=True,
         )
-        power = torch.view_as_real(spectrum).square().sum(-1).mT  # (..., T, F)
-        energy = power @ self._filters.to(power.dtype)
-        return energy.clamp(min=self.floor).log().reshape(*waveform.shape[:-1], *energy.shape[-2:])
+        power = torch.view_as_real(spectrum).square().sum(-1).mT  # (B, T, F)
+        return power @ self._filters.to(power.dtype)
 
 
 class MFCC(LogMel):
