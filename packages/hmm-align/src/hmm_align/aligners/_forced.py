@@ -38,6 +38,9 @@ class ForcedAligner:
 
     Examples
     --------
+    >>> ForcedAligner.from_pretrained("no_such_model.safetensors")
+    Traceback (most recent call last):
+    hmm_models._serialization.ModelFileError: no_such_model.safetensors: no such file
     >>> aligner = ForcedAligner.from_pretrained("model.safetensors")  # doctest: +SKIP
     >>> for word in aligner.align("hello world", "hello.wav").words:  # doctest: +SKIP
     ...     print(f"{word.start:.3f} {word.end:.3f} {word.confidence:.2f} {word.label}")
