@@ -10,7 +10,7 @@ named interval is right if it is one of the damaged words or next to one (precis
 such interval is named (recall).
 
 Length: the clips that are aligned piece by piece are joined to one recording with one transcript. Its word
-boundaries are compared with those of the pieces; with `--hour`, also with all of it three times over, an hour.
+boundaries are compared with those of the pieces; with `--hour`, also with all of it three times over.
 """
 
 import argparse
