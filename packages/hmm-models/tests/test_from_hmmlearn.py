@@ -9,12 +9,15 @@ import torch
 from torch import Tensor
 
 from hmm_models import (
+    AdaptiveTransitionMatrix,
     CategoricalEmission,
     FullGaussianMixtures,
     GaussianHMM,
     GaussianMixtures,
     HiddenMarkovModel,
+    HierarchicalTransition,
     PoissonEmission,
+    ProbabilityTable,
     StudentTEmission,
     collate_variable_length,
     from_hmmlearn,
@@ -129,6 +132,16 @@ def test_components_that_are_not_in_use_weigh_nothing_there() -> None:
     model = HiddenMarkovModel(emission).double()
     with np.errstate(divide="ignore"):
         assert_same(model, to_hmmlearn(model), observations("features"))
+
+
+def test_structured_steps_go_there_as_one_table() -> None:
+    steps = HierarchicalTransition([phone_topology(1), phone_topology(2)], torch.full((2, 2), 0.5))
+    model = GaussianHMM(3, 2, transition=steps)
+    x = torch.randn(20, 2, generator=torch.Generator().manual_seed(0))
+    assert to_hmmlearn(model).score(x.double().numpy()) == pytest.approx(model.score(x[None]), rel=1e-5)
+    for context in (ProbabilityTable(torch.zeros(2, 3, 3)), AdaptiveTransitionMatrix(3, 2)):
+        with pytest.raises(ValueError, match="transition must not depend on a context"):
+            to_hmmlearn(GaussianHMM(3, 2, transition=context))
 
 
 def test_what_cannot_be_taken_over_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,9 +91,9 @@ class CorpusAligner:
     -----
     Each phone is a left-to-right HMM with Gaussian mixture emissions, whatever its stress and its neighbours;
     a silence may stand between any two words. The best path chooses pronunciations and silences. Boundaries
-    are the expected ones given these choices, and are therefore finer than a frame. They are expected by a
-    hybrid of the same HMM and a convolutional network, which has learned from the best paths of all
-    utterances and sees each frame with its neighbours, or by the mixtures (``config.acoustic``).
+    are the expected ones given these choices, and are therefore finer than a frame. They are expected by the
+    mixtures, or with ``AlignerConfig(acoustic="neural")`` by a hybrid of the same HMM and a convolutional
+    network, which has learned from the best paths of all utterances and sees each frame with its neighbours.
 
     References
     ----------

@@ -16,6 +16,7 @@ from hmm_models.emissions._poisson import PoissonEmission
 from hmm_models.models._estimator import array
 from hmm_models.models._gaussian_hmm import GaussianHMM
 from hmm_models.models._hidden_markov_model import HiddenMarkovModel
+from hmm_models.transitions._adaptive import AdaptiveTransitionMatrix
 from hmm_models.transitions._topology import Topology
 
 # No variance is raised to the floor of a model that is given ready made, unless it is smaller than this.
@@ -157,7 +158,8 @@ def to_hmmlearn(model: HiddenMarkovModel) -> Any:  # noqa: ANN401  (of a package
     TypeError
         If hmmlearn has no such states.
     ValueError
-        If the model says where sequences end (``log_final``), which hmmlearn cannot.
+        If the model says where sequences end (``log_final``), or its steps depend on a context, which
+        hmmlearn cannot.
 
     Notes
     -----
@@ -176,6 +178,11 @@ def to_hmmlearn(model: HiddenMarkovModel) -> Any:  # noqa: ANN401  (of a package
         raise ImportError("to_hmmlearn needs hmmlearn: pip install hmmlearn") from error
     if model.topology.log_final is not None:
         raise ValueError("model must be without log_final: hmmlearn does not know where sequences end")
+    if isinstance(model.transition, AdaptiveTransitionMatrix) or len(model.transition.shape) > 2:
+        kind = type(model.transition).__name__
+        raise ValueError(
+            f"transition must not depend on a context, unknown to hmmlearn; got {kind} that does"
+        )
     K, emission = model.num_states, copy.deepcopy(model.emission).double()
     if isinstance(emission, CategoricalEmission):
         other = hmmlearn.CategoricalHMM(K, n_features=emission.num_symbols, init_params="")
@@ -191,7 +198,8 @@ def to_hmmlearn(model: HiddenMarkovModel) -> Any:  # noqa: ANN401  (of a package
             "the states of model must emit Gaussian mixtures, symbols or counts, which hmmlearn knows; "
             f"got {type(emission).__name__}"
         )
-    other.startprob_, other.transmat_ = _rows(model.initial.logits), _rows(model.transition.logits)
+    chain = model.topology
+    other.startprob_, other.transmat_ = _rows(chain.log_initial), _rows(chain.log_transition)
     return other
 
 
