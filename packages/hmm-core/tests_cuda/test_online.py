@@ -8,6 +8,7 @@ from torch import Tensor
 
 from hmm_core import Sparse
 from hmm_core.backends.cuda import online as cuda_online
+from hmm_core.backends.cuda._launch import Launch, recording
 from hmm_core.online import FilterState, ViterbiState, filter_step, viterbi_step
 from hmm_core.testing import Arguments, random_hmm
 
@@ -169,3 +170,74 @@ def test_open_frames_find_room(device: torch.device, monkeypatch: pytest.MonkeyP
     for frame in frames[:20, :1]:
         viterbi_step(state, frame)
     assert state.take().tolist() == [0] * 20
+
+
+def replay(launch: Launch) -> None:
+    """Run a launch that was written down."""
+    launch.kernel[launch.grid](*launch.arguments.values(), **launch.constants, **launch.options)
+
+
+def given(launch: Launch) -> tuple[object, ...]:
+    """What the host hands to a kernel: addresses, numbers and constants."""
+    values = launch.arguments.values()
+    addresses = tuple(value.data_ptr() if isinstance(value, Tensor) else value for value in values)
+    return (launch.kernel, launch.grid, *addresses, *launch.constants.items(), *launch.options.items())
+
+
+def test_every_push_has_the_same_launch_so_that_one_can_be_replayed(device: torch.device) -> None:
+    hmm = random_hmm(1, 4, 3, seed=3)
+    frame = hmm.log_emission[0, 0].to(device)
+    out, best = torch.empty_like(frame), torch.empty((), dtype=torch.int64, device=device)
+    filtering = FilterState(*model_of(hmm, device), backend="cuda")
+    decoding = ViterbiState(*model_of(hmm, device), max_delay=2, backend="cuda")
+    with recording() as launches:
+        for _ in range(3):
+            filter_step(filtering, frame, out)
+            viterbi_step(decoding, frame, best)
+    assert len(launches) == 6
+    for first, later in zip(launches, launches[2:], strict=False):
+        assert given(later) == given(first)
+
+
+def test_frames_are_counted_where_they_are_pushed(device: torch.device) -> None:
+    hmm = random_hmm(1, 6, 3, impossible=0.0, seed=3)
+    frame = hmm.log_emission[0, 0].to(device)
+    state = ViterbiState(*model_of(hmm, device), max_delay=2, backend="cuda")
+    expected = ViterbiState(*model_of(hmm, device), max_delay=2, backend="reference")
+    with recording() as launches:
+        viterbi_step(state, frame)
+    # What a replay does: the launch again, behind the back of the host.
+    for _ in range(6):
+        replay(launches[0])
+        viterbi_step(expected, frame)
+    assert state.num_frames == 6
+    assert torch.equal(state.take(), expected.take())
+    assert torch.equal(state.flush().states, expected.flush().states)
+
+
+def test_committed_states_that_no_ring_keeps_are_missed(
+    device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuda_online, "CAPACITY", 4)
+    state = ViterbiState(*(torch.zeros(size, device=device) for size in (1, (1, 1))), backend="cuda")
+    frame = torch.zeros(1, device=device)
+    with recording() as launches:
+        viterbi_step(state, frame)
+    for _ in range(6):
+        replay(launches[0])
+    with pytest.raises(RuntimeError, match=r"2 committed states are lost: .* keep 4"):
+        state.take()
+
+
+def test_a_push_that_may_need_room_cannot_be_captured(
+    device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuda_online, "is_capturing", lambda _: True)
+    hmm = random_hmm(1, 6, 3, seed=3)
+    frames = hmm.log_emission[0].to(device)
+    state = ViterbiState(*model_of(hmm, device), backend="cuda")
+    with pytest.raises(RuntimeError, match="captured in a CUDA graph only with max_delay"):
+        viterbi_step(state, frames)
+    state = ViterbiState(*model_of(hmm, device), max_delay=0, backend="cuda")
+    viterbi_step(state, frames)
+    assert len(state.take()) == 6

@@ -37,6 +37,14 @@ def is_recording() -> bool:
     return bool(_recorders)
 
 
+def is_capturing(tensor: Tensor) -> bool:
+    """Whether launches on the device of a tensor go into a CUDA graph, and run when that is replayed."""
+    if tensor.device.type != "cuda":
+        return False
+    with torch.cuda.device(tensor.device):
+        return torch.cuda.is_current_stream_capturing()
+
+
 def launch(
     kernel: Any,  # noqa: ANN401  (Triton publishes no types)
     grid: tuple[int, ...],

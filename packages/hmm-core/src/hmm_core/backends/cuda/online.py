@@ -2,6 +2,9 @@
 
 A frame with NaN or ``+inf`` is not refused, because the host would have to look: the log-likelihood or the
 score is NaN from there to the next reset.
+
+How many frames there were is counted in the memory of the device, so that a push has the same arguments every
+time and can be captured in a CUDA graph and replayed.
 """
 
 from typing import Any
@@ -11,7 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from hmm_core.backends.cuda._launch import launch
+from hmm_core.backends.cuda._launch import is_capturing, launch
 from hmm_core.backends.cuda._math import finite_or_zero
 from hmm_core.backends.cuda._steps import arrive, arrive_best, emission
 
@@ -19,14 +22,15 @@ from hmm_core.backends.cuda._steps import arrive, arrive_best, emission
 CAPACITY = 1024
 
 
-@triton.jit(do_not_specialize=["n", "width", "seen"])
+@triton.jit(do_not_specialize=["n", "width"])
 def filter_frames(
-    log_initial, predecessors, log_weight, emission_index, frames, rows, log_likelihood, out, totals,
-    n, width, seen, K, R, REAL: tl.constexpr, BK: tl.constexpr, BS: tl.constexpr,
+    log_initial, predecessors, log_weight, emission_index, frames, rows, log_likelihood, count, out, totals,
+    n, width, K, R, REAL: tl.constexpr, BK: tl.constexpr, BS: tl.constexpr,
 ):  # fmt: skip
-    """Take ``n`` frames after ``seen`` ones; the last message is row seen % 2 of ``rows`` (2, K)."""
+    """Take ``n`` frames after ``count`` ones; the last message is row count % 2 of ``rows`` (2, K)."""
     nothing = float("-inf")
     total = tl.load(log_likelihood)
+    seen = tl.load(count)
     t = n * 0
     while t < n:
         frame = frames + t.to(tl.int64) * width
@@ -67,6 +71,7 @@ def filter_frames(
         t += 1
         tl.debug_barrier()
     tl.store(log_likelihood, total)
+    tl.store(count, seen + n)
 
 
 class _Arcs:
@@ -112,6 +117,7 @@ class Filter:
         self._log_initial = log_initial
         self._rows = log_initial.new_empty((2, len(log_initial)))
         self._total = log_initial.new_empty((), dtype=torch.float64)
+        self._count = log_initial.new_empty((), dtype=torch.int64)
         self._real = tl.float64 if log_initial.dtype == torch.float64 else tl.float32
         self.reset()
 
@@ -121,12 +127,17 @@ class Filter:
 
     def restore(self, log_filter: Tensor, log_likelihood: float, num_frames: int) -> None:
         """Continue after so many frames."""
-        self.num_frames = num_frames
+        self._count.fill_(num_frames)
         self._rows[num_frames % 2].copy_(log_filter)
         self._total.fill_(log_likelihood)
 
+    @property
+    def num_frames(self) -> int:
+        """Frames since the last reset; waits for the device."""
+        return int(self._count)
+
     def save(self) -> Tensor:
-        """Return what restore() takes: log_initial before the first frame."""
+        """Return what restore() takes: log_initial before the first frame; waits for the device."""
         return self._rows[self.num_frames % 2].clone()
 
     @property
@@ -140,12 +151,11 @@ class Filter:
         launch(
             filter_frames,
             (1,),
-            *(*self._arcs.tensors, log_emission, self._rows, self._total, log_filter, log_likelihood),
-            *(n, width, self.num_frames, self._arcs.num_states, self._arcs.slots),
+            *(*self._arcs.tensors, log_emission, self._rows, self._total, self._count),
+            *(log_filter, log_likelihood, n, width, self._arcs.num_states, self._arcs.slots),
             REAL=self._real,
             **self._arcs.blocks,
         )
-        self.num_frames += n
         return True
 
 
@@ -164,36 +174,40 @@ def _extremes(states, delta, K, BK: tl.constexpr):
 
 
 @triton.jit
-def _trace(origins, capacity, K, state, last, first, out):
-    """Write the states of the frames first..last of the path that is in ``state`` in the last one."""
+def _trace(origins, capacity, K, state, last, first, out, start, room):
+    """Write the states of the frames first..last of the path that is in ``state`` in the last one.
+
+    Frame t has its place in ``out`` at (t - start) % room.
+    """
     t = last
     while t >= first:
-        tl.store(out + (t - first), state.to(tl.int64))
+        tl.store(out + (t - start) % room, state.to(tl.int64))
         state = tl.load(origins + t % capacity * K + state)
         t -= 1
 
 
-@triton.jit(do_not_specialize=["n", "width", "seen", "capacity", "taken", "max_delay"])
+@triton.jit(do_not_specialize=["n", "width", "capacity", "room", "max_delay"])
 def viterbi_frames(
     log_initial, predecessors, log_weight, emission_index, frames, delta, oldest, walk, origins, path, best,
-    counts, score, n, width, seen, capacity, taken, max_delay, K, R, BK: tl.constexpr, BS: tl.constexpr,
+    counts, score, n, width, capacity, room, max_delay, K, R, BK: tl.constexpr, BS: tl.constexpr,
 ):  # fmt: skip
-    """Take ``n`` frames after ``seen`` ones.
+    """Take ``n`` frames more.
 
     ``delta`` (2, K) are the scores relative to the best, ``oldest`` (2, K) the states of the oldest open
     frame on the paths to the states, ``origins`` (capacity, K) the predecessors in the open frames, ``path``
-    the committed states from frame ``taken`` on, ``counts`` the committed frames, the forced decisions and
-    the best state, -1 without a path.
+    (room,) the last committed states, that of frame t at t % room, ``counts`` the committed frames, the
+    forced decisions, the best state, -1 without a path, and the frames so far.
     """
     nothing = float("-inf")
     committed = tl.load(counts)
     forced = tl.load(counts + 1)
     leader = tl.load(counts + 2)
+    seen = tl.load(counts + 3)
     offset = tl.load(score)
     i = n * 0
     while i < n:
         frame = frames + i.to(tl.int64) * width
-        t = (seen + i).to(tl.int64)
+        t = seen + i
         before, after = delta + t % 2 * K, delta + (t + 1) % 2 * K
         old, new = oldest + t % 2 * K, oldest + (t + 1) % 2 * K
         if (t == 0) | (leader >= 0):
@@ -258,7 +272,7 @@ def viterbi_frames(
                     u -= 1
                     tl.debug_barrier()
                     low, high = _extremes(walk + u % 2 * K, after, K, BK)
-                _trace(origins, capacity, K, low, u, committed, path + (committed - taken))
+                _trace(origins, capacity, K, low, u, committed, path, 0, room)
                 committed = u + 1
                 # One frame later they part: it is the oldest open one now.
                 for j0 in range(0, K, BK):
@@ -274,13 +288,15 @@ def viterbi_frames(
     tl.store(counts, committed)
     tl.store(counts + 1, forced)
     tl.store(counts + 2, leader)
+    tl.store(counts + 3, seen + n)
     tl.store(score, offset)
 
 
-@triton.jit(do_not_specialize=["seen", "capacity"])
-def viterbi_rest(delta, log_final, origins, counts, score, rest, seen, capacity, K, BK: tl.constexpr):
-    """Write the states of the open frames of the best path that ends now, and its score."""
+@triton.jit(do_not_specialize=["capacity", "room"])
+def viterbi_rest(delta, log_final, origins, counts, score, rest, capacity, room, K, BK: tl.constexpr):
+    """Write the states of the ``room`` open frames of the best path that ends now, and its score."""
     nothing = float("-inf")
+    seen = tl.load(counts + 3)
     most = tl.full((), nothing, delta.dtype.element_ty)
     state = tl.full((), 0, tl.int32)
     for j0 in range(0, K, BK):
@@ -296,15 +312,17 @@ def viterbi_rest(delta, log_final, origins, counts, score, rest, seen, capacity,
     # Without a path the scores are left as they were.
     most = tl.where(tl.load(counts + 2) >= 0, most, nothing)
     if most > nothing:
-        _trace(origins, capacity, K, state, committed * 0 + seen - 1, committed, rest)
+        _trace(origins, capacity, K, state, seen - 1, committed, rest, committed, room)
     tl.store(score, tl.load(score) + most.to(tl.float64))
 
 
 class Viterbi:
     """Best path of a stream; the arguments are those of one sequence, (K,), (K, R) and (K, K).
 
-    The predecessors in the open frames are kept in a ring. Without max_delay it may have to grow: when it
-    might be full, the host looks how many frames are open, and waits for the device.
+    The predecessors in the open frames and the committed states are kept in rings, which may have to grow:
+    those of the predecessors only without max_delay. When they might be full, the host looks how many frames
+    are open, and waits for the device. Once a push was captured in a CUDA graph, which knows where the rings
+    are, they stay as they are.
     """
 
     def __init__(
@@ -325,20 +343,31 @@ class Viterbi:
         capacity = CAPACITY if max_delay is None else max_delay + 2
         self._origins = self._walk.new_empty((capacity, K))
         self._path = self._walk.new_empty(CAPACITY, dtype=torch.int64)
-        self._counts = self._walk.new_zeros(3, dtype=torch.int64)
+        self._counts = self._walk.new_zeros(4, dtype=torch.int64)
         self._score = log_initial.new_zeros((), dtype=torch.float64)
+        self._captured = False
         self.reset()
 
     def reset(self) -> None:
         """Forget all frames."""
-        self.num_frames = self._taken = self._surely_committed = 0
+        self._pushed = self._taken = self._surely_committed = 0
         self._counts.zero_()
         self._score.zero_()
+
+    def _look(self) -> None:
+        """Read how many frames there are, and how many of them are committed; waits for the device."""
+        self._surely_committed, _, _, self._pushed = self._counts.tolist()
+
+    @property
+    def num_frames(self) -> int:
+        """Frames since the last reset; waits for the device."""
+        self._look()
+        return self._pushed
 
     @property
     def num_committed(self) -> int:
         """Frames whose state will not change any more; waits for the device."""
-        self._surely_committed = int(self._counts[0])
+        self._look()
         return self._surely_committed
 
     @property
@@ -359,53 +388,66 @@ class Viterbi:
     def push(self, log_emission: Tensor, best: Tensor) -> bool:
         """Take frames (P,) or (n, P), write as many best states; always True, see the top of this module."""
         n, width = _shape(log_emission)
-        self._make_room(self.num_frames + n)
+        if is_capturing(self._counts):
+            if self._max_delay < 0:
+                raise RuntimeError("a push can be captured in a CUDA graph only with max_delay")
+            self._captured = True
+        else:
+            self._pushed += n
+            self._make_room()
         launch(
             viterbi_frames,
             (1,),
             *(*self._arcs.tensors, log_emission, self._delta, self._oldest, self._walk, self._origins),
             *(self._path, best, self._counts, self._score),
-            *(n, width, self.num_frames, len(self._origins), self._taken, self._max_delay),
+            *(n, width, len(self._origins), len(self._path), self._max_delay),
             *(self._arcs.num_states, self._arcs.slots),
             **self._arcs.blocks,
         )
-        self.num_frames += n
         return True
 
-    def _make_room(self, frames: int) -> None:
-        """Let so many frames, less those that were taken or committed, be kept."""
-        if frames - self._taken > len(self._path):
-            longer = self._path.new_empty(2 * (frames - self._taken))
-            longer[: len(self._path)] = self._path
+    def _make_room(self) -> None:
+        """Let the frames be kept that were pushed, less those that were taken or committed."""
+        room = len(self._path)
+        if self._pushed - self._taken > room and not self._captured:
+            longer = self._path.new_empty(2 * (self._pushed - self._taken))
+            kept = torch.arange(self._taken, self._taken + room, device=longer.device)
+            longer[kept % len(longer)] = self._path[kept % room]
             self._path = longer
         capacity = len(self._origins)
-        if self._max_delay >= 0 or frames - self._surely_committed <= capacity:
+        if self._max_delay >= 0 or self._pushed - self._surely_committed <= capacity:
             return
+        pushed = self._pushed
+        seen = self.num_frames
         # Without a path nothing more is written.
-        if frames - self.num_committed > capacity and int(self._counts[2]) >= 0:
-            larger = self._origins.new_empty((2 * (frames - self._surely_committed), self._arcs.num_states))
-            kept = torch.arange(self._surely_committed, self.num_frames, device=larger.device)
+        if pushed - self._surely_committed > capacity and int(self._counts[2]) >= 0:
+            larger = self._origins.new_empty((2 * (pushed - self._surely_committed), self._arcs.num_states))
+            kept = torch.arange(self._surely_committed, seen, device=larger.device)
             larger[kept % len(larger)] = self._origins[kept % capacity]
             self._origins = larger
+        self._pushed = pushed
 
     def take(self) -> Tensor:
         """Return the committed states that were not yet taken; waits for the device."""
-        count = self.num_waiting
-        states = self._path[:count].clone()
+        count, room = self.num_waiting, len(self._path)
+        if count > room:
+            raise RuntimeError(
+                f"{count - room} committed states are lost: pushes of a CUDA graph keep {room}; take them before"
+            )
+        frame = torch.arange(self._taken, self._taken + count, device=self._path.device)
         self._taken += count
-        return states
+        return self._path[frame % room]
 
     def finish(self, log_final: Tensor | None) -> tuple[Tensor, float]:
         """Return all states not yet taken and the score of the path; start anew; waits for the device."""
         states = self.take()
-        if self.num_frames > 0:
-            rest = states.new_full((self.num_frames - self._surely_committed,), -1)
+        if self._pushed > 0:
+            rest = states.new_full((self._pushed - self._surely_committed,), -1)
             launch(
                 viterbi_rest,
                 (1,),
                 *(self._delta, None if log_final is None else log_final.contiguous(), self._origins),
-                *(self._counts, self._score, rest, self.num_frames, len(self._origins)),
-                self._arcs.num_states,
+                *(self._counts, self._score, rest, len(self._origins), len(rest), self._arcs.num_states),
                 BK=self._arcs.blocks["BK"],
             )
             states = torch.cat((states, rest))

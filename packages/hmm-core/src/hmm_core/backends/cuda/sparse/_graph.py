@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from hmm_core.backends.cuda._launch import is_recording
+from hmm_core.backends.cuda._launch import is_capturing, is_recording
 
 
 class Groups(NamedTuple):
@@ -61,7 +61,7 @@ def reach(predecessors: Tensor) -> int | None:
     """
     found: tuple[int | None] | None = _recall(_reach, predecessors, 0)
     if found is None:
-        if _is_capturing(predecessors):
+        if is_capturing(predecessors):
             return None
         K = predecessors.shape[1]
         state = torch.arange(K, device=predecessors.device)[:, None]
@@ -81,7 +81,7 @@ def _recall(memory: WeakTensorKeyDictionary, tensor: Tensor, keys: int) -> Any: 
 
 def _remember(memory: WeakTensorKeyDictionary, tensor: Tensor, keys: int, fact: object) -> None:
     """Keep what is known for as long as the tensor lives; memory of a captured graph is not ours to keep."""
-    if not (_is_capturing(tensor) or is_recording() or tensor.is_inference()):
+    if not (is_capturing(tensor) or is_recording() or tensor.is_inference()):
         memory[_owner(tensor)] = (_contents(tensor, keys), fact)
 
 
@@ -94,8 +94,3 @@ def _contents(tensor: Tensor, keys: int) -> tuple[object, ...]:
     """Tell two views of one tensor apart, and its contents before and after a change."""
     version = None if tensor.is_inference() else tensor._version  # noqa: SLF001
     return tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), version, keys
-
-
-def _is_capturing(tensor: Tensor) -> bool:
-    """Whether a CUDA graph is being captured."""
-    return tensor.device.type == "cuda" and torch.cuda.is_current_stream_capturing()
