@@ -12,8 +12,9 @@ from torch import Tensor
 from hmm_core.backends.cuda._launch import launch
 from hmm_core.backends.cuda._math import finite_or_zero
 from hmm_core.backends.cuda._model import describe
+from hmm_core.backends.cuda._together import meet
 from hmm_core.backends.cuda.dense._operations import messages
-from hmm_core.backends.cuda.dense._wide import meet, programs_per_sequence, tile
+from hmm_core.backends.cuda.dense._wide import programs_per_sequence, tile
 
 
 @triton.jit

@@ -19,6 +19,7 @@ from torch import Tensor
 from hmm_core.backends.cuda._launch import launch
 from hmm_core.backends.cuda._math import finite_or_zero, lse
 from hmm_core.backends.cuda._model import Model
+from hmm_core.backends.cuda._together import processors
 
 
 class Messages(NamedTuple):
@@ -247,11 +248,6 @@ def warps(block: int, dtype: torch.dtype) -> int:
     if dtype == torch.float64:
         return 16
     return 4 if block == 64 else 8
-
-
-def processors(device: torch.device) -> int:
-    """Multiprocessors of a device; none in the interpreter, which runs programs one after another."""
-    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 0
 
 
 def chunk_count(model: Model, directions: int) -> int:

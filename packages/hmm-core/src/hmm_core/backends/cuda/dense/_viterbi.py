@@ -15,8 +15,9 @@ from torch import Tensor
 from hmm_core.backends.cuda._launch import launch
 from hmm_core.backends.cuda._math import finite_or_zero
 from hmm_core.backends.cuda._model import Model, describe
+from hmm_core.backends.cuda._together import meet
 from hmm_core.backends.cuda.dense._narrow import block_size, load_matrix, warps
-from hmm_core.backends.cuda.dense._wide import densities, meet, programs_per_sequence, tile
+from hmm_core.backends.cuda.dense._wide import densities, programs_per_sequence, tile
 
 # Back-pointers that memory="auto" allows, in bytes.
 _FULL_MEMORY = 2**30

@@ -13,20 +13,11 @@ from torch import Tensor
 from hmm_core.backends.cuda._launch import launch
 from hmm_core.backends.cuda._math import finite_or_zero
 from hmm_core.backends.cuda._model import Model
-from hmm_core.backends.cuda.dense._narrow import Messages, allocate, processors
+from hmm_core.backends.cuda._together import meet, processors
+from hmm_core.backends.cuda.dense._narrow import Messages, allocate
 
 # States that a program computes at a time.
 _OWN = 16
-
-
-@triton.jit
-def meet(counter, expected):
-    """Wait until all programs of a sequence have come here, and see what they wrote before."""
-    tl.debug_barrier()
-    tl.atomic_add(counter, 1, sem="release", scope="gpu")
-    while tl.atomic_add(counter, 0, sem="acquire", scope="gpu") < expected:
-        pass
-    tl.debug_barrier()
 
 
 @triton.jit(

@@ -7,8 +7,16 @@ from torch import Tensor
 
 from hmm_core.backends.cuda._launch import launch
 from hmm_core.backends.cuda._model import describe
+from hmm_core.backends.cuda._together import meet
 from hmm_core.backends.cuda.sparse import _graph, _plan
-from hmm_core.backends.cuda.sparse._sweep import add_exp, frames_of, publish, take_tile, wait
+from hmm_core.backends.cuda.sparse._sweep import (
+    add_exp,
+    frames_of,
+    part_of,
+    publish,
+    take_tile,
+    wait,
+)
 
 
 @triton.jit(
@@ -56,6 +64,7 @@ def backward_frames(
     rows,
     tiles,
     degree_blocks,
+    MEET: tl.constexpr,
     REACH: tl.constexpr,
     UNROLL: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -63,15 +72,11 @@ def backward_frames(
 ):
     """Messages c[t, i] = e[t, i] + log sum of exp(w + c[t+1, j]) of frames end - 1 down to begin."""
     like = emission.dtype.element_ty
-    b, place = take_tile(signals, B, REACH > 0)
+    b, place = take_tile(signals, B, tiles, REACH > 0)
     tile = tiles - 1 - place
     n = frames_of(lengths, b, T)
     stop = tl.minimum(n, end)
-    first = tile * 0
-    last = first + K
-    if REACH > 0:
-        first = tile * BLOCK
-        last = tl.minimum(first + BLOCK, K)
+    first, last, jump = part_of(tile, tiles, K, REACH, BLOCK)
     lanes = tl.arange(0, BLOCK)
     done = signals + 1 + b * tiles + tile
     own = b * arc_stride
@@ -91,7 +96,7 @@ def backward_frames(
         border = edge
         if edge is not None:
             border = edge + ((b * (end - begin) + t - begin) * tiles + tile) * REACH
-        for k0 in range(first, last, BLOCK):
+        for k0 in range(first, last, jump):
             k = k0 + lanes
             inside = k < last
             density = k
@@ -126,7 +131,10 @@ def backward_frames(
             tl.store(after + b * K + k, c, mask=inside & (frame == begin))
             if edge is not None:
                 tl.store(border + k - first, c, mask=inside & (k < first + REACH))
-        tl.debug_barrier()
+        if MEET:
+            meet(signals + 1 + b, (stop - t) * tiles)
+        else:
+            tl.debug_barrier()
         t -= 1
         if REACH > 0:
             if ((stop - 1 - t) % CHUNK == 0) | (t < begin):
@@ -191,6 +199,7 @@ def backward(
             messages.shape[1],
             chosen.tiles,
             degrees.shape[1],
+            cooperative=chosen.together,
             **chosen.constants,
         )
         before = after

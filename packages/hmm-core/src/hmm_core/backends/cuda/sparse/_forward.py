@@ -12,8 +12,17 @@ from torch import Tensor
 from hmm_core.backends.cuda._launch import launch
 from hmm_core.backends.cuda._math import finite_or_zero
 from hmm_core.backends.cuda._model import Model
+from hmm_core.backends.cuda._together import meet
 from hmm_core.backends.cuda.sparse._plan import Plan, Span, edge_frames, plan, plenty, signals, spans
-from hmm_core.backends.cuda.sparse._sweep import add_exp, frames_of, publish, slot_of, take_tile, wait
+from hmm_core.backends.cuda.sparse._sweep import (
+    add_exp,
+    frames_of,
+    part_of,
+    publish,
+    slot_of,
+    take_tile,
+    wait,
+)
 
 
 @triton.jit
@@ -95,25 +104,22 @@ def forward_frames(
     BITS: tl.constexpr,
     ENTROPY: tl.constexpr,
     HELD: tl.constexpr,  # slots that stay in registers: all 2 or 3 of one block of states, or 0
+    MEET: tl.constexpr,
     REACH: tl.constexpr,
     UNROLL: tl.constexpr,
     BLOCK: tl.constexpr,
     CHUNK: tl.constexpr,
 ):
-    """Messages of frames begin..end of a sequence, of all states or of one tile.
+    """Messages of frames begin..end of a sequence, of all states or of some tiles.
 
     SUM: a[t, j] = log sum_r exp(a[t-1, i_r] + w_r) + e[t, j]. MAXIMUM: the greatest term, and its slot.
     ENTROPY: also h[t, j] = sum_r p_r (h[t-1, i_r] - log p_r), p the terms' shares of the sum.
     """
     like = emission.dtype.element_ty
-    b, tile = take_tile(signals, B, REACH > 0)
+    b, tile = take_tile(signals, B, tiles, REACH > 0)
     n = frames_of(lengths, b, T)
     stop = tl.minimum(n, end)
-    first = tile * 0
-    last = first + K
-    if REACH > 0:
-        first = tile * BLOCK
-        last = tl.minimum(first + BLOCK, K)
+    first, last, jump = part_of(tile, tiles, K, REACH, BLOCK)
     lanes = tl.arange(0, BLOCK)
     bad = tl.zeros((BLOCK,), tl.int32)
     width = b * 0 + tiles * REACH  # a frame of the edge, in 64 bits
@@ -156,7 +162,7 @@ def forward_frames(
             border = edge + ((b * (end - begin) + t - begin) * tiles + tile) * REACH
             outer = border - width - first
             outer_rest = outer + edge_plane
-        for k0 in range(first, last, BLOCK):
+        for k0 in range(first, last, jump):
             k = k0 + lanes
             inside = k < last
             h = tl.zeros((BLOCK,), tl.float64)
@@ -267,13 +273,16 @@ def forward_frames(
                 packed = tl.load(place, mask=inside & (shift > 0), other=0)
                 tl.store(place, packed | (slot << shift), mask=inside)
         # One barrier a frame: what was written can be read, and what was read overwritten in the next one.
-        tl.debug_barrier()
         t += 1
+        if MEET:
+            meet(signals + 1 + b, (t - begin) * tiles)
+        else:
+            tl.debug_barrier()
         if REACH > 0:
             if ((t - begin) % CHUNK == 0) | (t == stop):
                 publish(done, (t - begin).to(tl.int32))
     if n <= begin:  # the sequence has ended before
-        for k0 in range(first, last, BLOCK):
+        for k0 in range(first, last, jump):
             k = k0 + lanes
             inside = k < last
             a = tl.load(before + b * K + k, mask=inside & (begin + lanes * 0 > 0), other=float("-inf"))
@@ -359,6 +368,7 @@ class Forward(NamedTuple):
             MAXIMUM=self.maximum,
             BITS=bits,
             ENTROPY=self.entropy,
+            cooperative=plan.together,
             HELD=plan.held,
             **plan.constants,
         )

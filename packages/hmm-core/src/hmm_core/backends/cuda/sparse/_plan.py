@@ -1,7 +1,10 @@
-"""How a problem is spread over programs: one for each sequence, or a pipeline of tiles of states.
+"""How a problem is spread over programs: one for each sequence, a pipeline of tiles of states, or equals.
 
-Up to SINGLE states, and for graphs with arcs in all directions, one program goes through the frames of a
-sequence, and its threads exchange messages through memory, with a barrier a frame.
+Up to SINGLE states one program goes through the frames of a sequence, and its threads exchange messages
+through memory, with a barrier a frame.
+
+In a larger graph with arcs in all directions several programs do, each with some blocks of states: as many
+as run at once. They meet after every frame.
 
 In a larger graph whose arcs lead forwards one program computes a tile of states. It goes through the frames
 in chunks, and waits before each one only for the tile on its left to have done as many, and so all tiles on
@@ -30,6 +33,7 @@ import torch
 from torch import Tensor
 
 from hmm_core.backends.cuda._model import Model
+from hmm_core.backends.cuda._together import processors
 from hmm_core.backends.cuda.sparse import _graph
 
 # States up to which one program keeps a sequence to itself, and states of a tile in a pipeline.
@@ -53,11 +57,18 @@ class Plan(NamedTuple):
     unroll: int  # slots that are computed together
     held: int  # slots whose predecessors and weights stay in registers: all, or 0
     far: bool = False  # whether the tiles of a pipeline read states of any other
+    meet: bool = False  # whether the programs of a sequence meet after every frame
+
+    @property
+    def together(self) -> bool:
+        """Whether the programs wait for each other, so that all of them must run at once."""
+        return self.meet and self.tiles > 1
 
     @property
     def constants(self) -> dict[str, Any]:
         """Compile-time constants and options that all kernels take."""
         return {
+            "MEET": self.meet,
             "REACH": self.reach,
             "UNROLL": self.unroll,
             "BLOCK": self.block,
@@ -79,7 +90,9 @@ def plan(model: Model) -> Plan:
         return Plan(block, 1, 0, warps, unroll, held)
     reach = _graph.reach(model.predecessors)
     if reach is None:
-        return Plan(min(1024, SINGLE), 1, 0, 16, unroll, 0)
+        block = min(1024, SINGLE)
+        programs = max(1, min(processors(model.log_emission.device) // max(model.sizes[0], 1), -(-K // block)))
+        return Plan(block, programs, 0, 16, unroll, 0, meet=True)
     tiles = -(-K // TILE)
     if reach > TILE:
         return Plan(TILE, tiles, 1, 4, unroll, held, far=True)
@@ -118,6 +131,9 @@ def plenty(device: torch.device) -> int:
 
 
 def signals(chosen: Plan, batch: int, launches: int, device: torch.device) -> Tensor:
-    """Zeros (launches, 1 + B * tiles): a counter, and how many frames each program has done."""
-    count = 1 + batch * chosen.tiles if chosen.reach else 1
+    """Zeros (launches, 1 + B * tiles): a counter, and how many frames each program has done.
+
+    For programs that meet (launches, 1 + B): how often those of each sequence have.
+    """
+    count = 1 + batch * (chosen.tiles if chosen.reach else 1)
     return torch.zeros((launches, count), dtype=torch.int32, device=device)

@@ -15,10 +15,19 @@ from torch import Tensor
 from hmm_core.backends.cuda._launch import launch
 from hmm_core.backends.cuda._math import finite_or_zero
 from hmm_core.backends.cuda._model import Model
+from hmm_core.backends.cuda._together import meet
 from hmm_core.backends.cuda.sparse import _graph
 from hmm_core.backends.cuda.sparse._forward import Kept
 from hmm_core.backends.cuda.sparse._plan import Plan, Span, edge_frames, signals
-from hmm_core.backends.cuda.sparse._sweep import add_exp, frames_of, publish, slot_of, take_tile, wait
+from hmm_core.backends.cuda.sparse._sweep import (
+    add_exp,
+    frames_of,
+    part_of,
+    publish,
+    slot_of,
+    take_tile,
+    wait,
+)
 
 
 @triton.jit
@@ -99,22 +108,19 @@ def smooth_frames(
     VARYING: tl.constexpr,
     ONE: tl.constexpr,  # whether the program has one block of states
     HELD: tl.constexpr,  # its slots that stay in registers: all 2 or 3, or 0
+    MEET: tl.constexpr,
     REACH: tl.constexpr,
     UNROLL: tl.constexpr,
     BLOCK: tl.constexpr,
     CHUNK: tl.constexpr,
 ):
-    """Posteriors of frames end - 1 down to begin of a sequence, of all states or of one tile."""
+    """Posteriors of frames end - 1 down to begin of a sequence, of all states or of some tiles."""
     like = carry.dtype.element_ty
-    b, place = take_tile(signals, B, REACH > 0)
+    b, place = take_tile(signals, B, tiles, REACH > 0)
     tile = tiles - 1 - place
     n = frames_of(lengths, b, T)
     stop = tl.minimum(n, end)
-    first = tile * 0
-    last = first + K
-    if REACH > 0:
-        first = tile * BLOCK
-        last = tl.minimum(first + BLOCK, K)
+    first, last, jump = part_of(tile, tiles, K, REACH, BLOCK)
     lanes = tl.arange(0, BLOCK)
     done = signals + 1 + b * tiles + tile
     own = b * arc_stride
@@ -133,6 +139,7 @@ def smooth_frames(
         if HELD > 2:
             i2, w2 = slot_of(known, weight + b * weight_stride, k, 2, R, inside)
             c2 = tl.zeros((BLOCK,), tl.float64)
+    stage = n * 0
     t = stop - 1
     while t >= begin:
         if REACH > 0:
@@ -146,7 +153,7 @@ def smooth_frames(
         if edge is not None:
             border = edge + ((b * (end - begin) + t - begin) * tiles + tile) * REACH * R
         if t < n - 1:
-            for k0 in range(first, last, BLOCK):
+            for k0 in range(first, last, jump):
                 k = k0 + lanes
                 inside = k < last
                 if not ONE:
@@ -192,8 +199,12 @@ def smooth_frames(
                                     tl.store(counts + (b * (T - 1) + t) * K * R + arc, xi, mask=slot)
                                 else:
                                     add_to(counts + b * K * R + arc, xi, slot)
-            tl.debug_barrier()
-            for k0 in range(first, last, BLOCK):
+            if MEET:
+                stage += tiles
+                meet(signals + 1 + b, stage)
+            else:
+                tl.debug_barrier()
+            for k0 in range(first, last, jump):
                 k = k0 + lanes
                 inside = k < last
                 leave = tl.load(starts + own * (K + 1) + k, mask=inside, other=0)
@@ -217,7 +228,7 @@ def smooth_frames(
             if not ONE:
                 tl.debug_barrier()
         if gamma is not None:
-            for k0 in range(first, last, BLOCK):
+            for k0 in range(first, last, jump):
                 k = k0 + lanes
                 inside = k < last
                 if not ONE:
@@ -356,6 +367,7 @@ def _spread(
         degrees.shape[1],
         VARYING=counts is not None and counts.ndim == 4,
         ONE=plan.block * plan.tiles >= K,
+        cooperative=plan.together,
         HELD=plan.held,
         **plan.constants,
     )

@@ -11,16 +11,28 @@ def frames_of(lengths, b, T):
 
 
 @triton.jit
-def take_tile(signals, B, PIPELINE: tl.constexpr):
-    """Sequence and tile of a program, taken from a counter, so that lower tiles start first."""
+def take_tile(signals, B, tiles, PIPELINE: tl.constexpr):
+    """Sequence and tile of a program; in a pipeline from a counter, so that lower tiles start first."""
     if PIPELINE:
         ticket = tl.atomic_add(signals, 1)
         b = (ticket % B).to(tl.int64)
         tile = (ticket // B).to(tl.int64)
     else:
-        b = tl.program_id(0).to(tl.int64)
-        tile = b * 0
+        item = tl.program_id(0).to(tl.int64)
+        b = item // tiles
+        tile = item % tiles
     return b, tile
+
+
+@triton.jit
+def part_of(tile, tiles, K, REACH: tl.constexpr, BLOCK: tl.constexpr):
+    """First state of a program, one past its last, and how far it is from one of its blocks to the next."""
+    first = tile * BLOCK
+    last = first * 0 + K
+    jump = first * 0 + tiles * BLOCK
+    if REACH > 0:
+        last = tl.minimum(first + BLOCK, K)
+    return first, last, jump
 
 
 @triton.jit
