@@ -65,21 +65,25 @@ def run_programs_at_once(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             if isinstance(tensor, Tensor) and tensor.numel():
                 tensor.share_memory_()
         places = itertools.product(*map(range, grid))
-        children = {one(executor, grid, place, *given, **options) for place in places}
-        failed = 0
-        end = time.monotonic() + PATIENCE
-        while children and time.monotonic() < end:
-            child, status = os.waitpid(-1, os.WNOHANG)
-            if child in children:
-                children.remove(child)
-                failed += status != 0
-            elif not child:
-                time.sleep(1e-3)
-        for child in children:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-        assert not children, "programs wait for each other"
-        assert not failed
+        _wait_for({one(executor, grid, place, *given, **options) for place in places})
 
     monkeypatch.setattr(interpreter.GridExecutor, "__call__", at_once)
     return numbers
+
+
+def _wait_for(children: set[int]) -> None:
+    """Wait until processes have ended well."""
+    failed = 0
+    end = time.monotonic() + PATIENCE
+    while children and time.monotonic() < end:
+        child, status = os.waitpid(-1, os.WNOHANG)
+        if child in children:
+            children.remove(child)
+            failed += status != 0
+        elif not child:
+            time.sleep(1e-3)
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert not children, "programs wait for each other"
+    assert not failed

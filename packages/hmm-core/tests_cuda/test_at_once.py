@@ -92,9 +92,7 @@ def test_strips_wait_for_the_one_above(
     assert not numbers or max(numbers) == 6
 
 
-def test_a_program_that_waits_in_vain_is_found(
-    device: torch.device, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_program_that_waits_in_vain_is_found(device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
     if device.type == "cuda":
         pytest.skip("a GPU would wait, too")
     monkeypatch.setattr("at_once.PATIENCE", 1)

@@ -1,6 +1,7 @@
 """Every kernel, in every configuration that an operation launches, compiled ahead of time without a GPU.
 
-What is compiled is what the operations launch: their launches are written down instead of run.
+What is compiled is what the operations launch: their launches are written down instead of run, and then go
+through Triton as on a GPU, with all that it makes of an address that is aligned or a number that is 1.
 """
 
 import json
@@ -8,12 +9,13 @@ import os
 import re
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from launches import CASES
+from launches import CASES, SMALLEST_CASES
 
 from hmm_core.backends.cuda._launch import Launch, recording
 
@@ -26,39 +28,24 @@ RECORD = Path(__file__).parent / "registers.json"
 CAPABILITIES = (80, 90, 100)
 
 
-def _type(value: object) -> str:
-    """Name the type of an argument as the compiler does."""
-    if isinstance(value, torch.Tensor):
-        short = {"float32": "fp32", "float64": "fp64", "bool": "i1", "uint8": "u8"}
-        name = str(value.dtype).removeprefix("torch.")
-        return "*" + short.get(name, name.replace("int", "i"))
-    if value is None:
-        return "constexpr"
-    if isinstance(value, bool):
-        return "u1"
-    if isinstance(value, int):
-        return "i32" if -(2**31) <= value < 2**31 else "i64"
-    return "fp32"
-
-
 def _name(launch: Launch) -> str:
     """Tell a configuration: the kernel, its types and its constants."""
     constants = ",".join(
         f"{key}={getattr(value, 'name', value)}" for key, value in sorted(launch.constants.items())
     )
     missing = ",".join(name for name, value in launch.arguments.items() if value is None)
-    types = {_type(value) for value in launch.arguments.values()}
-    dtype = "float64" if "*fp64" in types and "*fp32" not in types else "float32"
+    types = {value.dtype for value in launch.arguments.values() if isinstance(value, torch.Tensor)}
+    dtype = "float64" if torch.float64 in types and torch.float32 not in types else "float32"
     warps = launch.options["num_warps"]
     return (
         f"{launch.kernel.__name__}[{constants}]" + (f"-{missing}" if missing else "") + f"-{dtype}-w{warps}"
     )
 
 
-def _launches() -> dict[str, Launch]:
+def _launches(cases: list[Callable[[], object]]) -> dict[str, Launch]:
     """All configurations, by name."""
     found: dict[str, Launch] = {}
-    for case in CASES:
+    for case in cases:
         with recording() as launches:
             case()
         for launch in launches:
@@ -66,20 +53,44 @@ def _launches() -> dict[str, Launch]:
     return dict(sorted(found.items()))
 
 
-LAUNCHES = _launches()
+LAUNCHES = _launches(CASES)
+SMALLEST = _launches(SMALLEST_CASES)
+
+
+class Device:
+    """What Triton asks of a GPU before it compiles for one."""
+
+    def __init__(self, capability: int) -> None:
+        self.capability = capability
+
+    def get_current_target(self) -> Any:
+        """Name the kind of GPU."""
+        from triton.backends.compiler import GPUTarget  # noqa: PLC0415  (where Triton is missing, all skip)
+
+        return GPUTarget("cuda", self.capability, 32)
+
+    def get_current_device(self) -> int:
+        """Tell it from the devices of this machine, if there are any."""
+        return 1000 + self.capability
+
+    def get_current_stream(self, _: int) -> int:
+        """Have one stream."""
+        return 0
 
 
 def compiled(launch: Launch, capability: int) -> Any:
     """Compile a launch for a kind of GPU."""
-    from triton.backends.compiler import GPUTarget  # noqa: PLC0415  (where Triton is missing, the tests skip)
-    from triton.compiler import ASTSource  # noqa: PLC0415
+    from triton.runtime import driver  # noqa: PLC0415
 
     os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
-    constants = {**launch.constants, **{k: v for k, v in launch.arguments.items() if v is None}}
-    signature = {name: _type(launch.arguments.get(name)) for name in launch.kernel.arg_names}
-    signature.update(dict.fromkeys(constants, "constexpr"))
-    source = ASTSource(fn=launch.kernel, signature=signature, constexprs=constants)
-    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=dict(launch.options))
+    driver.set_active(Device(capability))
+    try:
+        return launch.kernel.warmup(
+            *launch.arguments.values(), grid=launch.grid, **launch.constants, **launch.options
+        )
+    finally:
+        if torch.cuda.is_available():  # otherwise there is none to go back to
+            driver.reset_active()
 
 
 def resources(kernel: Any) -> dict[str, int]:
@@ -99,6 +110,7 @@ def resources(kernel: Any) -> dict[str, int]:
 def record(request: pytest.FixtureRequest) -> Any:
     """What was recorded; rewritten at the end where asked."""
     rewrite = request.config.getoption("--record-registers")
+    assert not (rewrite and "PYTEST_XDIST_WORKER" in os.environ), "one process writes the record: add -n 0"
     known: dict[str, Any] = json.loads(RECORD.read_text(encoding="utf-8"))
     if rewrite:
         known = {"triton": triton.__version__, "kernels": {}}
@@ -113,17 +125,24 @@ def test_a_kernel_compiles_without_spilling(
     name: str, record: dict[str, Any], request: pytest.FixtureRequest
 ) -> None:
     used = {}
+    recorded = record["triton"] == triton.__version__
     for capability in CAPABILITIES:
         taken = resources(compiled(LAUNCHES[name], capability))
-        assert taken["stack"] == 0
+        # The assembler of Triton 3.6 puts up to two numbers of a few kernels there, which GPU.md names.
+        assert taken["stack"] <= (0 if recorded else 16)
         assert taken["local"] == 0
         used[f"sm_{capability}"] = taken["registers"]
     if request.config.getoption("--record-registers"):
         record["kernels"][name] = used
     assert name in record["kernels"], "a new configuration: run with --record-registers"
-    if record["triton"] == triton.__version__:  # another compiler allots them differently
+    if recorded:  # another compiler allots them differently
         for target, registers in used.items():
             assert registers <= record["kernels"][name][target]
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_sizes_of_one_which_are_constants_then_compile(name: str) -> None:
+    assert compiled(SMALLEST[name], 90).asm["cubin"]
 
 
 # Recursions whose threads read in one frame what others wrote in the frame before; in a pipeline of them
@@ -133,6 +152,7 @@ RECURSIONS = [
     for name, launch in LAUNCHES.items()
     if launch.kernel.__name__ in {"forward_frames", "backward_frames", "smooth_frames", "merge_frames"}
     and launch.constants.get("REACH", 0) == 0
+    and not launch.constants.get("MEET", False)
 ]
 
 
@@ -176,11 +196,18 @@ def test_the_way_back_waits_until_all_threads_have_written_their_pointers(name: 
     assert any(written < line < read for line in places(assembly, r"\bbar\.sync\b"))
 
 
-@pytest.mark.parametrize("name", [name for name in LAUNCHES if "counter" in LAUNCHES[name].arguments])
+MEETINGS = [
+    name
+    for name, launch in LAUNCHES.items()
+    if "counter" in launch.arguments or launch.constants.get("MEET", False)
+]
+
+
+@pytest.mark.parametrize("name", MEETINGS)
 def test_programs_that_share_a_sequence_hand_over_what_they_wrote(name: str) -> None:
     assembly = compiled(LAUNCHES[name], 90).asm["ptx"].splitlines()
-    given = places(assembly, r"\bred\.global\.gpu\.release\b")
-    taken = places(assembly, r"\bld\.global\.gpu\.acquire\b")
+    given = places(assembly, r"\b(red|atom)\.global\.gpu\.release\b")
+    taken = places(assembly, r"\b(ld|atom)\.global\.gpu\.acquire\b")
     assert given
     assert len(given) == len(taken)
     barriers = places(assembly, r"\bbar\.sync\b")

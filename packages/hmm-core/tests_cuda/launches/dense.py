@@ -45,3 +45,8 @@ CASES: list[Callable[[], object]] = [
     *(partial(_gradient, dtype) for dtype in (SINGLE, DOUBLE)),
     *(partial(_paths, K, dtype) for K in (32, 33, 257) for dtype in (SINGLE, DOUBLE)),
 ]
+SMALLEST: list[Callable[[], object]] = [
+    *(partial(_smooth, K, SINGLE) for K in (1, 129)),
+    partial(_paths, 1, SINGLE),
+    partial(_gradient, SINGLE),
+]

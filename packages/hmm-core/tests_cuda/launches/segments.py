@@ -24,8 +24,9 @@ def _call(
     """Call an operation on a model of that size; the values do not matter."""
     transition: Any = torch.zeros(states, states, dtype=dtype)
     if sparse:
-        predecessors = torch.arange(3).expand(states, 3)
-        transition = Sparse(predecessors, torch.zeros(states, 3, dtype=dtype))
+        slots = min(states, 3)
+        predecessors = torch.arange(slots).expand(states, slots)
+        transition = Sparse(predecessors, torch.zeros(states, slots, dtype=dtype))
     index = torch.zeros(states, dtype=torch.int64) if indexed else None
     initial, duration = torch.zeros(states, dtype=dtype), torch.zeros(states, longest, dtype=dtype)
     emission = torch.zeros(2, 5, states, dtype=dtype)
@@ -43,7 +44,9 @@ def _stream(states: int, dtype: torch.dtype, *, sparse: bool = False) -> None:
     transition: Any = torch.zeros(states, states, dtype=dtype)
     index = None
     if sparse:
-        transition = Sparse(torch.arange(3).expand(states, 3), torch.zeros(states, 3, dtype=dtype))
+        slots = min(states, 3)
+        predecessors = torch.arange(slots).expand(states, slots)
+        transition = Sparse(predecessors, torch.zeros(states, slots, dtype=dtype))
         index = torch.zeros(states, dtype=torch.int64)
     model = (torch.zeros(states, dtype=dtype), transition, index)
     frames = torch.zeros(3, states, dtype=dtype)
@@ -80,4 +83,13 @@ CASES: list[Callable[[], object]] = [
     ),
     # More states than 16 bits count.
     _call(semi_markov.viterbi, 40_000, 2, sparse=True),
+]
+SMALLEST: list[Callable[[], object]] = [
+    *(
+        _call(op, 1, 1, **options)
+        for op in (semi_markov.posterior, semi_markov.viterbi, semi_markov.sample)
+        for options in ({}, {"sparse": True})
+    ),
+    partial(_stream, 1, torch.float32),
+    partial(_stream, 1, torch.float32, sparse=True),
 ]

@@ -1,6 +1,7 @@
 """Calls that launch the kernels for sparse transitions in every configuration."""
 
 from collections.abc import Callable
+from unittest import mock
 
 import torch
 
@@ -72,14 +73,31 @@ def every_path(hmm: Arguments) -> None:
     hmm.apply(sample, num_samples=2, backend="cuda")
 
 
-# Blocks of 32 to 1024 states, a pipeline, several blocks in one program; graphs of 2, 3 and more slots.
+def together(hmm: Arguments) -> None:
+    """Let three programs share a sequence, in every way that goes through the frames."""
+    from hmm_core.backends.cuda.sparse import _plan  # noqa: PLC0415  (imports Triton)
+
+    with mock.patch.object(_plan, "processors", return_value=6):
+        for op in (backward, expected_transitions, posterior, viterbi):
+            hmm.apply(op, backend="cuda")
+
+
+# Blocks of 32 to 1024 states, a pipeline, programs that meet; graphs of 2, 3 and more slots.
 CASES: list[Callable[[], object]] = [
     lambda: every_sum(problem(100, 2)),
     lambda: every_sum(problem(3000, 3, densities=5)),
     lambda: problem(1000, 3, densities=5).apply(posterior, backend="cuda"),
-    lambda: problem(3000, 3, densities=5, arc=(2999, 0)).apply(expected_transitions, backend="cuda"),
+    lambda: together(problem(3000, 3, densities=5, arc=(2999, 0))),
     lambda: problem(3000, 3, densities=5, arc=(0, 2999)).apply(posterior, backend="cuda"),
     lambda: every_path(problem(200, 4)),
     lambda: problem(3000, 3, densities=5).apply(viterbi, backend="cuda"),
     lambda: gradient(problem(20, 3, densities=5, dtype=torch.float64), checkpoint=True),
+]
+SMALLEST: list[Callable[[], object]] = [
+    lambda: every_sum(problem(1, 1)),
+    lambda: every_path(problem(1, 1)),
+    lambda: every_sum(problem(40, 1, densities=1)),
+    lambda: every_sum(problem(1025, 2, densities=1)),
+    lambda: problem(1025, 2, arc=(1024, 0)).apply(posterior, backend="cuda"),
+    lambda: gradient(problem(1, 1), checkpoint=True),
 ]

@@ -33,3 +33,7 @@ CASES: list[Callable[[], object]] = [
     *(partial(_cost, dtype, "euclidean") for dtype in (SINGLE, DOUBLE)),
     partial(_cost, SINGLE, "sqeuclidean"),
 ]
+SMALLEST: list[Callable[[], object]] = [
+    partial(dtw, COST[:, :1, :1], backend="cuda"),
+    partial(_cost, SINGLE, "euclidean"),
+]

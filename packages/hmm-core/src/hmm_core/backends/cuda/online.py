@@ -432,7 +432,7 @@ class Viterbi:
         count, room = self.num_waiting, len(self._path)
         if count > room:
             raise RuntimeError(
-                f"{count - room} committed states are lost: pushes of a CUDA graph keep {room}; take them before"
+                f"{count - room} committed states are lost: replayed pushes keep {room}; take them before"
             )
         frame = torch.arange(self._taken, self._taken + count, device=self._path.device)
         self._taken += count

@@ -90,8 +90,8 @@ def plan(model: Model) -> Plan:
         return Plan(block, 1, 0, warps, unroll, held)
     reach = _graph.reach(model.predecessors)
     if reach is None:
-        block = min(1024, SINGLE)
-        programs = max(1, min(processors(model.log_emission.device) // max(model.sizes[0], 1), -(-K // block)))
+        block, available = min(1024, SINGLE), processors(model.log_emission.device)
+        programs = max(1, min(available // max(model.sizes[0], 1), -(-K // block)))
         return Plan(block, programs, 0, 16, unroll, 0, meet=True)
     tiles = -(-K // TILE)
     if reach > TILE:
