@@ -75,6 +75,16 @@ def test_what_does_not_fit_the_sound_is_named(place: int, name: str) -> None:
     assert not any(item.suspicious for item in diagnose([replace(odd, words=tuple(words))], misfit=-5.0))
 
 
+def test_a_rank_weighs_a_misfit_by_what_was_asked_for() -> None:
+    odd, long = utterance("odd", 0.1), utterance("long", 0.1, 0.35, 0.1)
+    odd = replace(odd, words=(odd.words[0], odd.words[1]._replace(log_ratio=-2.5)))
+    for misfit, worst in ((-3.0, "long"), (-0.5, "odd")):
+        found = diagnose([*corpus(), odd, long], misfit=misfit)
+        assert min(found, key=lambda item: item.rank).id == worst
+    with pytest.raises(ValueError, match=r"misfit must be below 0; got 0.0"):
+        diagnose([], misfit=0.0)
+
+
 def test_an_utterance_that_sounds_unlike_the_rest_is_named() -> None:
     clips = [
         replace(item, log_likelihood_per_frame=-50.0 - 0.1 * number) for number, item in enumerate(corpus())

@@ -53,6 +53,8 @@ class Diagnosis:
         and for labels that occur less than five times.
     signs : tuple of str
         What is suspicious, worst first, for a human reader; the only one of a failure is its reason.
+    misfit : float, default -3.0
+        What `diagnose` was told.
 
     Examples
     --------
@@ -69,6 +71,7 @@ class Diagnosis:
     likelihood_z: float
     duration_z: tuple[float, ...]
     signs: tuple[str, ...]
+    misfit: float = MISFIT
 
     @property
     def suspicious(self) -> bool:
@@ -80,7 +83,7 @@ class Diagnosis:
         """What to sort by: failures first, then the most suspicious."""
         length = max((abs(z) for z in self.duration_z), default=0.0)
         doubt = (1.0 - self.lowest_confidence) + (1.0 - self.confidence)
-        misfit = max(0.0, self.lowest_log_ratio / MISFIT)
+        misfit = max(0.0, self.lowest_log_ratio / self.misfit)
         return self.ok, -doubt - misfit - (max(0.0, -self.likelihood_z) + length) / FAR
 
 
@@ -98,6 +101,11 @@ def diagnose(alignments: Iterable[Alignment], *, misfit: float = MISFIT) -> list
     -------
     list of Diagnosis
         One each, in order.
+
+    Raises
+    ------
+    ValueError
+        If ``misfit`` is not below 0.
 
     Notes
     -----
@@ -119,6 +127,8 @@ def diagnose(alignments: Iterable[Alignment], *, misfit: float = MISFIT) -> list
     >>> diagnose([Alignment("clip", 0.3, (word,), (word._replace(label="AH0"),))])[0].signs
     ("word 'a' at 0.00 s is uncertain (0.25)",)
     """
+    if not misfit < 0:
+        raise ValueError(f"misfit must be below 0; got {misfit!r}")
     alignments = list(alignments)
     lengths: dict[str, list[float]] = defaultdict(list)
     for item in alignments:
@@ -165,6 +175,7 @@ def _diagnose(
             likelihood_z=0.0,
             duration_z=(),
             signs=(item.reason,),
+            misfit=misfit,
         )
     words = [word for word in item.words if word.label]
     spoken = sum(word.end - word.start for word in words)
@@ -194,6 +205,7 @@ def _diagnose(
         likelihood_z=likelihood_z,
         duration_z=duration_z,
         signs=tuple(signs),
+        misfit=misfit,
     )
 
 

@@ -14,6 +14,7 @@ import typer
 FORMATS = ("textgrid", "json", "csv")
 LANGUAGES = ("en", "ko", "ko-jamo", "ja", "cmn")  # those of hmm_speech, which would load torch
 MODEL_NAME = "model.safetensors"
+TIMES_NAME = "alignments"
 
 app = typer.Typer(
     name="align",
@@ -101,6 +102,7 @@ def train(
 
     with _commands.Session(quiet, threads) as session:
         session.read_corpus(corpus)
+        session.reserve(model.parent, model.name)
         session.train(model, session.lexicon(language, lexicon, no_english, g2p), frame_period, fresh)
         session.finish()
 
@@ -123,7 +125,9 @@ def run(
 
     with _commands.Session(quiet, threads) as session:
         session.read_corpus(corpus)
-        session.align(session.load(model, lexicon, g2p), out, formats)
+        aligner = session.load(model, lexicon, g2p)
+        session.reserve(out, TIMES_NAME)
+        session.align(aligner, out, formats)
         session.finish()
 
 
@@ -147,6 +151,8 @@ def train_and_run(
     with _commands.Session(quiet, threads) as session:
         session.read_corpus(corpus)
         pronunciations = session.lexicon(language, lexicon, no_english, g2p)
+        session.reserve(out, MODEL_NAME)
+        session.reserve(out, TIMES_NAME)
         aligner = session.train(out / MODEL_NAME, pronunciations, frame_period, fresh)
         session.align(aligner, out, formats)
         session.finish()

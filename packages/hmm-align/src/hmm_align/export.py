@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -282,10 +283,10 @@ def write_alignments(
     if unknown:
         raise ValueError(f"formats must be among {', '.join(FORMATS)}; got {', '.join(unknown)}")
     good = [alignment for alignment in alignments if alignment.ok]
-    bases = [Path(out_dir) / _safe(alignment.id) for alignment in good]
-    if len(set(bases)) < len(bases):
-        twice = next(base for base in bases if bases.count(base) > 1)
-        raise ValueError(f"ids must be unique; {twice.name!r} occurs twice")
+    bases = [Path(out_dir) / path_of(alignment.id) for alignment in good]
+    twice = [base for base, count in Counter(bases).items() if count > 1]
+    if twice:
+        raise ValueError(f"ids must be unique; {twice[0].name!r} occurs twice")
     written = []
     for alignment, base in zip(good, bases, strict=True):
         for name, suffix, write in (("textgrid", ".TextGrid", write_textgrid), ("json", ".json", write_json)):
@@ -389,8 +390,8 @@ def _require_ok(alignment: Alignment) -> None:
         raise ValueError(f"alignment must be ok; {alignment.id!r} failed: {alignment.reason}")
 
 
-def _safe(name: str) -> Path:
-    """Path of an id below a folder; an id that would leave the folder raises."""
+def path_of(name: str) -> Path:
+    """Path of an id below a folder; an id that would leave the folder raises ValueError."""
     parts = name.split("/")
     if any(part in {"", ".", ".."} for part in parts) or re.search(r"[\\:\0]", name):
         raise ValueError(f"id must be a relative path of plain names joined by '/'; got {name!r}")
