@@ -331,6 +331,25 @@ def test_names_that_no_file_can_have_are_problems_before_the_work(
     assert "aligned 4 of 7 utterances" in result.stdout
 
 
+def test_a_transcript_that_is_not_trusted_shows_what_is_wrong_with_it(
+    folder: Path, tmp_path: Path, model: Path
+) -> None:
+    (folder / "clip0.txt").write_text("masa see shoozy ash")
+    (folder / "clip1.txt").write_text("either of shoozy")
+    out = tmp_path / "out"
+    result = hmm_align("run", folder, model, out, "--loose")
+    assert result.exit_code == 0, result.output
+    assert [word.label for word in read_json(out / "clip0.json").skipped] == ["shoozy"]
+    for name in ("clip0", "clip1"):
+        assert [word.label for word in read_json(out / f"{name}.json").words].count("<unk>") == 1
+    with (out / "utterances.csv").open(newline="") as file:
+        signs = {row["id"]: row["signs"] for row in csv.DictReader(file)}
+    assert "no word explains the speech at" in signs["clip1"]
+    assert "word 'shoozy' is not heard at" in signs["clip0"]
+    assert signs["clip2"] == signs["clip3"] == ""
+    assert "2 look suspicious" in result.stdout
+
+
 def test_evaluate_prints_the_table_and_what_is_missing(folder: Path, tmp_path: Path, model: Path) -> None:
     hmm_align("run", folder, model, tmp_path / "out")
     found = read_json(tmp_path / "out" / "clip0.json")

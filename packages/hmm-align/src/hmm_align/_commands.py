@@ -169,10 +169,10 @@ class Session:
         self._say(f"trained on {report.num_utterances} utterances: {model}")
         return aligner
 
-    def align(self, aligner: CorpusAligner, out: Path, formats: Sequence[str]) -> None:
+    def align(self, aligner: CorpusAligner, out: Path, formats: Sequence[str], loose: bool) -> None:
         """Align the corpus, write the times, and list what has none."""
         with self._progress() as progress:
-            alignments = aligner.align(self.corpus, progress=progress)
+            alignments = aligner.align(self.corpus, loose=loose, progress=progress)
         good = [alignment for alignment in alignments if alignment.ok]
         self.problems.update((item.id, item.reason) for item in alignments if not item.ok)
         written = write_alignments(good, out, formats)

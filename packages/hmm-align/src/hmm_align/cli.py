@@ -81,6 +81,13 @@ Formats = Annotated[
     list[str],
     typer.Option("--format", help="textgrid, json or csv; repeat it for several.", callback=_check_formats),
 ]
+Loose = Annotated[
+    bool,
+    typer.Option(
+        "--loose",
+        help="Do not trust the transcripts: mark speech that no word explains, leave out words nobody says.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but problems.")]
 
 
@@ -117,6 +124,7 @@ def run(
     lexicon: LexiconFile = None,
     g2p: Guess = False,
     formats: Formats = list(FORMATS),  # noqa: B006 - typer reads it once and copies it
+    loose: Loose = False,
     threads: Threads = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -127,7 +135,7 @@ def run(
         session.read_corpus(corpus)
         aligner = session.load(model, lexicon, g2p)
         session.reserve(out, TIMES_NAME)
-        session.align(aligner, out, formats)
+        session.align(aligner, out, formats, loose)
         session.finish()
 
 
@@ -141,6 +149,7 @@ def train_and_run(
     g2p: Guess = False,
     frame_period: FramePeriod = 0.01,
     formats: Formats = list(FORMATS),  # noqa: B006 - typer reads it once and copies it
+    loose: Loose = False,
     threads: Threads = 0,
     fresh: Fresh = False,
     quiet: Quiet = False,
@@ -154,7 +163,7 @@ def train_and_run(
         session.reserve(out, MODEL_NAME)
         session.reserve(out, TIMES_NAME)
         aligner = session.train(out / MODEL_NAME, pronunciations, frame_period, fresh)
-        session.align(aligner, out, formats)
+        session.align(aligner, out, formats, loose)
         session.finish()
 
 
