@@ -1,6 +1,7 @@
 """The command line: what it reads, writes, says and returns."""
 
 import csv
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -275,6 +276,78 @@ def test_a_stale_checkpoint_names_the_cure(
     assert line.endswith("--fresh starts the training anew")
     assert hmm_align(*command, "--fresh").exit_code == 0
     assert not (tmp_path / "m.training").exists()
+
+
+@pytest.mark.parametrize("command", ["train", "run", "corpus"])
+def test_two_runs_never_write_to_one_place(
+    folder: Path, tmp_path: Path, own: Path, model: Path, command: str
+) -> None:
+    out = tmp_path / "out"
+    name = "m" if command == "train" else "alignments"
+    arguments = {
+        "train": ["train", folder, out / "m", "--lexicon", own],
+        "run": ["run", folder, model, out],
+        "corpus": ["corpus", folder, out, "--lexicon", own],
+    }[command]
+    with commands.Session(quiet=True, threads=0) as other:
+        other.reserve(out, name)
+        result = hmm_align(*arguments, "--quiet")
+        assert result.exit_code == 2
+        assert result.stderr == (
+            f"error: another run is writing {name} in {out}: let it end, or write elsewhere\n"
+        )
+        assert files(out) == {f".{name}.lock"}
+    assert hmm_align(*arguments, "--quiet").exit_code == 0
+    assert not [name for name in files(out) if "lock" in name]
+
+
+def test_a_lock_of_a_process_that_died_is_none(folder: Path, tmp_path: Path, model: Path) -> None:
+    out = tmp_path / "out"
+    code = (
+        "import os, pathlib, signal; from hmm_align._commands import Session; "
+        f"Session(True, 0).reserve(pathlib.Path({str(out)!r}), 'alignments'); "
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    assert files(out) == {".alignments.lock"}
+    assert hmm_align("run", folder, model, out, "--quiet").exit_code == 0
+
+
+def test_names_that_no_file_can_have_are_problems_before_the_work(
+    folder: Path, tmp_path: Path, model: Path
+) -> None:
+    long = "x" * 230
+    for name in ("a:b", "a\\b", long):
+        (folder / f"{name}.wav").write_bytes((folder / "clip1.wav").read_bytes())
+        (folder / f"{name}.txt").write_text(TEXT[1])
+    result = hmm_align("run", folder, model, tmp_path / "out")
+    assert result.exit_code == 1
+    plain = "id must be a relative path of plain names joined by '/'; got"
+    assert result.stderr.splitlines()[-3:] == [
+        f"problem: a:b: {plain} 'a:b'",
+        f"problem: a\\b: {plain} 'a\\\\b'",
+        f"problem: {long}: id must be names of 200 bytes or fewer; got 230",
+    ]
+    assert "aligned 4 of 7 utterances" in result.stdout
+
+
+def test_a_transcript_that_is_not_trusted_shows_what_is_wrong_with_it(
+    folder: Path, tmp_path: Path, model: Path
+) -> None:
+    (folder / "clip0.txt").write_text("masa see shoozy ash")
+    (folder / "clip1.txt").write_text("either of shoozy")
+    out = tmp_path / "out"
+    result = hmm_align("run", folder, model, out, "--loose")
+    assert result.exit_code == 0, result.output
+    assert [word.label for word in read_json(out / "clip0.json").skipped] == ["shoozy"]
+    for name in ("clip0", "clip1"):
+        assert [word.label for word in read_json(out / f"{name}.json").words].count("<unk>") == 1
+    with (out / "utterances.csv").open(newline="") as file:
+        signs = {row["id"]: row["signs"] for row in csv.DictReader(file)}
+    assert "no word explains the speech at" in signs["clip1"]
+    assert "word 'shoozy' is not heard at" in signs["clip0"]
+    assert signs["clip2"] == signs["clip3"] == ""
+    assert "2 look suspicious" in result.stdout
 
 
 def test_evaluate_prints_the_table_and_what_is_missing(folder: Path, tmp_path: Path, model: Path) -> None:

@@ -163,6 +163,6 @@ def test_words_join_their_phones_and_weigh_their_confidence_by_length() -> None:
 
 def test_a_ratio_compares_the_densities_of_the_path_with_their_average() -> None:
     log_emission = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 6.0]], dtype=torch.float64)
-    found = unit_ratios(log_emission, torch.tensor([0, 0, 0]), np.array([0, 2]))
+    found = unit_ratios(log_emission, torch.tensor([0, 0, 0]), np.array([0, 2]), 2)
     averages = [0.0, np.log((np.exp(2.0) + 1.0) / 2.0), np.log((np.exp(6.0) + 1.0) / 2.0)]
     assert found == pytest.approx([(0.0 + 2.0 - averages[1]) / 2, -averages[2]])

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from hmm_align import AlignedInterval, Alignment, Diagnosis, diagnose
+from hmm_align import AlignedInterval, Alignment, Diagnosis, SkippedWord, diagnose
 
 
 def utterance(name: str, *lengths: float, label: str = "AA", confidence: float = 0.9) -> Alignment:
@@ -46,11 +46,41 @@ def test_a_phone_of_unusual_length_is_named_with_its_place(length: float, sign: 
 def test_length_scores_are_robust_deviations_of_logarithms_drawn_to_a_prior() -> None:
     lengths = [0.05, 0.1, 0.2, 0.4, 0.8]
     found = diagnose([utterance(f"clip{n}", length) for n, length in enumerate(lengths)])
-    spread = 1.4826 * math.log(2.0)  # the median distance of log(0.05 ... 0.8) from log 0.2
+    # The first tenth of five lies 0.4 of the way from the first to the second.
+    spread = (math.log(0.2) - math.log(0.05) - 0.4 * math.log(2.0)) / 1.2816
     deviation = math.sqrt((5 * spread**2 + 10 * 0.4**2) / 15)
     assert found[0].duration_z == pytest.approx(
         (0.0, math.log(0.25) / deviation), rel=1e-4
     )  # edges are rounded
+
+
+def test_long_phones_are_usual_where_there_are_many_and_short_ones_are_not() -> None:
+    lengths = [0.1] * 80 + [0.4] * 20
+    *_, long, short = diagnose([utterance(f"clip{n}", length) for n, length in enumerate([*lengths, 0.025])])
+    assert 0 < long.duration_z[1] < 2
+    assert short.duration_z[1] < -4
+    assert not long.suspicious
+    assert short.suspicious
+
+
+def test_speech_without_a_word_and_words_without_speech_are_named() -> None:
+    odd = utterance("odd", 0.1, 0.1)
+    silence, one, two = odd.phones
+    other = two._replace(label="<unk>", confidence=0.1, log_ratio=-9.0)
+    odd = replace(
+        odd,
+        words=(silence, one._replace(label="word"), other),
+        phones=(silence, one, other),
+        skipped=(SkippedWord(0.7, "very", 1),),
+    )
+    found = diagnose([*corpus(), odd])[-1]
+    assert found.signs == (
+        "no word explains the speech at 0.60 s (0.10 s)",
+        "word 'very' is not heard at 0.70 s",
+    )
+    assert found.coverage == pytest.approx(1 / 7)
+    assert found.lowest_confidence == 0.9
+    assert found.duration_z[-1] == 0.0
 
 
 def test_a_label_heard_four_times_says_nothing_about_length() -> None:
@@ -73,6 +103,16 @@ def test_what_does_not_fit_the_sound_is_named(place: int, name: str) -> None:
     assert found[-1].signs == (f"{name} does not fit the sound (log ratio -4.2)",)
     assert min(found, key=lambda item: item.rank).id == "odd"
     assert not any(item.suspicious for item in diagnose([replace(odd, words=tuple(words))], misfit=-5.0))
+
+
+def test_a_rank_weighs_a_misfit_by_what_was_asked_for() -> None:
+    odd, long = utterance("odd", 0.1), utterance("long", 0.1, 0.35, 0.1)
+    odd = replace(odd, words=(odd.words[0], odd.words[1]._replace(log_ratio=-2.5)))
+    for misfit, worst in ((-3.0, "long"), (-0.5, "odd")):
+        found = diagnose([*corpus(), odd, long], misfit=misfit)
+        assert min(found, key=lambda item: item.rank).id == worst
+    with pytest.raises(ValueError, match=r"misfit must be below 0; got 0.0"):
+        diagnose([], misfit=0.0)
 
 
 def test_an_utterance_that_sounds_unlike_the_rest_is_named() -> None:

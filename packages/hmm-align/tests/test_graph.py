@@ -1,6 +1,6 @@
 """The HMM of a transcript: which paths it has, and how probable they are."""
 
-from itertools import product
+from itertools import pairwise, product
 from math import comb
 
 import numpy as np
@@ -8,7 +8,16 @@ import pytest
 import torch
 
 from hmm_align._acoustic import AcousticModel
-from hmm_align._graph import SILENCE, UnitModel, UtteranceGraph, build_chain, build_graph, min_frames
+from hmm_align._graph import (
+    SILENCE,
+    Loose,
+    UnitModel,
+    UtteranceGraph,
+    build_chain,
+    build_graph,
+    build_loop,
+    min_frames,
+)
 from hmm_core import Sparse, log_likelihood, viterbi
 from hmm_core.testing import Arguments, enumerate_paths
 
@@ -98,6 +107,78 @@ def test_a_silence_is_found_where_the_sound_says_so_and_nowhere_else() -> None:
     path = viterbi(initial, arcs, log_emission, log_final=final, emission_index=densities)
     labels = [graph.units[number].label for number in graph.unit_of_state[path.states[0].numpy()]]
     assert labels == ["a", "a", "", "", "b", "b"]
+
+
+# Other speech of one frame or more, from density 3.
+LOOSE = Loose(UnitModel(np.array([3]), np.zeros(1), np.zeros((1, 1)), np.zeros(1)), -5.0, -6.0)
+
+
+def best(transcript: str, heard: str, loose: Loose | None = LOOSE) -> tuple[list[tuple[str, int]], float]:
+    """Return the units of the best path of a frame a letter, "." for silence, "?" for other speech."""
+    graph = build_graph([[(letter,)] for letter in transcript], ONE_STATE, 0.2, loose)
+    initial, arcs, final, densities = graph.graph
+    numbers = torch.tensor([".ab?".index(letter) for letter in heard])
+    log_emission = torch.full((1, len(heard), 4), -20.0).scatter(2, numbers[None, :, None], 0.0)
+    path = viterbi(initial, arcs, log_emission, log_final=final, emission_index=densities)
+    visited = graph.unit_of_state[path.states[0].numpy()]
+    units = [graph.units[visited[0]], *(graph.units[two] for one, two in pairwise(visited) if one != two)]
+    return [(unit.label, unit.word) for unit in units], float(path.log_score[0])
+
+
+def test_a_transcript_that_fits_is_aligned_loosely_as_it_is_strictly() -> None:
+    for heard in ("ab", "aabb", ".aa..b.", "a.b"):
+        assert best("ab", heard) == best("ab", heard, loose=None)
+
+
+@pytest.mark.parametrize(
+    ("transcript", "heard", "expected"),
+    [
+        ("ab", "aa??b", [("a", 0), ("<unk>", -1), ("b", 1)]),
+        ("ab", ".?.aab", [("", -1), ("<unk>", -1), ("", -1), ("a", 0), ("b", 1)]),
+        ("ab", "ab.??", [("a", 0), ("b", 1), ("", -1), ("<unk>", -1)]),
+        ("aba", "aa", [("a", 0), ("a", 2)]),
+        ("ab", "bb", [("b", 1)]),
+        ("ab", "aa.", [("a", 0), ("", -1)]),
+        ("ba", "a??a", [("<unk>", -1), ("a", 1)]),
+    ],
+)
+def test_other_speech_and_words_that_are_not_said_are_found(
+    transcript: str, heard: str, expected: list[tuple[str, int]]
+) -> None:
+    found, _ = best(transcript, heard)
+    if transcript == "ba":  # its first frame fits nothing
+        assert found[-1] == expected[-1]
+    else:
+        assert found == expected
+
+
+def test_each_stretch_and_each_word_has_its_price() -> None:
+    _, plain = best("ab", "ab")
+    # A stay in other speech is free; the words before and after it are left and entered as without it.
+    assert best("ab", "a???b")[1] == pytest.approx(plain - 5.0 + np.log(0.8), abs=1e-5)
+    assert best("abab", "ab")[1] == pytest.approx(plain - 12.0, abs=1e-5)
+
+
+def test_only_so_many_words_are_left_out_in_one_leap() -> None:
+    labels, _ = best("abbba", "aa")
+    assert labels == [("a", 0), ("a", 4)]
+    # Four are left out in two leaps, with a pause between them.
+    labels, _ = best("abbbba", "a.a")
+    assert labels == [("a", 0), ("", -1), ("a", 5)]
+    cheap, _ = best("abbbba", "aa")
+    assert len(cheap) == 2
+    assert (cheap[0][1], cheap[-1][1]) != (0, 5)
+
+
+def test_a_loop_knows_any_order() -> None:
+    loop = build_loop(ONE_STATE)
+    # Each frame is a stay or a step to any other unit; the last is left.
+    assert total(loop, 3) == pytest.approx(0.5, rel=1e-5)
+    heard = torch.tensor([1, 1, 2, 0, 1])
+    log_emission = torch.full((1, 5, 3), -20.0).scatter(2, heard[None, :, None], 0.0)
+    initial, arcs, final, densities = loop.graph
+    path = viterbi(initial, arcs, log_emission, log_final=final, emission_index=densities)
+    assert loop.density_of_state[path.states[0]].tolist() == heard.tolist()
 
 
 def test_a_unit_that_leads_nowhere_is_refused() -> None:

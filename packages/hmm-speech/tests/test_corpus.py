@@ -1,7 +1,10 @@
 """Corpus readers: layouts, transcripts, and what is reported by name."""
 
-from collections.abc import Mapping
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -199,6 +202,46 @@ def test_what_is_no_corpus_is_named(tmp_path: Path) -> None:
         with pytest.raises(CorpusError) as caught:
             read_corpus(path)
         assert str(caught.value) == f"{path}: {reason}"
+
+
+def test_a_name_that_is_no_text_is_a_problem_that_can_be_written(tmp_path: Path) -> None:
+    name = os.fsdecode(b"one\xe9")
+    for stem in (name, f"{name}2", "good"):
+        (tmp_path / f"{stem}.wav").touch()
+    for stem in (name, "good"):
+        (tmp_path / f"{stem}.txt").write_text("Hi.")
+    corpus = read_corpus(tmp_path)
+    assert [item.id for item in corpus] == ["good"]
+    assert corpus.problems == (
+        Problem("one\\udce9", "the name of the file is not UTF-8; rename it"),
+        Problem("one\\udce92", "no transcript (one\\udce92.txt or one\\udce92.lab) beside one\\udce92.wav"),
+    )
+    str(corpus.problems).encode()
+
+
+def test_a_folder_of_very_many_files_is_walked_once_and_each_transcript_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(10_000):
+        (tmp_path / f"{number}.wav").touch()
+        (tmp_path / f"{number}.txt").touch()
+    calls: Counter[str] = Counter()
+    walk, read, resolve, scan = os.walk, Path.read_text, Path.resolve, os.scandir
+
+    def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            calls[name] += 1
+            return function(*arguments, **options)
+
+        return call
+
+    monkeypatch.setattr(os, "walk", counted("walk", walk))
+    monkeypatch.setattr(os, "scandir", counted("scandir", scan))
+    monkeypatch.setattr(Path, "read_text", counted("read", read))
+    monkeypatch.setattr(Path, "resolve", counted("resolve", resolve))
+    corpus = read_corpus(tmp_path)
+    assert len(corpus.problems) == 10_000  # the transcripts are empty
+    assert calls == {"walk": 1, "scandir": 1, "read": 10_000, "resolve": 2}
 
 
 def test_the_folder_we_are_in_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ if _TYPE_CHECKING:
     from ._report import write_report as write_report
     from ._result import AlignedInterval as AlignedInterval
     from ._result import Alignment as Alignment
+    from ._result import SkippedWord as SkippedWord
     from .aligners._attention import AttentionAligner as AttentionAligner
     from .aligners._attention import AttentionResult as AttentionResult
     from .aligners._attention import guided_attention_loss as guided_attention_loss
@@ -63,6 +64,7 @@ _EXPORTS = {
     "IntervalFileError": ".export",
     "MonotonicAligner": ".aligners._monotonic",
     "MonotonicAlignment": ".aligners._monotonic",
+    "SkippedWord": "._result",
     "Tiers": ".export",
     "TrainingReport": ".corpus_aligner",
     "beta_binomial_prior": ".aligners._forward_sum",

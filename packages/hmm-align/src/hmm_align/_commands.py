@@ -3,13 +3,15 @@
 import csv
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import torch
 import typer
+from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -23,7 +25,7 @@ from ._phones import unit_of
 from ._report import write_report
 from ._result import Alignment
 from .corpus_aligner import CorpusAligner
-from .export import IntervalFileError, read_json, write_alignments, write_rows
+from .export import IntervalFileError, path_of, read_json, write_alignments, write_rows
 
 PROBLEMS_NAME = "problems.csv"
 UTTERANCES_NAME = "utterances.csv"
@@ -42,8 +44,14 @@ _UTTERANCE_COLUMNS = (
     "signs",
 )
 MENDABLE = (CorpusError, ImportError, IntervalFileError, ModelFileError, OSError)
+# Bytes; file systems allow 255, of which suffixes and the names of temporary files need some.
+_LONGEST_NAME = 200
 # How the reason of a problem begins if a word has no pronunciation.
 _UNKNOWN_WORD = str(UnknownWordError("")).removesuffix("''")
+
+
+class BusyError(OSError):
+    """Another run writes to the same place."""
 
 
 class Session:
@@ -56,6 +64,7 @@ class Session:
         self.quiet = quiet
         self.problems: dict[str, str] = {}
         self.corpus: Corpus
+        self._reserved = ExitStack()
         if threads:
             torch.set_num_threads(threads)
 
@@ -65,6 +74,7 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._reserved.close()
         if isinstance(error, MENDABLE):
             self._name_problems()
             typer.echo(f"error: {error}", err=True)
@@ -74,8 +84,28 @@ class Session:
         """Read the corpus and remember what is wrong with it."""
         self.corpus = read_corpus(folder)
         self.problems.update(self.corpus.problems)
+        unwritable = {item.id: reason for item in self.corpus if (reason := _refused(item.id))}
+        self.problems.update(unwritable)
+        self.corpus = replace(
+            self.corpus, utterances=tuple(item for item in self.corpus if item.id not in unwritable)
+        )
         if not self.corpus.utterances:
             raise CorpusError(folder, "no recording has a transcript that can be used")
+
+    def reserve(self, folder: Path, name: str) -> None:
+        """Keep other runs from writing something in a folder until this one ends, however it ends.
+
+        The lock is the kernel's: that of a process that died is none.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = folder / f".{name}.lock"
+        try:
+            self._reserved.enter_context(FileLock(lock, timeout=0))
+        except Timeout as error:
+            raise BusyError(
+                f"another run is writing {name} in {folder}: let it end, or write elsewhere"
+            ) from error
+        self._reserved.callback(lock.unlink, missing_ok=True)
 
     def lexicon(self, language: str, path: Path | None, no_english: bool, guess: bool) -> Lexicon:
         """Load the pronunciations: the language's, over them those of the file; or the file's alone."""
@@ -139,10 +169,10 @@ class Session:
         self._say(f"trained on {report.num_utterances} utterances: {model}")
         return aligner
 
-    def align(self, aligner: CorpusAligner, out: Path, formats: Sequence[str]) -> None:
+    def align(self, aligner: CorpusAligner, out: Path, formats: Sequence[str], loose: bool) -> None:
         """Align the corpus, write the times, and list what has none."""
         with self._progress() as progress:
-            alignments = aligner.align(self.corpus, progress=progress)
+            alignments = aligner.align(self.corpus, loose=loose, progress=progress)
         good = [alignment for alignment in alignments if alignment.ok]
         self.problems.update((item.id, item.reason) for item in alignments if not item.ok)
         written = write_alignments(good, out, formats)
@@ -265,6 +295,20 @@ def _read_utterances(path: Path) -> list[dict[str, str]]:
     if any(None in row.values() or set(row) != set(_UTTERANCE_COLUMNS) for row in rows):
         raise IntervalFileError(path, f"must have the columns {', '.join(_UTTERANCE_COLUMNS)}")
     return rows
+
+
+def _refused(name: str) -> str:
+    """Say why no file can have a name, or nothing."""
+    try:
+        parts = path_of(name).parts
+    except ValueError as error:
+        return str(error)
+    longest = max(len(part.encode()) for part in parts)
+    return (
+        ""
+        if longest <= _LONGEST_NAME
+        else f"id must be names of {_LONGEST_NAME} bytes or fewer; got {longest}"
+    )
 
 
 def _usage_error(message: str) -> typer.Exit:

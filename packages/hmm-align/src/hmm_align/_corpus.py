@@ -4,6 +4,9 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+import torch
+from torch import Tensor
+
 from hmm_speech import (
     Audio,
     AudioError,
@@ -69,10 +72,11 @@ def prepare(
             words, pronunciations = pronounce(utterance.text, lexicon)
             audio = load_audio(utterance.audio, config.sample_rate)
             _check_audible(audio, utterance)
+            features = extract(audio)
+            _check_finite(features, audio, utterance)
         except (AudioError, TextError, UnknownWordError) as error:
             problems.append(Problem(utterance.id, str(error)))
         else:
-            features = extract(audio)
             number = store.append(features, utterance.speaker)
             usable.append(
                 Prepared(utterance.id, words, pronunciations, number, len(features), audio.duration)
@@ -88,6 +92,15 @@ def _check_audible(audio: Audio, utterance: Utterance) -> None:
     if peak < _SILENT:
         level = f"{20 * math.log10(peak):.0f} dB" if peak > 0 else "digital zero"
         raise AudioError(utterance.audio, f"the recording is silent: its peak is {level} of full scale")
+
+
+def _check_finite(features: Tensor, audio: Audio, utterance: Utterance) -> None:
+    """Refuse samples whose power overflows; one such recording would spoil its speaker's mean."""
+    if not torch.isfinite(features).all():
+        peak = float(audio.waveform.abs().max())
+        raise AudioError(
+            utterance.audio, f"the samples are too large: full scale is 1, their peak is {peak:.0e}"
+        )
 
 
 def minibatches(utterances: Iterable[Prepared], batch_frames: int) -> list[list[Prepared]]:

@@ -13,8 +13,8 @@ from torch import Tensor
 from hmm_core import posterior, stack_graphs
 
 from ._config import AlignerConfig
-from ._graph import SILENCE, Unit, UnitModel, UtteranceGraph, build_chain
-from ._result import AlignedInterval
+from ._graph import Unit, UnitModel, UtteranceGraph, build_chain
+from ._result import AlignedInterval, SkippedWord
 
 # A longer utterance is taken in pieces: their posteriors fit into memory, however long it is.
 _LONGEST_PIECE = 3000  # frames
@@ -154,14 +154,16 @@ def unit_posteriors(
     return found
 
 
-def unit_ratios(log_emission: Tensor, densities: Tensor, starts: NDArray[np.int64]) -> NDArray[np.float64]:
+def unit_ratios(
+    log_emission: Tensor, densities: Tensor, starts: NDArray[np.int64], num_densities: int
+) -> NDArray[np.float64]:
     """Return for each unit of a path how much better than the average density its own explain its frames.
 
-    ``log_emission`` (T, P); ``densities`` (T,) are those of the path, ``starts`` the frames in which its
-    units begin. Means per frame, in nats.
+    ``log_emission`` (T, P or more), of which ``num_densities`` P count; ``densities`` (T,) are those of the
+    path, ``starts`` the frames in which its units begin. Means per frame, in nats.
     """
-    blocks = torch.split(log_emission, _LONGEST_PIECE)
-    average = torch.cat([block.logsumexp(dim=1) for block in blocks]) - math.log(log_emission.shape[1])
+    blocks = torch.split(log_emission[:, :num_densities], _LONGEST_PIECE)
+    average = torch.cat([block.logsumexp(dim=1) for block in blocks]) - math.log(num_densities)
     ratio = (log_emission.gather(1, densities.unsqueeze(1)).squeeze(1) - average).double().numpy()
     lengths = np.diff(np.append(starts, len(ratio)))
     means: NDArray[np.float64] = np.add.reduceat(ratio, starts) / lengths
@@ -201,13 +203,32 @@ def word_intervals(
     found: list[AlignedInterval] = []
     first = 0
     for last in range(1, len(chain) + 1):
-        if last < len(chain) and chain[last].word == chain[first].word:
+        if last < len(chain) and _same_word(chain[last], chain[first]):
             continue
         inside = phones[first:last]
         length = sum(phone.end - phone.start for phone in inside)
         confidence = sum(phone.confidence * (phone.end - phone.start) for phone in inside) / length
         ratio = sum(phone.log_ratio * (phone.end - phone.start) for phone in inside) / length
-        label = SILENCE if chain[first].label == SILENCE else words[chain[first].word]
+        label = words[chain[first].word] if chain[first].word >= 0 else chain[first].label
         found.append(AlignedInterval(inside[0].start, inside[-1].end, label, min(confidence, 1.0), ratio))
         first = last
     return found
+
+
+def _same_word(one: Unit, two: Unit) -> bool:
+    """Tell whether two units are of one word, or of one pause."""
+    return one.word == two.word and (one.word >= 0 or one.label == two.label)
+
+
+def skipped_words(
+    chain: Sequence[Unit], phones: Sequence[AlignedInterval], words: Sequence[str]
+) -> Iterator[SkippedWord]:
+    """Yield the words that a chain leaves out, each where the last one before it ends."""
+    time, place = 0.0, 0
+    for unit, phone in zip(chain, phones, strict=True):
+        for missing in range(place, unit.word):
+            yield SkippedWord(time, words[missing], missing)
+        if unit.word >= 0:
+            time, place = phone.end, unit.word + 1
+    for missing in range(place, len(words)):
+        yield SkippedWord(time, words[missing], missing)

@@ -12,6 +12,9 @@ from hmm_speech import MFCC, Audio, MeanVariance, deltas
 
 from ._config import AlignerConfig
 
+# A mean farther from 0, in standard deviations of the samples, is no chance of what was said.
+_OFFSET = 0.1
+
 
 class FeatureExtractor:
     """Cepstra with their first and second regression coefficients."""
@@ -30,7 +33,13 @@ class FeatureExtractor:
     def __call__(self, audio: Audio) -> Tensor:
         """Return the features (T, D) of one recording."""
         with torch.no_grad():
-            return deltas(self.mfcc(audio.waveform), order=2, window=self._delta_window)
+            return deltas(self.mfcc(_centred(audio.waveform)), order=2, window=self._delta_window)
+
+
+def _centred(waveform: Tensor) -> Tensor:
+    """Remove a constant that a faulty recorder has added; where it began or ended would sound like a stop."""
+    variance, mean = torch.var_mean(waveform, correction=0)
+    return waveform - mean if mean.abs() > _OFFSET * variance.sqrt() else waveform
 
 
 class FeatureStore:

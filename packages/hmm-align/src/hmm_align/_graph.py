@@ -3,6 +3,8 @@
 Units (phones and silences) are laid out in the order of time, so that predecessors come before successors::
 
     [silence] word 1, variant a | word 1, variant b [silence] word 2 ... word N [silence]
+
+In a loose graph each [silence] is [silence] [other speech [silence]], and words may be left out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,8 +16,12 @@ from numpy.typing import NDArray
 
 from hmm_core import Graph, from_arcs
 
+from ._result import UNEXPLAINED
+
 Pronunciation = tuple[str, ...]
 SILENCE = ""  # the label of the silence unit, here and in every output
+# Words that a path may leave out without a pause between them; a pause takes only a few frames.
+_MOST_SKIPPED = 3
 
 
 class UnitModel(NamedTuple):
@@ -41,7 +47,7 @@ class Unit(NamedTuple):
     """One phone of one pronunciation of one word, or a silence, in an utterance's graph."""
 
     label: str
-    word: int  # index into the transcript; -1 for silence
+    word: int  # index into the transcript; -1 for silence and other speech
     variant: int  # which pronunciation of the word
     first_state: int
 
@@ -62,6 +68,30 @@ class _Ports(NamedTuple):
     log_probs: list[float]
 
 
+class _Standing(NamedTuple):
+    """Paths that have come to a place between two words."""
+
+    ports: _Ports | None  # where they come from; None is the beginning
+    log_prob: float  # what they took to come
+    skipped: int  # words they have just left out
+
+
+class Loose(NamedTuple):
+    """What a transcript may lack or have too much, and at what price."""
+
+    filler: UnitModel  # of other speech
+    log_filler: float  # for each stretch of it
+    log_skip: float  # for each word that is left out
+
+    def skip(self, here: Sequence[_Standing]) -> list[_Standing]:
+        """Return the paths that leave the next word out; those that have left out many cannot."""
+        return [
+            _Standing(item.ports, item.log_prob + self.log_skip, item.skipped + 1)
+            for item in here
+            if item.skipped < _MOST_SKIPPED
+        ]
+
+
 class _Builder:
     """Collects the states and arcs of one graph."""
 
@@ -73,6 +103,7 @@ class _Builder:
         self.sources: list[NDArray[np.int64]] = []
         self.targets: list[NDArray[np.int64]] = []
         self.log_probs: list[NDArray[np.float64]] = []
+        self.starts: list[tuple[_Ports, float]] = []
 
     def unit(self, label: str, word: int, variant: int) -> tuple[_Ports, _Ports]:
         """Append a unit's states and inner arcs; return where it is entered and left."""
@@ -94,6 +125,30 @@ class _Builder:
         weights = np.asarray(leave.log_probs)[:, None] + np.asarray(enter.log_probs)[None, :]
         self.log_probs.append((weights + log_prob).ravel())
 
+    def arrive(self, paths: Sequence[_Standing], enter: _Ports, log_prob: float = 0.0) -> None:
+        """Let paths go on to the entries of a piece."""
+        for item in paths:
+            if item.ports is None:
+                self.starts.append((enter, item.log_prob + log_prob))
+            else:
+                self.connect(item.ports, enter, item.log_prob + log_prob)
+
+    def pause(
+        self, here: Sequence[_Standing], log_silence: float, log_direct: float, loose: Loose | None
+    ) -> list[_Standing]:
+        """Append what may stand between two words; return the paths that have been through it."""
+        enter, leave = self.unit(SILENCE, -1, 0)
+        self.arrive(here, enter, log_silence)
+        silence = _Standing(leave, 0.0, 0)
+        if loose is None:
+            return [silence]
+        enter, leave = self.unit(UNEXPLAINED, -1, 0)
+        self.arrive(here, enter, log_direct + loose.log_filler)
+        self.arrive([silence], enter, loose.log_filler)
+        after, leave_after = self.unit(SILENCE, -1, 0)
+        self.connect(leave, after, log_silence)
+        return [silence, _Standing(leave, log_direct, 0), _Standing(leave_after, 0.0, 0)]
+
     def word(self, word: int, variants: Sequence[Pronunciation]) -> tuple[_Ports, _Ports]:
         """Append a word's pronunciations side by side, all equally likely."""
         enter, leave = _Ports([], []), _Ports([], [])
@@ -112,13 +167,14 @@ class _Builder:
                 leave.log_probs.extend(before.log_probs)
         return enter, leave
 
-    def finish(self, starts: list[tuple[_Ports, float]], ends: list[tuple[_Ports, float]]) -> UtteranceGraph:
-        """Return the graph with the pieces that may come first and last, each with a log probability."""
+    def finish(self, ends: Sequence[_Standing]) -> UtteranceGraph:
+        """Return the graph with the paths that may end; they begin where the beginning has arrived."""
         log_initial, log_final = np.full(self.num_states, -np.inf), np.full(self.num_states, -np.inf)
-        for ports, log_prob in starts:
+        for ports, log_prob in self.starts:
             log_initial[ports.states] = np.asarray(ports.log_probs) + log_prob
-        for ports, log_prob in ends:
-            log_final[ports.states] = np.asarray(ports.log_probs) + log_prob
+        for item in ends:
+            if item.ports is not None:
+                log_final[item.ports.states] = np.asarray(item.ports.log_probs) + item.log_prob
         arcs = from_arcs(
             self.num_states,
             torch.from_numpy(np.concatenate(self.sources)),
@@ -149,51 +205,52 @@ def _ports(log_probs: NDArray[np.float64], first: int) -> _Ports:
 
 
 def build_graph(
-    words: Sequence[Sequence[Pronunciation]], models: Mapping[str, UnitModel], silence_prob: float
+    words: Sequence[Sequence[Pronunciation]],
+    models: Mapping[str, UnitModel],
+    silence_prob: float,
+    loose: Loose | None = None,
 ) -> UtteranceGraph:
     """Build the graph of a transcript given each word's pronunciations.
 
-    Before the first word, between words and after the last, a silence is taken with ``silence_prob``.
+    Before the first word, between words and after the last, a silence is taken with ``silence_prob``. A
+    ``loose`` graph also has paths on which there is other speech, with silence before and after it if need
+    be, and paths on which words are left out, some in a row; each takes a penalty.
     """
-    builder = _Builder(models)
+    builder = _Builder(models if loose is None else {**models, UNEXPLAINED: loose.filler})
     log_silence, log_direct = float(np.log(silence_prob)), float(np.log1p(-silence_prob))
-    starts: list[tuple[_Ports, float]] = []
-    before: _Ports | None = None
-    silence_before: _Ports | None = None
-    for word, variants in enumerate([*words, None]):
-        silence_enter, silence_leave = builder.unit(SILENCE, -1, 0)
-        if before is None:
-            starts.append((silence_enter, log_silence))
-        else:
-            builder.connect(before, silence_enter, log_silence)
-        if variants is None:
-            silence_before = silence_leave
+    here = [_Standing(None, 0.0, 0)]
+    for word, variants in enumerate([*words, ()]):
+        paused = builder.pause(here, log_silence, log_direct, loose)
+        ready = [*paused, *(item._replace(log_prob=item.log_prob + log_direct) for item in here)]
+        if word == len(words):
             break
         enter, leave = builder.word(word, variants)
-        builder.connect(silence_leave, enter)
-        if before is None:
-            starts.append((enter, log_direct))
-        else:
-            builder.connect(before, enter, log_direct)
-        before = leave
-
-    ends = [] if silence_before is None else [(silence_before, 0.0)]
-    if before is not None:
-        ends.append((before, log_direct))
-    return builder.finish(starts, ends)
+        builder.arrive(ready, enter)
+        skipping = [] if loose is None else loose.skip([*paused, *here])
+        here = [_Standing(leave, 0.0, 0), *skipping]
+    return builder.finish(ready)
 
 
 def build_chain(labels: Sequence[str], models: Mapping[str, UnitModel]) -> UtteranceGraph:
     """Build the graph of units that all occur, in this order: a transcript whose choices have been made."""
     builder = _Builder(models)
-    before: _Ports | None = None
-    enter = _Ports([], [])
+    here = [_Standing(None, 0.0, 0)]
     for position, label in enumerate(labels):
-        unit_enter, unit_leave = builder.unit(label, position, 0)
-        if before is None:
-            enter = unit_enter
-        else:
-            builder.connect(before, unit_enter)
-        before = unit_leave
-    leave = before or _Ports([], [])
-    return builder.finish([(enter, 0.0)], [(leave, 0.0)])
+        enter, leave = builder.unit(label, position, 0)
+        builder.arrive(here, enter)
+        here = [_Standing(leave, 0.0, 0)]
+    return builder.finish(here)
+
+
+def build_loop(models: Mapping[str, UnitModel]) -> UtteranceGraph:
+    """Build the graph of any units in any order, each as likely after each other."""
+    builder = _Builder(models)
+    pieces = [builder.unit(label, -1, 0) for label in models]
+    log_any, log_other = -float(np.log(len(pieces))), -float(np.log(max(1, len(pieces) - 1)))
+    for number, (enter, _) in enumerate(pieces):
+        builder.arrive([_Standing(None, 0.0, 0)], enter, log_any)
+        # A unit that follows itself is a longer one; of one state, it would have its step twice.
+        for other, (_, before) in enumerate(pieces):
+            if other != number:
+                builder.connect(before, enter, log_other)
+    return builder.finish([_Standing(leave, 0.0, 0) for _, leave in pieces])

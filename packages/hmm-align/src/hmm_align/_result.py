@@ -6,6 +6,7 @@ from typing import NamedTuple, Self
 
 SHORTEST = 1e-3  # seconds; no sound of speech is shorter
 RESOLUTION = 1e-6  # seconds; what the file formats keep
+UNEXPLAINED = "<unk>"  # the label of speech that no word of the transcript explains
 
 
 class AlignedInterval(NamedTuple):
@@ -16,7 +17,8 @@ class AlignedInterval(NamedTuple):
     start, end : float
         Seconds from the beginning of the recording, ``start < end``.
     label : str
-        The word or phone, without white space; ``""`` is silence.
+        The word or phone, without white space; ``""`` is silence, ``"<unk>"`` speech that no word of the
+        transcript explains (which only a loose alignment finds).
     confidence : float
         Between 0 (a guess) and 1 (certain), given that the transcript is right.
     log_ratio : float
@@ -34,6 +36,29 @@ class AlignedInterval(NamedTuple):
     label: str
     confidence: float
     log_ratio: float = 0.0
+
+
+class SkippedWord(NamedTuple):
+    """A word of the transcript that a loose alignment did not hear.
+
+    Parameters
+    ----------
+    time : float
+        Seconds; where it should have begun.
+    label : str
+        The word.
+    place : int
+        Its number in the transcript, from 0.
+
+    Examples
+    --------
+    >>> SkippedWord(1.25, "very", 3).label
+    'very'
+    """
+
+    time: float
+    label: str
+    place: int
 
 
 @dataclass(frozen=True)
@@ -56,6 +81,8 @@ class Alignment:
         Why it was not; ``""`` if it was.
     log_likelihood_per_frame : float
         Natural logarithm, per frame; ``-inf`` if the alignment failed.
+    skipped : tuple of SkippedWord
+        Words that were not heard, in order; they are in no tier. Always empty unless the alignment is loose.
 
     Raises
     ------
@@ -77,6 +104,7 @@ class Alignment:
     ok: bool = True
     reason: str = ""
     log_likelihood_per_frame: float = 0.0
+    skipped: tuple[SkippedWord, ...] = ()
 
     def __post_init__(self) -> None:
         if self.ok == bool(self.reason):

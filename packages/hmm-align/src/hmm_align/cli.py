@@ -14,6 +14,7 @@ import typer
 FORMATS = ("textgrid", "json", "csv")
 LANGUAGES = ("en", "ko", "ko-jamo", "ja", "cmn")  # those of hmm_speech, which would load torch
 MODEL_NAME = "model.safetensors"
+TIMES_NAME = "alignments"
 
 app = typer.Typer(
     name="align",
@@ -80,6 +81,13 @@ Formats = Annotated[
     list[str],
     typer.Option("--format", help="textgrid, json or csv; repeat it for several.", callback=_check_formats),
 ]
+Loose = Annotated[
+    bool,
+    typer.Option(
+        "--loose",
+        help="Do not trust the transcripts: mark speech that no word explains, leave out words nobody says.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but problems.")]
 
 
@@ -101,6 +109,7 @@ def train(
 
     with _commands.Session(quiet, threads) as session:
         session.read_corpus(corpus)
+        session.reserve(model.parent, model.name)
         session.train(model, session.lexicon(language, lexicon, no_english, g2p), frame_period, fresh)
         session.finish()
 
@@ -115,6 +124,7 @@ def run(
     lexicon: LexiconFile = None,
     g2p: Guess = False,
     formats: Formats = list(FORMATS),  # noqa: B006 - typer reads it once and copies it
+    loose: Loose = False,
     threads: Threads = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -123,7 +133,9 @@ def run(
 
     with _commands.Session(quiet, threads) as session:
         session.read_corpus(corpus)
-        session.align(session.load(model, lexicon, g2p), out, formats)
+        aligner = session.load(model, lexicon, g2p)
+        session.reserve(out, TIMES_NAME)
+        session.align(aligner, out, formats, loose)
         session.finish()
 
 
@@ -137,6 +149,7 @@ def train_and_run(
     g2p: Guess = False,
     frame_period: FramePeriod = 0.01,
     formats: Formats = list(FORMATS),  # noqa: B006 - typer reads it once and copies it
+    loose: Loose = False,
     threads: Threads = 0,
     fresh: Fresh = False,
     quiet: Quiet = False,
@@ -147,8 +160,10 @@ def train_and_run(
     with _commands.Session(quiet, threads) as session:
         session.read_corpus(corpus)
         pronunciations = session.lexicon(language, lexicon, no_english, g2p)
+        session.reserve(out, MODEL_NAME)
+        session.reserve(out, TIMES_NAME)
         aligner = session.train(out / MODEL_NAME, pronunciations, frame_period, fresh)
-        session.align(aligner, out, formats)
+        session.align(aligner, out, formats, loose)
         session.finish()
 
 

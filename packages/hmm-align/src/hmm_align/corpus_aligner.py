@@ -12,7 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self, overload
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hmm_models import ModelFileError, load_tensors, save_tensors
@@ -21,12 +23,13 @@ from hmm_speech import Corpus, CorpusError, Lexicon, Problem, TextError, Utteran
 from ._acoustic import AcousticModel
 from ._config import AlignerConfig
 from ._corpus import Prepared, Progress, minibatches, prepare
-from ._decode import intervals, path_units, unit_ratios, unit_times, word_intervals
+from ._decode import intervals, path_units, skipped_words, unit_ratios, unit_times, word_intervals
 from ._features import FeatureExtractor, FeatureStore
-from ._graph import SILENCE, UnitModel, build_graph, min_frames
+from ._graph import SILENCE, UnitModel, UtteranceGraph, build_graph, min_frames
+from ._loose import free_densities, make_loose, with_filler
 from ._network import NetworkTrainer, make_network
 from ._phones import inventory, keep_known, unit_of
-from ._result import Alignment
+from ._result import UNEXPLAINED, Alignment
 from ._start import classes_of, nearest_units, start_from
 from ._training import Trainer, best_paths, emissions, is_realigned
 
@@ -238,13 +241,17 @@ class CorpusAligner:
         return cls(acoustic, lexicon, config, report)
 
     @overload
-    def align(self, data: Utterance, *, progress: Progress | None = None) -> Alignment: ...
+    def align(
+        self, data: Utterance, *, loose: bool = False, progress: Progress | None = None
+    ) -> Alignment: ...
 
     @overload
-    def align(self, data: Corpus, *, progress: Progress | None = None) -> list[Alignment]: ...
+    def align(
+        self, data: Corpus, *, loose: bool = False, progress: Progress | None = None
+    ) -> list[Alignment]: ...
 
     def align(
-        self, data: Utterance | Corpus, *, progress: Progress | None = None
+        self, data: Utterance | Corpus, *, loose: bool = False, progress: Progress | None = None
     ) -> Alignment | list[Alignment]:
         """Find the words' and phones' times.
 
@@ -253,6 +260,10 @@ class CorpusAligner:
         data : Utterance or Corpus
             What to align. A speaker's utterances are normalised together, so a corpus is better than one
             utterance at a time.
+        loose : bool
+            Do not trust the transcript: speech that no word explains becomes an interval ``"<unk>"``, and a
+            word that is not heard is `Alignment.skipped`. For transcripts that may be wrong, or that cover
+            only a part of the recording; it takes about twice as long.
         progress : callable, optional
             Called with the name of the stage, the steps done and the steps in all.
 
@@ -268,10 +279,12 @@ class CorpusAligner:
         transcript is right; whether it is, ``log_ratio`` tells, and `diagnose` names what does not fit.
         """
         if isinstance(data, Utterance):
-            return self._align([data], progress)[0]
-        return self._align(data.utterances, progress)
+            return self._align([data], loose, progress)[0]
+        return self._align(data.utterances, loose, progress)
 
-    def _align(self, utterances: Sequence[Utterance], progress: Progress | None) -> list[Alignment]:
+    def _align(
+        self, utterances: Sequence[Utterance], loose: bool, progress: Progress | None
+    ) -> list[Alignment]:
         """Align utterances; a problem becomes a failure."""
         config, acoustic = self.config, self._acoustic
         with (
@@ -292,30 +305,32 @@ class CorpusAligner:
             }
             models = _label_models(acoustic, usable)
             for batch in minibatches(usable, config.batch_frames):
-                found.update((item.id, item) for item in self._align_batch(batch, store, models))
+                found.update((item.id, item) for item in self._align_batch(batch, store, models, loose))
                 if progress is not None:
                     progress("aligning", len(found), len(utterances))
         return [found[utterance.id] for utterance in utterances]
 
     def _align_batch(
-        self, batch: Sequence[Prepared], store: FeatureStore, models: dict[str, UnitModel]
+        self, batch: Sequence[Prepared], store: FeatureStore, models: dict[str, UnitModel], loose: bool
     ) -> Iterable[Alignment]:
         """Align utterances of like length together."""
-        config = self.config
-        graphs = [build_graph(item.pronunciations, models, config.silence_prob) for item in batch]
+        config, free = self.config, None
+        freedom = make_loose(self._acoustic.num_densities, config) if loose else None
+        graphs = [build_graph(item.pronunciations, models, config.silence_prob, freedom) for item in batch]
         log_emission, lengths = emissions(self._acoustic, [store.read(item.number) for item in batch])
         silent = log_emission[..., models[SILENCE].densities].amax(dim=-1)
+        if freedom is not None:
+            free = free_densities(self._acoustic, log_emission, lengths)
+            log_emission = with_filler(log_emission, free, config.filler_margin)
+            models = {**models, UNEXPLAINED: freedom.filler}
         paths = list(best_paths(log_emission, lengths, graphs))
         aligned = []
-        for number, (item, (_, score)) in enumerate(zip(batch, paths, strict=True)):
-            if score == -torch.inf:
-                reason = "no path: the transcript does not fit the recording"
-            elif score <= float(silent[number, : item.num_frames].sum()):
-                reason = "no speech: silence explains the recording better than its transcript does"
+        for number, (item, (states, score)) in enumerate(zip(batch, paths, strict=True)):
+            silence = float(silent[number, : item.num_frames].sum())
+            if reason := _refusal(graphs[number], states, score, silence):
+                yield Alignment.failure(item.id, reason, item.duration)
             else:
                 aligned.append(number)
-                continue
-            yield Alignment.failure(item.id, reason, item.duration)
         if not aligned:
             return
         chains, starts = zip(
@@ -327,6 +342,7 @@ class CorpusAligner:
                 log_emission[number, : batch[number].num_frames],
                 graphs[number].density_of_state[paths[number][0]],
                 start,
+                self._acoustic.num_densities,
             )
             for number, start in zip(aligned, starts, strict=True)
         ]
@@ -335,9 +351,10 @@ class CorpusAligner:
             scale = config.network_scale
             for row, number in enumerate(aligned):
                 item = batch[number]
-                log_emission[row, : item.num_frames] = self._acoustic.network_emission(
-                    store.read(item.number)
-                )
+                scores = self._acoustic.network_emission(store.read(item.number))
+                if free is not None:
+                    scores = with_filler(scores, free[number, : item.num_frames], config.filler_margin)
+                log_emission[row, : item.num_frames] = scores
         found = unit_times(chains, starts, models, log_emission, lengths, scale)
         for number, chain, ratio, times in zip(aligned, chains, ratios, found, strict=True):
             item, (_, score) = batch[number], paths[number]
@@ -349,6 +366,7 @@ class CorpusAligner:
                 tuple(words),
                 tuple(phones),
                 log_likelihood_per_frame=score / item.num_frames,
+                skipped=tuple(skipped_words(chain, phones, item.words)),
             )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -485,6 +503,17 @@ def _long_enough(
         reason = f"the transcript needs {seconds:.3f} s or more; the recording has {item.duration:.3f} s"
         problems.append(Problem(item.id, reason))
     return fitting, problems
+
+
+def _refusal(graph: UtteranceGraph, states: NDArray[np.int64], score: float, silence: float) -> str:
+    """Say why a best path is no alignment, given what silence alone would score; nothing if it is one."""
+    if score == -torch.inf:
+        return "no path: the transcript does not fit the recording"
+    if score <= silence:
+        return "no speech: silence explains the recording better than its transcript does"
+    if all(unit.word < 0 for unit in path_units(graph, states)[0]):
+        return "no word of the transcript is heard in the recording"
+    return ""
 
 
 def _first_reason(problems: Sequence[Problem]) -> str:

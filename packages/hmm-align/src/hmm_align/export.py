@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -15,7 +16,7 @@ from praatio.utilities.errors import PraatioException
 
 from hmm_metrics import Interval
 
-from ._result import AlignedInterval, Alignment
+from ._result import AlignedInterval, Alignment, SkippedWord
 
 FORMATS = ("textgrid", "json", "csv")
 CSV_NAME = "alignments.csv"
@@ -172,6 +173,8 @@ def write_json(alignment: Alignment, path: str | Path) -> None:
         "words": [_rounded(word)._asdict() for word in alignment.words],
         "phones": [_rounded(phone)._asdict() for phone in alignment.phones],
     }
+    if alignment.skipped:
+        content["skipped"] = [word._asdict() for word in alignment.skipped]
     with replacing(Path(path)) as temporary:
         temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
@@ -212,6 +215,7 @@ def read_json(path: str | Path) -> Alignment:
             ok=content["ok"],
             reason=content["reason"],
             log_likelihood_per_frame=-math.inf if log_likelihood is None else log_likelihood,
+            skipped=tuple(SkippedWord(**word) for word in content.get("skipped", ())),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise IntervalFileError(path, f"is not an alignment ({type(error).__name__}: {error})") from error
@@ -282,10 +286,10 @@ def write_alignments(
     if unknown:
         raise ValueError(f"formats must be among {', '.join(FORMATS)}; got {', '.join(unknown)}")
     good = [alignment for alignment in alignments if alignment.ok]
-    bases = [Path(out_dir) / _safe(alignment.id) for alignment in good]
-    if len(set(bases)) < len(bases):
-        twice = next(base for base in bases if bases.count(base) > 1)
-        raise ValueError(f"ids must be unique; {twice.name!r} occurs twice")
+    bases = [Path(out_dir) / path_of(alignment.id) for alignment in good]
+    twice = [base for base, count in Counter(bases).items() if count > 1]
+    if twice:
+        raise ValueError(f"ids must be unique; {twice[0].name!r} occurs twice")
     written = []
     for alignment, base in zip(good, bases, strict=True):
         for name, suffix, write in (("textgrid", ".TextGrid", write_textgrid), ("json", ".json", write_json)):
@@ -389,8 +393,8 @@ def _require_ok(alignment: Alignment) -> None:
         raise ValueError(f"alignment must be ok; {alignment.id!r} failed: {alignment.reason}")
 
 
-def _safe(name: str) -> Path:
-    """Path of an id below a folder; an id that would leave the folder raises."""
+def path_of(name: str) -> Path:
+    """Path of an id below a folder; an id that would leave the folder raises ValueError."""
     parts = name.split("/")
     if any(part in {"", ".", ".."} for part in parts) or re.search(r"[\\:\0]", name):
         raise ValueError(f"id must be a relative path of plain names joined by '/'; got {name!r}")

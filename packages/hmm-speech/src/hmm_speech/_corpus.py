@@ -148,8 +148,9 @@ def read_corpus(path: str | os.PathLike[str]) -> Corpus:
     metadata = root / "metadata.csv"
     if metadata.is_file() and b"|" in metadata.read_bytes():
         return read_ljspeech(root)
-    in_folders = any(len(file.parts) > 1 and file.suffix.lower() in _AUDIO_SUFFIXES for file in _files(root))
-    return read_speaker_folders(root) if in_folders else read_folder(root)
+    files = _files(root)
+    in_folders = any(len(file.parts) > 1 and file.suffix.lower() in _AUDIO_SUFFIXES for file in files)
+    return _read_pairs(root, files, per_speaker=in_folders)
 
 
 def read_folder(path: str | os.PathLike[str]) -> Corpus:
@@ -187,7 +188,7 @@ def read_folder(path: str | os.PathLike[str]) -> Corpus:
     'hello'
     """
     root = _folder(path)
-    return _read_pairs(root, per_speaker=False)
+    return _read_pairs(root, _files(root), per_speaker=False)
 
 
 def read_speaker_folders(path: str | os.PathLike[str]) -> Corpus:
@@ -220,7 +221,7 @@ def read_speaker_folders(path: str | os.PathLike[str]) -> Corpus:
     ('anna',)
     """
     root = _folder(path)
-    return _read_pairs(root, per_speaker=True)
+    return _read_pairs(root, _files(root), per_speaker=True)
 
 
 def read_ljspeech(path: str | os.PathLike[str]) -> Corpus:
@@ -312,12 +313,14 @@ def _files(root: Path) -> list[Path]:
     visited: set[Path] = set()
     for folder, names, files in os.walk(root, followlinks=True):
         here = Path(folder)
-        if here.resolve() in visited:
+        real = here.resolve()
+        if real in visited:
             names.clear()
             continue
-        visited.add(here.resolve())
+        visited.add(real)
         names[:] = sorted(name for name in names if not name.startswith(".") and name != "__MACOSX")
-        found += [(here / file).relative_to(root) for file in files if not file.startswith(".")]
+        relative = here.relative_to(root)
+        found += [relative / file for file in files if not file.startswith(".")]
     return sorted(found)
 
 
@@ -330,11 +333,11 @@ def _by_stem(folder: Path) -> dict[str, Path]:
     return {file.stem: file for file in files}
 
 
-def _read_pairs(root: Path, *, per_speaker: bool) -> Corpus:
+def _read_pairs(root: Path, files: Iterable[Path], *, per_speaker: bool) -> Corpus:
     """Pair recordings and transcripts that differ in their suffix only."""
     audio: dict[Path, list[Path]] = {}
     texts: dict[Path, list[Path]] = {}
-    for file in _files(root):
+    for file in files:
         suffix = file.suffix.lower()
         if suffix in _AUDIO_SUFFIXES:
             audio.setdefault(file.with_suffix(""), []).append(file)
@@ -396,5 +399,16 @@ def _preferred(files: Iterable[Path], suffixes: tuple[str, ...]) -> Path | None:
 
 
 def _corpus(root: Path, utterances: Iterable[Utterance], problems: Iterable[Problem]) -> Corpus:
-    """Sort by id."""
-    return Corpus(root, tuple(sorted(utterances, key=lambda u: u.id)), tuple(sorted(problems)))
+    """Sort by id; a name that is no text, which nothing could be written under, is a problem."""
+    usable, unusable = [], [Problem(_readable(name), _readable(reason)) for name, reason in problems]
+    for item in utterances:
+        if (name := _readable(item.id)) == item.id:
+            usable.append(item)
+        else:
+            unusable.append(Problem(name, "the name of the file is not UTF-8; rename it"))
+    return Corpus(root, tuple(sorted(usable, key=lambda item: item.id)), tuple(sorted(unusable)))
+
+
+def _readable(text: str) -> str:
+    """Write bytes of a file's name that are no text as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

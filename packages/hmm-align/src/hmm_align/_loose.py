@@ -1,0 +1,45 @@
+"""Transcripts that are not quite what is said: speech without a word, and words without speech.
+
+Other speech is explained by whatever phones, in any order, explain it best. A frame of it costs a margin, a
+stretch of it a penalty, so that words which fit keep their frames (Bourlard, D'hoore and Boite, "Optimizing
+recognition and rejection performance in wordspotting systems", ICASSP 1994, with the best path through a loop
+of phones instead of the best densities of each frame).
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ._acoustic import AcousticModel
+from ._config import AlignerConfig
+from ._graph import Loose, UnitModel, build_loop
+from ._training import best_paths
+
+# Frames that other speech lasts at least.
+_SHORTEST = 5
+
+
+def make_loose(num_densities: int, config: AlignerConfig) -> Loose:
+    """Return what loose graphs are built with; other speech reads the density after the last."""
+    transition = np.full((_SHORTEST, _SHORTEST), -np.inf)
+    transition[np.arange(_SHORTEST - 1), np.arange(1, _SHORTEST)] = 0.0
+    transition[-1, -1] = 0.0
+    edge = np.full(_SHORTEST, -np.inf)
+    edge[0] = 0.0
+    filler = UnitModel(np.full(_SHORTEST, num_densities), edge, transition, edge[::-1].copy())
+    return Loose(filler, -config.filler_penalty, -config.skip_penalty)
+
+
+def free_densities(acoustic: AcousticModel, log_emission: Tensor, lengths: Tensor) -> Tensor:
+    """Return the densities (B, T) of each utterance's best path through any phones; 0 in padding."""
+    loop = build_loop(acoustic.units)
+    densities = torch.zeros(log_emission.shape[:2], dtype=torch.int64)
+    paths = best_paths(log_emission, lengths, [loop] * len(lengths))
+    for row, (states, _) in zip(densities, paths, strict=True):
+        row[: len(states)] = loop.density_of_state[states]
+    return densities
+
+
+def with_filler(log_emission: Tensor, free: Tensor, margin: float) -> Tensor:
+    """Append to log emissions (..., P) those of other speech, given the densities of a free path (...)."""
+    return torch.cat([log_emission, log_emission.gather(-1, free.unsqueeze(-1)) - margin], dim=-1)
