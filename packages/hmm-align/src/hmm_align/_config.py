@@ -60,8 +60,8 @@ class AlignerConfig:
     network_scale : float
         As ``posterior_scale``, where the network places the boundaries.
     boundary_shift : float
-        Seconds added to every boundary. Without it boundaries come out early on most speech, by some
-        milliseconds; no shift is right for every reference.
+        Seconds added to every boundary. 0 puts them where the sound changes; a reference may hold that to be
+        some milliseconds earlier or later.
     batch_frames : int
         Frames per minibatch, padding included; bounds the memory.
 
@@ -91,7 +91,7 @@ class AlignerConfig:
     network_channels: int = 128
     network_epochs: int = 6
     network_scale: float = 0.15
-    boundary_shift: float = 0.004
+    boundary_shift: float = 0.0
     batch_frames: int = 32_000
 
     def __post_init__(self) -> None:
