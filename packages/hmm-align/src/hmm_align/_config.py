@@ -65,8 +65,8 @@ class AlignerConfig:
         out where that is better by ``skip_penalty``. On one half of twenty minutes of read speech, these
         name something in less than one of twenty undamaged transcripts.
     boundary_shift : float
-        Seconds added to every boundary. Without it boundaries come out early on most speech, by some
-        milliseconds; no shift is right for every reference.
+        Seconds added to every boundary. 0 puts them where the sound changes; a reference may hold that to be
+        some milliseconds earlier or later.
     batch_frames : int
         Frames per minibatch, padding included; bounds the memory.
 
@@ -99,7 +99,7 @@ class AlignerConfig:
     filler_margin: float = 5.0
     filler_penalty: float = 40.0
     skip_penalty: float = 30.0
-    boundary_shift: float = 0.004
+    boundary_shift: float = 0.0
     batch_frames: int = 32_000
 
     def __post_init__(self) -> None:

@@ -16,7 +16,7 @@ from ._config import AlignerConfig
 from ._corpus import Prepared, minibatches
 from ._features import FeatureStore
 from ._graph import SILENCE, UnitModel, UtteranceGraph, build_graph
-from ._start import SHARED_PASSES, share, start_by_class
+from ._start import SHARED_PASSES, even_states, share, start_by_class
 
 # A pause shorter than this is left to the phones around it until the silence has been learned.
 _SHORTEST_PAUSE = 0.15  # seconds
@@ -140,7 +140,8 @@ class Trainer:
         """Estimate one Gaussian a state from paths that know no more than how each unit's class sounds."""
         sharing = start_by_class(self.model, classes, self.config.num_ceps)
         for number in range(SHARED_PASSES + 1):
-            self._realign()
+            # At first all states of a unit sound the same: where between them a path passes, no score says.
+            self._realign(even=number == 0)
             statistics = self._statistics()
             if number < SHARED_PASSES:
                 statistics = share(statistics, sharing)
@@ -161,15 +162,18 @@ class Trainer:
         targets[silence] = targets[silence].clamp_max(self.config.silence_components)
         self.model.mixtures.split(targets.maximum(self.model.mixtures.num_components))
 
-    def _realign(self) -> None:
+    def _realign(self, *, even: bool = False) -> None:
         """Find every utterance's best path; keep its densities, and estimate transitions from it."""
-        steps, log_score, num_frames = self.search()
+        steps, log_score, num_frames = self.search(even=even)
         self.model.update_transitions(steps)
         if num_frames:
             self.log_likelihood.append(log_score / num_frames)
 
-    def search(self) -> tuple[NDArray[np.float64], float, int]:
-        """Find every utterance's best path and keep its densities; return steps, log score and frames."""
+    def search(self, *, even: bool = False) -> tuple[NDArray[np.float64], float, int]:
+        """Find every utterance's best path and keep its densities; return steps, log score and frames.
+
+        With ``even``, only the units of the paths count, and each unit's frames are dealt out to its states.
+        """
         models = self._models()
         steps = self.model.no_steps()
         log_score, num_frames = 0.0, 0
@@ -184,6 +188,8 @@ class Trainer:
                 if not math.isfinite(score):
                     self.lost.append(item)
                     continue
+                if even:
+                    states = even_states(graph, states)  # noqa: PLW2901
                 self.densities[item.number] = graph.density_of_state[states].to(torch.int16)
                 steps += self.model.count_steps(graph, states)
                 log_score += score
