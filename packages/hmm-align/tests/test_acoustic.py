@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from hmm_align._acoustic import AcousticModel
-from hmm_align._graph import SILENCE, build_graph
+from hmm_align._graph import SILENCE
 
 
 @pytest.fixture
@@ -21,15 +21,14 @@ def test_densities_are_numbered_unit_by_unit(model: AcousticModel) -> None:
     assert model.log_emission(torch.zeros(4, 7, 2)).shape == (4, 7, 11)
 
 
-def test_steps_are_counted_by_where_they_start_and_lead(model: AcousticModel) -> None:
-    graph = build_graph([[("a",)], [("a",)]], model.units, silence_prob=0.2)
-    # Silence 0-4, a 5-7, silence 8-12, a 13-15, silence 16-20.
-    steps = model.count_steps(graph, np.array([0, 2, 4, 4, 5, 6, 7, 13, 13, 14, 15]))
-    expected = np.zeros((11, 6))
-    expected[0, 2] = expected[2, 4] = expected[4, 4] = expected[4, 5] = 1
-    expected[5, 0] = 1  # the second a stays
-    expected[5, 1] = expected[6, 2] = expected[7, 5] = 2  # the last of them ends the utterance
-    np.testing.assert_array_equal(steps, expected)
+def test_the_table_of_steps_holds_each_units_transitions(model: AcousticModel) -> None:
+    table = model.log_steps()
+    assert table.shape == (11, 6)
+    for unit in model.units.values():
+        size = len(unit.densities)
+        np.testing.assert_allclose(table[unit.densities, :size], unit.log_transition, rtol=1e-6)  # float32
+        np.testing.assert_allclose(table[unit.densities, -1], unit.log_final, rtol=1e-6)
+        assert (table[unit.densities, size:-1] == -torch.inf).all()
 
 
 def test_transitions_follow_the_counts_and_forbidden_steps_stay_so(model: AcousticModel) -> None:

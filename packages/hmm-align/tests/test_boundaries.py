@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from hmm_align import AlignerConfig, CorpusAligner, Tiers
 from hmm_align._acoustic import AcousticModel
@@ -60,7 +61,8 @@ def test_frames_are_dealt_out_evenly_and_in_mirror_image(frames: tuple[int, int,
     model = AcousticModel(["a", "b"], 2, states_per_phone=3, silence_states=3, variance_floor=0.01)
     graph = build_graph([[("a", "b")]], model.units, silence_prob=0.2)
     path = np.repeat([2, 5, 8], frames)  # the last states of a silence, an a and a b
-    dealt = even_states(graph, path)
+    units = torch.from_numpy(graph.unit_of_state)
+    dealt = even_states(units, torch.from_numpy(path)).numpy()
     assert graph.unit_of_state[dealt].tolist() == graph.unit_of_state[path].tolist()
     for unit, length in enumerate(frames):
         inside = dealt[graph.unit_of_state[path] == unit] - 3 * unit

@@ -168,3 +168,15 @@ def test_an_utterance_without_a_path_is_lost_and_its_frames_with_it(trainer: Tra
         trainer.step()
         assert trainer.lost == [impossible]
     assert sorted(trainer.densities) == [item.number for item in rest]
+
+
+def test_graphs_that_are_not_kept_are_built_anew(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer.flat_start()
+    kept = trainer.search()
+    assert len(trainer._graphs) == len(trainer._batches)
+    trainer._graphs.clear()
+    monkeypatch.setattr(training, "_KEPT_SLOTS", 0)
+    again = trainer.search()
+    assert trainer._graphs == {}
+    np.testing.assert_array_equal(again[0], kept[0])
+    assert again[1:] == kept[1:]

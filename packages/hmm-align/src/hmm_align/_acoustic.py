@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hmm_models import GaussianMixtures, ScaledPosterior, phone_topology, silence_topology
 
-from ._graph import SILENCE, UnitModel, UtteranceGraph
+from ._graph import SILENCE, UnitModel
 from ._network import make_network
 
 # Added to the count of every allowed step, so that a state seen once does not become certain of anything.
@@ -74,16 +74,13 @@ class AcousticModel:
         """Return counts (P, S + 1) of steps from a density's state to a state of its unit, last out of it."""
         return np.zeros((self.num_densities, self._max_states + 1))
 
-    def count_steps(self, graph: UtteranceGraph, states: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Count the steps of a path through a graph."""
-        unit = graph.unit_of_state[states]
-        first = np.asarray([item.first_state for item in graph.units])
-        stays = unit[1:] == unit[:-1]
-        target = np.full(len(states), self._max_states)
-        target[:-1][stays] = (states[1:] - first[unit[1:]])[stays]
-        steps = self.no_steps()
-        np.add.at(steps, (graph.density_of_state.numpy()[states], target), 1.0)
-        return steps
+    def log_steps(self) -> Tensor:
+        """Return the log probabilities (P, S + 1) of steps, laid out as ``no_steps``."""
+        log_steps = np.full((self.num_densities, self._max_states + 1), -np.inf)
+        for unit in self.units.values():
+            log_steps[unit.densities, : len(unit.densities)] = unit.log_transition
+            log_steps[unit.densities, -1] = unit.log_final
+        return torch.from_numpy(log_steps).float()
 
     def update_transitions(self, steps: NDArray[np.float64]) -> None:
         """Re-estimate how states follow from counted steps; a step that was forbidden stays so."""

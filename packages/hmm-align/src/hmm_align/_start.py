@@ -8,16 +8,14 @@ a small table, puts the first paths near enough to the truth for training to fin
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from hmm_models import GaussianMixtures, MixtureStatistics
 from hmm_speech import PhoneSet, articulatory_class
 
 from ._acoustic import AcousticModel
-from ._graph import SILENCE, UtteranceGraph
+from ._graph import SILENCE
 from ._phones import unit_of
 
 # Paths that are searched while the phones of a class still share their densities.
@@ -88,21 +86,21 @@ def start_by_class(model: AcousticModel, classes: Mapping[str, str], num_ceps: i
     return sharing
 
 
-def even_states(graph: UtteranceGraph, states: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Deal the frames of each unit of a path (T,) out evenly to the states of that unit, in their order.
+def even_states(unit_of_state: Tensor, states: Tensor) -> Tensor:
+    """Deal the frames of each unit of a path (T,) out evenly to the states of that unit (K,), in their order.
 
     Where states of a unit sound the same, a search settles ties for the lowest predecessor, and nearly all
     frames go to one end of the unit. Trained from there, boundaries come out early on speech and on the same
     speech backwards.
     """
-    unit = graph.unit_of_state[states]
-    starts = np.flatnonzero(np.diff(unit, prepend=-1))
-    lengths = np.diff(starts, append=len(unit))
-    inside = np.arange(len(unit)) - np.repeat(starts, lengths)
-    num_states = np.bincount(graph.unit_of_state)[unit]
-    first = np.asarray([item.first_state for item in graph.units])[unit]
+    unit, visit, length = torch.unique_consecutive(
+        unit_of_state[states], return_inverse=True, return_counts=True
+    )
+    inside = torch.arange(len(states)) - (length.cumsum(0) - length)[visit]
+    belongs = unit_of_state == unit[:, None]
     # The middle of a frame says to which state it goes.
-    dealt: NDArray[np.int64] = first + (2 * inside + 1) * num_states // (2 * np.repeat(lengths, lengths))
+    rank = (2 * inside + 1) * belongs.sum(1)[visit] // (2 * length[visit])
+    dealt: Tensor = belongs.int().argmax(1)[visit] + rank
     return dealt
 
 

@@ -15,8 +15,9 @@ from ._acoustic import AcousticModel
 from ._config import AlignerConfig
 from ._corpus import Prepared, minibatches
 from ._features import FeatureStore
-from ._graph import SILENCE, UnitModel, UtteranceGraph, build_graph
-from ._start import SHARED_PASSES, even_states, share, start_by_class
+from ._graph import SILENCE, UnitModel, UtteranceGraph
+from ._graph_batch import GraphBatch
+from ._start import SHARED_PASSES, share, start_by_class
 
 # A pause shorter than this is left to the phones around it until the silence has been learned.
 _SHORTEST_PAUSE = 0.15  # seconds
@@ -30,6 +31,8 @@ _MIN_WEIGHT = 1e-5
 _GROWING = 0.75
 # Frames whose statistics are collected at once.
 _CHUNK = 100_000
+# Arcs of graphs that are kept from one search of paths to the next: 16 bytes each.
+_KEPT_SLOTS = 1 << 24
 
 
 def emissions(model: AcousticModel, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -121,6 +124,7 @@ class Trainer:
         self._batches = minibatches(utterances, config.batch_frames)
         self._store = store
         self._models = models
+        self._graphs: dict[int, GraphBatch] = {}  # by number of the batch
         # By number of the utterance, the density that each frame reads: small integers, one for every frame.
         self.densities: dict[int, Tensor] = {}
         frames = sum(item.num_frames for item in utterances)
@@ -174,27 +178,38 @@ class Trainer:
 
         With ``even``, only the units of the paths count, and each unit's frames are dealt out to its states.
         """
-        models = self._models()
-        steps = self.model.no_steps()
+        log_steps = self.model.log_steps()
+        steps = torch.zeros_like(log_steps, dtype=torch.float64)
         log_score, num_frames = 0.0, 0
         self.densities.clear()
         self.lost = []
-        for batch in self._batches:
-            graphs = [build_graph(item.pronunciations, models, self.config.silence_prob) for item in batch]
+        for number, batch in enumerate(self._batches):
+            graphs = self._graphs_of(number)
             log_emission, lengths = emissions(self.model, [self._store.read(item.number) for item in batch])
-            for item, graph, (states, score) in zip(
-                batch, graphs, best_paths(log_emission, lengths, graphs), strict=True
+            paths = graphs.best_paths(log_steps, log_emission, lengths, even=even)
+            steps += paths.steps
+            for item, densities, score in zip(
+                batch, paths.densities.short(), paths.log_score.tolist(), strict=True
             ):
                 if not math.isfinite(score):
                     self.lost.append(item)
                     continue
-                if even:
-                    states = even_states(graph, states)  # noqa: PLW2901
-                self.densities[item.number] = graph.density_of_state[states].to(torch.int16)
-                steps += self.model.count_steps(graph, states)
+                self.densities[item.number] = densities[: item.num_frames].clone()
                 log_score += score
-                num_frames += len(states)
-        return steps, log_score, num_frames
+                num_frames += item.num_frames
+        return steps.numpy(), log_score, num_frames
+
+    def _graphs_of(self, number: int) -> GraphBatch:
+        """Return the graphs of a batch; those of a large corpus are built anew each time."""
+        if number in self._graphs:
+            return self._graphs[number]
+        transcripts = [item.pronunciations for item in self._batches[number]]
+        graphs = GraphBatch(
+            transcripts, self._models(), self.config.silence_prob, self.model.log_steps().shape[1]
+        )
+        if sum(kept.num_slots for kept in self._graphs.values()) + graphs.num_slots <= _KEPT_SLOTS:
+            self._graphs[number] = graphs
+        return graphs
 
     def _statistics(self) -> MixtureStatistics:
         """Collect the statistics of all frames under the densities they were given."""

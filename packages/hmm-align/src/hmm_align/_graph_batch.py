@@ -1,0 +1,123 @@
+"""Graphs of many transcripts, built once: training changes their probabilities, never their shape."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hmm_core import Graph, Sparse, stack_graphs, viterbi
+
+from ._graph import Pronunciation, UnitModel, build_graph
+from ._start import even_states
+
+
+class BestPaths(NamedTuple):
+    """The most probable paths of a batch."""
+
+    densities: Tensor  # (B, T) int64, what each frame reads; anything in padding
+    log_score: Tensor  # (B,) -inf where there is no path
+    steps: Tensor  # (P, S + 1) counts of steps from a density's state to a state of its unit, last out of it
+
+
+class GraphBatch:
+    """The graphs of several transcripts, into which a model's probabilities of steps are filled.
+
+    An arc's weight is that of a choice (a silence, a pronunciation), which stays, times the probability of a
+    step, which is the same wherever a density stands: that of a state of its unit, or of leaving it.
+    """
+
+    def __init__(
+        self,
+        transcripts: Sequence[Sequence[Sequence[Pronunciation]]],
+        models: Mapping[str, UnitModel],
+        silence_prob: float,
+        num_steps: int,
+    ) -> None:
+        undecided = {label: _without_steps(unit) for label, unit in models.items()}
+        graphs = [build_graph(words, undecided, silence_prob) for words in transcripts]
+        self._graph = stack_graphs([item.graph for item in graphs])
+        unit = [torch.from_numpy(item.unit_of_state) for item in graphs]
+        within = [
+            torch.cat([torch.arange(len(models[part.label].densities)) for part in item.units])
+            for item in graphs
+        ]
+        self._unit = torch.nn.utils.rnn.pad_sequence(unit, batch_first=True, padding_value=-1)
+        self._state = torch.nn.utils.rnn.pad_sequence(within, batch_first=True)
+        self._num_steps = num_steps
+        source = self._arcs.predecessors.clamp_min(0).flatten(1)
+        stays = self._unit.gather(1, source).view_as(self._arcs.predecessors) == self._unit[..., None]
+        self._step = self._step_number(
+            self._density.gather(1, source).view_as(stays), stays, self._state[..., None]
+        ).int()
+
+    @property
+    def num_slots(self) -> int:
+        """Arcs that it holds, padding included: what its memory grows with."""
+        return self._step.numel()
+
+    @property
+    def _arcs(self) -> Sparse:
+        """The arcs, whose weights are those of choices alone."""
+        arcs = self._graph.log_transition
+        assert isinstance(arcs, Sparse)  # noqa: S101  (so stack_graphs makes them)
+        return arcs
+
+    @property
+    def _density(self) -> Tensor:
+        """The density that each state reads (B, K)."""
+        density = self._graph.emission_index
+        assert density is not None  # noqa: S101  (so stack_graphs makes it)
+        return density
+
+    def _step_number(self, density: Tensor, stays: Tensor, state: Tensor) -> Tensor:
+        """Return which entry of a table (P, S + 1) a step from a density to a state of its unit or out is."""
+        return density * self._num_steps + torch.where(stays, state, self._num_steps - 1)
+
+    def graph(self, log_steps: Tensor) -> Graph:
+        """Return the graphs with the log probabilities of steps (P, S + 1)."""
+        flat, graph = log_steps.flatten(), self._graph
+        weight = self._arcs.log_weight + flat.index_select(0, self._step.flatten()).view_as(self._step)
+        log_final = graph.log_final
+        assert log_final is not None  # noqa: S101  (so stack_graphs makes it)
+        return graph._replace(
+            log_transition=Sparse(self._arcs.predecessors, weight),
+            log_final=log_final + log_steps[:, -1][self._density],
+        )
+
+    def best_paths(
+        self, log_steps: Tensor, log_emission: Tensor, lengths: Tensor, *, even: bool = False
+    ) -> BestPaths:
+        """Find each utterance's best path, given densities (B, T, P).
+
+        With ``even``, the frames of each unit of a path are dealt out to its states.
+        """
+        graph = self.graph(log_steps)
+        path = viterbi(
+            graph.log_initial,
+            graph.log_transition,
+            log_emission,
+            lengths,
+            log_final=graph.log_final,
+            emission_index=graph.emission_index,
+        )
+        states = path.states.clamp_min(0)
+        if even:
+            for number, length in enumerate(lengths.tolist()):
+                states[number, :length] = even_states(self._unit[number], states[number, :length])
+        density, unit, state = (table.gather(1, states) for table in (self._density, self._unit, self._state))
+        time = torch.arange(states.shape[1])
+        stays = (unit == unit.roll(-1, 1)) & (time < lengths[:, None] - 1)
+        taken = self._step_number(density, stays, state.roll(-1, 1))
+        real = (time < lengths[:, None]) & torch.isfinite(path.log_score)[:, None]
+        steps = torch.bincount(taken[real], minlength=log_steps.numel()).view_as(log_steps)
+        return BestPaths(density, path.log_score, steps)
+
+
+def _without_steps(unit: UnitModel) -> UnitModel:
+    """Return a unit whose possible steps all have weight one."""
+    return unit._replace(
+        log_transition=np.where(np.isfinite(unit.log_transition), 0.0, -np.inf),
+        log_final=np.where(np.isfinite(unit.log_final), 0.0, -np.inf),
+    )
