@@ -68,7 +68,7 @@ def build(session: nox.Session) -> None:
 @nox.parametrize("package", PACKAGES, ids=PACKAGES)
 def tests(session: nox.Session, package: str) -> None:
     """Test one package, installed from its wheel with nothing but its own dependencies."""
-    extra = "[cmn,g2p,ja]" if package == "hmm-speech" else "[plot]" if package == "hmm-align" else ""
+    extra = "[cmn,g2p,ja]" if package == "hmm-speech" else "[plot,sphinx]" if package == "hmm-align" else ""
     extra = "[demo]" if package == "pytorch-hmm" else extra
     install_wheels(session, package, extra, *groups("test", f"oracle-{package}"))
     COVERAGE.mkdir(parents=True, exist_ok=True)

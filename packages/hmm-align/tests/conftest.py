@@ -1,6 +1,7 @@
 """What the tests share: a small made-up language whose times are known, real speech where there is some."""
 
 import os
+import struct
 import wave
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from hmm_align import AlignedInterval, AlignerConfig, Alignment, CorpusAligner, Tiers, read_textgrid
+from hmm_align.sphinx._front_end import FrontEnd
 from hmm_metrics import Interval
 from hmm_speech import MFCC, Corpus, Lexicon, load_audio, read_corpus
 
@@ -225,3 +227,65 @@ def make_alignment() -> Callable[..., Alignment]:
         return Alignment(name, 0.5, tier, tier)
 
     return make
+
+
+SPHINX_OPTIONS = {
+    "lowerf": "100",
+    "upperf": "7900",
+    "nfilt": "26",
+    "transform": "dct",
+    "lifter": "22",
+    "feat": "1s_c_d_dd",
+    "cmn": "batch",
+}
+SPHINX_PHONES = ["SIL", *sorted(SOUNDS)]  # Sphinx wants a filler; it need not be first
+
+
+def _parameters(numbers: Sequence[int], values: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> bytes:
+    """Return a parameter file of Sphinx: header, byte order, integers, their product, floats, checksum."""
+    data = struct.pack(f"<{len(numbers)}i", *numbers) + values.astype("<f4").tobytes()
+    checksum = 0
+    for word in np.frombuffer(data, "<u4").tolist():
+        checksum = ((checksum << 20 | checksum >> 12) + word) & 0xFFFFFFFF
+    header = b"s3\nversion 1.0\nchksum0 yes\nendhdr\n" + struct.pack("<I", 0x11223344)
+    return header + data + struct.pack("<I", checksum)
+
+
+@pytest.fixture(scope="session")
+def sphinx_parameters() -> Callable[..., bytes]:
+    """Return a function that makes the bytes of a parameter file from its integers and values."""
+    return _parameters
+
+
+@pytest.fixture(scope="session")
+def sphinx_folder(tmp_path_factory: pytest.TempPathFactory, corpus: Corpus, truth: dict[str, Tiers]) -> Path:
+    """Return an acoustic model of Sphinx: a Gaussian for each third of each phone of the made-up corpus."""
+    folder = tmp_path_factory.mktemp("sphinx")
+    front_end = FrontEnd(SPHINX_OPTIONS, None, folder)
+    frames: list[list[torch.Tensor]] = [[] for _ in range(3 * len(SPHINX_PHONES))]
+    for utterance in corpus:
+        features = front_end(load_audio(utterance.audio))
+        for phone in truth[utterance.id].phones:
+            first, last = (round(time / front_end.frame_period) for time in (phone.start, phone.end))
+            for third, part in enumerate(torch.tensor_split(features[first:last], 3)):
+                frames[3 * SPHINX_PHONES.index(phone.label or "SIL") + third].append(part)
+    means = torch.stack([torch.cat(item).mean(0) for item in frames]).numpy()
+    variances = torch.stack([torch.cat(item).var(0) for item in frames]).numpy().clip(0.05)
+    num_senones, dim = means.shape
+    sizes = [num_senones, 1, 1, dim, num_senones * dim]
+    (folder / "means").write_bytes(_parameters(sizes, means))
+    (folder / "variances").write_bytes(_parameters(sizes, variances))
+    sizes = [num_senones, 1, 1, num_senones]
+    (folder / "mixture_weights").write_bytes(_parameters(sizes, np.ones(num_senones, np.float32)))
+    steps = np.array([[8, 2, 0, 0], [0, 8, 2, 0], [0, 0, 8, 2]], np.float32)
+    (folder / "transition_matrices").write_bytes(_parameters([1, 3, 4, 12], steps))
+    lines = ["0.3", f"{len(SPHINX_PHONES)} n_base", "0 n_tri", f"{4 * len(SPHINX_PHONES)} n_state_map"]
+    lines += [f"{num_senones} n_tied_state", f"{num_senones} n_tied_ci_state", "1 n_tied_tmat", "# columns"]
+    for number, name in enumerate(SPHINX_PHONES):
+        kind = "filler" if name == "SIL" else "n/a"
+        states = " ".join(str(3 * number + third) for third in range(3))
+        lines.append(f"{name} - - - {kind} 0 {states} N")
+    (folder / "mdef").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    options = "".join(f"-{name} {value}\n" for name, value in SPHINX_OPTIONS.items())
+    (folder / "feat.params").write_text(options, encoding="utf-8")
+    return folder

@@ -561,3 +561,24 @@ def test_another_language_is_trained_kept_and_aligned(folder: Path, tmp_path: Pa
     own.write_text("헴\tHH e m\n", encoding="utf-8")
     result = hmm_align("train", folder, tmp_path / "m", "--language", "ko", "--lexicon", own)
     assert "has phones that the language ko does not have: HH" in result.output
+
+
+def test_one_recording_is_aligned_with_a_model_that_was_trained_elsewhere(
+    folder: Path, tmp_path: Path, own: Path, sphinx_folder: Path
+) -> None:
+    recording = min(folder.glob("*.wav"))
+    model = f"sphinx:{sphinx_folder}"
+    out = tmp_path / "beside"
+    assert hmm_align("run", recording, model, out, "--lexicon", own).exit_code == 0
+    assert sorted(path.name for path in out.glob("*.json")) == [f"{recording.stem}.json"]
+    expected = [word.label for word in read_json(out / f"{recording.stem}.json").words if word.label]
+    assert expected == recording.with_suffix(".txt").read_text(encoding="utf-8").split()
+    out = tmp_path / "given"
+    result = hmm_align("run", recording, model, out, "--lexicon", own, "--text", " ".join(expected))
+    assert result.exit_code == 0
+    assert read_json(out / f"{recording.stem}.json") == read_json(
+        tmp_path / "beside" / f"{recording.stem}.json"
+    )
+    result = hmm_align("run", folder, model, out, "--text", "masa")
+    assert result.exit_code == 2
+    assert "--text is what is said in one recording" in result.output

@@ -45,7 +45,7 @@ def errors(alignments: Sequence[Alignment], truth: dict[str, Tiers]) -> Boundary
 
 
 def tensors(aligner: CorpusAligner) -> dict[str, torch.Tensor]:
-    return aligner._acoustic.to_tensors()
+    return module._trained(aligner).to_tensors()
 
 
 def assert_same(one: CorpusAligner, two: CorpusAligner) -> None:

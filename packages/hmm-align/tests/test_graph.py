@@ -115,7 +115,7 @@ LOOSE = Loose(UnitModel(np.array([3]), np.zeros(1), np.zeros((1, 1)), np.zeros(1
 
 def best(transcript: str, heard: str, loose: Loose | None = LOOSE) -> tuple[list[tuple[str, int]], float]:
     """Return the units of the best path of a frame a letter, "." for silence, "?" for other speech."""
-    graph = build_graph([[(letter,)] for letter in transcript], ONE_STATE, 0.2, loose)
+    graph = build_graph([[(letter,)] for letter in transcript], ONE_STATE, 0.2, loose=loose)
     initial, arcs, final, densities = graph.graph
     numbers = torch.tensor([".ab?".index(letter) for letter in heard])
     log_emission = torch.full((1, len(heard), 4), -20.0).scatter(2, numbers[None, :, None], 0.0)
@@ -185,3 +185,70 @@ def test_a_unit_that_leads_nowhere_is_refused() -> None:
     closed = UnitModel(np.array([0]), np.zeros(1), STAYS, np.array([-np.inf]))
     with pytest.raises(ValueError, match="must lead from log_initial to log_final"):
         closed.min_frames  # noqa: B018 - the access is the test
+
+
+class _Named(dict[str, UnitModel]):
+    """Units of one state, whatever their name."""
+
+    def __missing__(self, name: str) -> UnitModel:
+        self[name] = ONE_STATE["a"]
+        return self[name]
+
+
+def _in_context(phone: str, left: str, right: str, position: str) -> str:
+    return f"{phone} {left or '#'} {right or '#'} {position}"
+
+
+CONTEXT_WORDS: list[list[tuple[str, ...]]] = [
+    [("a",), ("b", "a")],
+    [("b",), ("a",)],
+    [("a", "b", "a"), ("b", "b")],
+]
+
+
+@pytest.mark.parametrize("frames", [3, 4, 6])
+def test_phones_in_context_have_the_paths_that_phones_alone_have(frames: int) -> None:
+    alone = build_graph(CONTEXT_WORDS, _Named(), silence_prob=0.3)
+    graph = build_graph(CONTEXT_WORDS, _Named(), silence_prob=0.3, in_context=_in_context)
+    assert len(graph.units) > len(alone.units)
+    silent = torch.zeros(1, frames, 2)
+    one, two = (
+        log_likelihood(
+            item.graph.log_initial,
+            item.graph.log_transition,
+            silent,
+            log_final=item.graph.log_final,
+            emission_index=item.graph.emission_index,
+        )
+        for item in (alone, graph)
+    )
+    torch.testing.assert_close(one, two, rtol=1e-5, atol=0.0)  # arcs are in float32
+
+
+def test_neighbours_on_a_path_are_what_a_phone_in_context_expects() -> None:
+    graph = build_graph(CONTEXT_WORDS, _Named(), silence_prob=0.3, in_context=_in_context)
+    contexts = [unit.name.split() if unit.label else ["#", "", "", ""] for unit in graph.units]
+    seen = set()
+    for source, target in (dense(graph) > -torch.inf).nonzero().tolist():
+        one, two = contexts[source], contexts[target]
+        if source == target:
+            continue
+        assert one[2] in {"", two[0]}  # the silence expects nothing
+        assert two[1] in {"", one[0]}
+        assert not one[3] or (one[3] in "es") == (graph.units[source].word != graph.units[target].word)
+        seen.add(one[3] + two[3])
+    assert seen == {"b", "e", "s", "be", "bi", "ie", "es", "sb", "ss"}
+    initial, final = graph.graph.log_initial, graph.graph.log_final
+    assert final is not None
+    for number, context in enumerate(contexts):
+        word = graph.units[number].word
+        if context[0] != "#":
+            assert (initial[number] > -torch.inf) == (word == 0 and context[1] == "#")
+            assert (final[number] > -torch.inf) == (word == 2 and context[2] == "#" and context[3] in "es")
+
+
+def test_contexts_that_make_the_same_unit_share_a_copy() -> None:
+    graph = build_graph(CONTEXT_WORDS, _Named(), silence_prob=0.3, in_context=lambda phone, *_: phone)
+    alone = build_graph(CONTEXT_WORDS, _Named(), silence_prob=0.3)
+    assert [unit.label for unit in graph.units] == [unit.label for unit in alone.units]
+    assert torch.equal(dense(graph), dense(alone))

@@ -16,6 +16,7 @@ from hmm_speech import (
     read_corpus,
     read_folder,
     read_ljspeech,
+    read_recording,
     read_speaker_folders,
 )
 
@@ -263,3 +264,22 @@ def test_real_corpora_are_recognised(speech_data: Path, name: str, utterances: i
     corpus = read_corpus(speech_data / name)
     assert (len(corpus), len(corpus.problems)) == (utterances, problems)
     assert all(load_audio(utterance.audio).duration > 0.2 for utterance in corpus.utterances[:3])
+
+
+def test_one_recording_has_its_transcript_beside_it_or_given(tmp_path: Path) -> None:
+    root = make(
+        tmp_path / "ann", {"a.wav": "", "a.txt": "One\n two.", "b.wav": "", "b.lab": HTK, "c.wav": ""}
+    )
+    assert summary(read_recording(root / "a.wav")) == [("a", "a.wav", "One two.", "ann")]
+    assert summary(read_recording(root / "a.wav", "three  four")) == [("a", "a.wav", "three four", "ann")]
+    assert read_recording(root / "b.wav").problems == (Problem("b", "no transcript: b.lab holds times"),)
+    reason = "no transcript (c.txt or c.lab) beside c.wav"
+    assert read_recording(root / "c.wav").problems == (Problem("c", reason),)
+    assert read_recording(root / "c.wav", " ").problems == (Problem("c", "empty transcript"),)
+    for path, reason in (
+        (root / "a.txt", "must end in .wav"),
+        (root, "not a file"),
+        (root / "d.wav", "no such"),
+    ):
+        with pytest.raises(CorpusError, match=reason):
+            read_recording(path)

@@ -1,6 +1,7 @@
 """The acoustic model of an aligner: what each phone's states sound like, and how the states follow."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -8,12 +9,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hmm_models import GaussianMixtures, ScaledPosterior, phone_topology, silence_topology
+from hmm_speech import Audio
 
-from ._graph import SILENCE, UnitModel
+from ._config import AlignerConfig
+from ._features import FeatureExtractor
+from ._graph import SILENCE, InContext, UnitModel
 from ._network import make_network
+from ._phones import unit_of
 
 # Added to the count of every allowed step, so that a state seen once does not become certain of anything.
 _STEP_PRIOR = 5.0
+
+
+class Scorer(NamedTuple):
+    """What some transcripts need of an acoustic model: their units, and the densities that these read."""
+
+    models: Mapping[str, UnitModel]  # by label, or by the names that ``in_context`` gives
+    log_emission: Callable[[Tensor], Tensor]  # features (..., D) to log densities (..., P)
+    num_background: int  # densities of phones whatever is around them; they come first
+    free: Mapping[str, UnitModel]  # the units that read these: of every phone and of the silence
+    in_context: InContext | None = None
 
 
 class AcousticModel:
@@ -23,6 +38,9 @@ class AcousticModel:
     Mixtures of Gaussians find the words; where there is a ``network`` of the same densities, it places their
     boundaries.
     """
+
+    # Features are normalised to a speaker's mean and variance before they are scored.
+    is_normalized = True
 
     def __init__(
         self,
@@ -56,6 +74,16 @@ class AcousticModel:
             variance_floor=variance_floor,
         )
         self.network: ScaledPosterior | None = None
+
+    def front_end(self, config: AlignerConfig) -> Callable[[Audio], Tensor]:
+        """Return what turns a recording into features."""
+        return FeatureExtractor(config)
+
+    def scorer(self, labels: Iterable[str]) -> Scorer:
+        """Return the units of phones, and of the silence; a phone's is the same wherever it stands."""
+        models = {label: self.units[unit_of(label)] for label in sorted(set(labels))}
+        models[SILENCE] = self.units[SILENCE]
+        return Scorer(models, self.log_emission, self.num_densities, self.units)
 
     @torch.no_grad()
     def log_emission(self, features: Tensor) -> Tensor:

@@ -16,7 +16,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from hmm_models import ModelFileError
-from hmm_speech import Corpus, CorpusError, EnglishG2P, Lexicon, PhoneSet, UnknownWordError, read_corpus
+from hmm_speech import (
+    Corpus,
+    CorpusError,
+    EnglishG2P,
+    Lexicon,
+    PhoneSet,
+    UnknownWordError,
+    read_corpus,
+    read_recording,
+)
 
 from ._config import AlignerConfig
 from ._diagnose import Diagnosis, diagnose
@@ -80,9 +89,14 @@ class Session:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(2) from error
 
-    def read_corpus(self, folder: Path) -> None:
-        """Read the corpus and remember what is wrong with it."""
-        self.corpus = read_corpus(folder)
+    def read_corpus(self, path: Path, text: str | None = None) -> None:
+        """Read the corpus, or one recording, and remember what is wrong with it."""
+        if path.is_file():
+            self.corpus = read_recording(path, text)
+        elif text is None:
+            self.corpus = read_corpus(path)
+        else:
+            raise _usage_error(f"--text is what is said in one recording; {path} is a folder")
         self.problems.update(self.corpus.problems)
         unwritable = {item.id: reason for item in self.corpus if (reason := _refused(item.id))}
         self.problems.update(unwritable)
@@ -90,7 +104,7 @@ class Session:
             self.corpus, utterances=tuple(item for item in self.corpus if item.id not in unwritable)
         )
         if not self.corpus.utterances:
-            raise CorpusError(folder, "no recording has a transcript that can be used")
+            raise CorpusError(path, "no recording has a transcript that can be used")
 
     def reserve(self, folder: Path, name: str) -> None:
         """Keep other runs from writing something in a folder until this one ends, however it ends.
@@ -130,7 +144,7 @@ class Session:
             )
         return lexicon | own
 
-    def load(self, model: Path, lexicon: Path | None, guess: bool) -> CorpusAligner:
+    def load(self, model: str, lexicon: Path | None, guess: bool) -> CorpusAligner:
         """Load a trained model, and give it more pronunciations."""
         aligner = CorpusAligner.load(model)
         if lexicon is not None:

@@ -62,9 +62,10 @@ def prepare(
     config: AlignerConfig,
     store: FeatureStore,
     progress: Progress | None = None,
+    extract: Callable[[Audio], Tensor] | None = None,
 ) -> tuple[list[Prepared], list[Problem]]:
     """Read every utterance's text and audio; return those that can be used, and why the others cannot."""
-    extract = FeatureExtractor(config)
+    extract = extract or FeatureExtractor(config)
     usable: list[Prepared] = []
     problems: list[Problem] = []
     for done, utterance in enumerate(utterances, start=1):

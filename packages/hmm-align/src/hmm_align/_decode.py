@@ -135,7 +135,7 @@ def unit_posteriors(
     scale: float,
 ) -> list[NDArray[np.float64]]:
     """Return for each utterance the probability (T, U) that a frame lies in each unit of its chain."""
-    graphs = [build_chain([unit.label for unit in chain], models) for chain in chains]
+    graphs = [build_chain([unit.name for unit in chain], models) for chain in chains]
     graph = stack_graphs([item.graph for item in graphs])
     states = posterior(
         graph.log_initial,
@@ -155,15 +155,17 @@ def unit_posteriors(
 
 
 def unit_ratios(
-    log_emission: Tensor, densities: Tensor, starts: NDArray[np.int64], num_densities: int
+    log_emission: Tensor, densities: Tensor, starts: NDArray[np.int64], num_background: int | None = None
 ) -> NDArray[np.float64]:
     """Return for each unit of a path how much better than the average density its own explain its frames.
 
-    ``log_emission`` (T, P or more), of which ``num_densities`` P count; ``densities`` (T,) are those of the
-    path, ``starts`` the frames in which its units begin. Means per frame, in nats.
+    ``log_emission`` (T, P); ``densities`` (T,) are those of the path, ``starts`` the frames in which its
+    units begin. The average is that of the first ``num_background`` densities, or of all. Means per frame, in
+    nats.
     """
-    blocks = torch.split(log_emission[:, :num_densities], _LONGEST_PIECE)
-    average = torch.cat([block.logsumexp(dim=1) for block in blocks]) - math.log(num_densities)
+    background = log_emission[:, :num_background]
+    blocks = torch.split(background, _LONGEST_PIECE)
+    average = torch.cat([block.logsumexp(dim=1) for block in blocks]) - math.log(background.shape[1])
     ratio = (log_emission.gather(1, densities.unsqueeze(1)).squeeze(1) - average).double().numpy()
     lengths = np.diff(np.append(starts, len(ratio)))
     means: NDArray[np.float64] = np.add.reduceat(ratio, starts) / lengths

@@ -45,10 +45,11 @@ def _centred(waveform: Tensor) -> Tensor:
 class FeatureStore:
     """Features (T, D) of many utterances in one file that grows, so that memory does not."""
 
-    def __init__(self, folder: Path, feature_dim: int) -> None:
+    def __init__(self, folder: Path, feature_dim: int, *, normalize: bool = True) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / "features.f32"
         self.feature_dim = feature_dim
+        self._normalize = normalize
         self._file = self.path.open("wb+")
         self._start: list[int] = []
         self._length: list[int] = []
@@ -65,7 +66,7 @@ class FeatureStore:
         return len(self._start) - 1
 
     def read(self, number: int, first: int = 0, end: int | None = None) -> Tensor:
-        """Return an utterance's features (T, D), normalised to its speaker's mean and variance.
+        """Return an utterance's features (T, D), by default normalised to its speaker's mean and variance.
 
         Those from frame ``first`` to before ``end`` or the last there is.
         """
@@ -74,7 +75,7 @@ class FeatureStore:
         self._file.seek(self._start[number] + first * frame)
         values = np.frombuffer(self._file.read((end - first) * frame), dtype=np.float32)
         features = torch.from_numpy(values.copy()).view(-1, self.feature_dim)
-        return self._normalizer[self._speaker[number]].normalize(features)
+        return self._normalizer[self._speaker[number]].normalize(features) if self._normalize else features
 
     def close(self) -> None:
         """Delete the file."""

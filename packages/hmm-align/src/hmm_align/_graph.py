@@ -5,10 +5,14 @@ Units (phones and silences) are laid out in the order of time, so that predecess
     [silence] word 1, variant a | word 1, variant b [silence] word 2 ... word N [silence]
 
 In a loose graph each [silence] is [silence] [other speech [silence]], and words may be left out.
+
+Where phones are modelled in context, the first and the last of a word have a copy for every unit that the
+words beside it, or a silence, may make of them; arcs join the copies that agree.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +26,12 @@ Pronunciation = tuple[str, ...]
 SILENCE = ""  # the label of the silence unit, here and in every output
 # Words that a path may leave out without a pause between them; a pause takes only a few frames.
 _MOST_SKIPPED = 3
+
+# Names the unit of a phone, given the phones before and after it and its position: "b"egin or "e"nd of a
+# word, "i"nternal, or a word of its "s"ingle phone.
+InContext = Callable[[str, str, str, str], str]
+
+_Name = TypeVar("_Name")
 
 
 class UnitModel(NamedTuple):
@@ -43,6 +53,17 @@ class UnitModel(NamedTuple):
         raise ValueError("the states of a unit must lead from log_initial to log_final")
 
 
+class Extended(dict[str, UnitModel]):
+    """Some units, and beside them all that others hold or make when they are asked for."""
+
+    def __init__(self, units: Mapping[str, UnitModel], others: Mapping[str, UnitModel]) -> None:
+        super().__init__(units)
+        self._others = others
+
+    def __missing__(self, name: str) -> UnitModel:
+        return self._others[name]
+
+
 class Unit(NamedTuple):
     """One phone of one pronunciation of one word, or a silence, in an utterance's graph."""
 
@@ -50,6 +71,12 @@ class Unit(NamedTuple):
     word: int  # index into the transcript; -1 for silence and other speech
     variant: int  # which pronunciation of the word
     first_state: int
+    context: str | None = None  # the name of its model, if that is not the label
+
+    @property
+    def name(self) -> str:
+        """Under which its model is found."""
+        return self.label if self.context is None else self.context
 
 
 class UtteranceGraph(NamedTuple):
@@ -68,10 +95,22 @@ class _Ports(NamedTuple):
     log_probs: list[float]
 
 
+class _Door(NamedTuple):
+    """Ports at one end of a word or of a pause, and what may lie beyond them."""
+
+    phone: str  # on this side; that of a pause is the silence
+    beyond: frozenset[str] | None  # phones of which the next may be one; None is any
+    ports: _Ports
+
+    def opens_to(self, phone: str) -> bool:
+        """Tell whether a phone may lie beyond."""
+        return self.beyond is None or phone in self.beyond
+
+
 class _Standing(NamedTuple):
     """Paths that have come to a place between two words."""
 
-    ports: _Ports | None  # where they come from; None is the beginning
+    door: _Door | None  # where they come from; None is the beginning
     log_prob: float  # what they took to come
     skipped: int  # words they have just left out
 
@@ -86,7 +125,7 @@ class Loose(NamedTuple):
     def skip(self, here: Sequence[_Standing]) -> list[_Standing]:
         """Return the paths that leave the next word out; those that have left out many cannot."""
         return [
-            _Standing(item.ports, item.log_prob + self.log_skip, item.skipped + 1)
+            _Standing(item.door, item.log_prob + self.log_skip, item.skipped + 1)
             for item in here
             if item.skipped < _MOST_SKIPPED
         ]
@@ -105,10 +144,11 @@ class _Builder:
         self.log_probs: list[NDArray[np.float64]] = []
         self.starts: list[tuple[_Ports, float]] = []
 
-    def unit(self, label: str, word: int, variant: int) -> tuple[_Ports, _Ports]:
+    def unit(self, label: str, word: int, variant: int, context: str | None = None) -> tuple[_Ports, _Ports]:
         """Append a unit's states and inner arcs; return where it is entered and left."""
-        model, first = self.models[label], self.num_states
-        self.units.append(Unit(label, word, variant, first))
+        unit = Unit(label, word, variant, self.num_states, context)
+        model, first = self.models[unit.name], self.num_states
+        self.units.append(unit)
         self.num_states += len(model.densities)
         self.densities.append(model.densities)
         source, target = np.isfinite(model.log_transition).nonzero()
@@ -125,46 +165,75 @@ class _Builder:
         weights = np.asarray(leave.log_probs)[:, None] + np.asarray(enter.log_probs)[None, :]
         self.log_probs.append((weights + log_prob).ravel())
 
-    def arrive(self, paths: Sequence[_Standing], enter: _Ports, log_prob: float = 0.0) -> None:
-        """Let paths go on to the entries of a piece."""
-        for item in paths:
-            if item.ports is None:
-                self.starts.append((enter, item.log_prob + log_prob))
-            else:
-                self.connect(item.ports, enter, item.log_prob + log_prob)
+    def arrive(self, paths: Sequence[_Standing], enter: Sequence[_Door], log_prob: float = 0.0) -> None:
+        """Let paths go on to the entries of a piece that agree with them on what lies on both sides."""
+        for item, entry in product(paths, enter):
+            if item.door is None:
+                if entry.opens_to(SILENCE):
+                    self.starts.append((entry.ports, item.log_prob + log_prob))
+            elif item.door.opens_to(entry.phone) and entry.opens_to(item.door.phone):
+                self.connect(item.door.ports, entry.ports, item.log_prob + log_prob)
+
+    def piece(self, label: str, word: int) -> tuple[_Door, _Door]:
+        """Append a unit before and after which anything may lie."""
+        enter, leave = self.unit(label, word, 0)
+        return _Door(SILENCE, None, enter), _Door(SILENCE, None, leave)
 
     def pause(
         self, here: Sequence[_Standing], log_silence: float, log_direct: float, loose: Loose | None
     ) -> list[_Standing]:
         """Append what may stand between two words; return the paths that have been through it."""
-        enter, leave = self.unit(SILENCE, -1, 0)
-        self.arrive(here, enter, log_silence)
+        enter, leave = self.piece(SILENCE, -1)
+        self.arrive(here, [enter], log_silence)
         silence = _Standing(leave, 0.0, 0)
         if loose is None:
             return [silence]
-        enter, leave = self.unit(UNEXPLAINED, -1, 0)
-        self.arrive(here, enter, log_direct + loose.log_filler)
-        self.arrive([silence], enter, loose.log_filler)
-        after, leave_after = self.unit(SILENCE, -1, 0)
-        self.connect(leave, after, log_silence)
+        enter, leave = self.piece(UNEXPLAINED, -1)
+        self.arrive(here, [enter], log_direct + loose.log_filler)
+        self.arrive([silence], [enter], loose.log_filler)
+        after, leave_after = self.piece(SILENCE, -1)
+        self.arrive([_Standing(leave, 0.0, 0)], [after], log_silence)
         return [silence, _Standing(leave, log_direct, 0), _Standing(leave_after, 0.0, 0)]
 
-    def word(self, word: int, variants: Sequence[Pronunciation]) -> tuple[_Ports, _Ports]:
-        """Append a word's pronunciations side by side, all equally likely."""
-        enter, leave = _Ports([], []), _Ports([], [])
+    def word(
+        self,
+        word: int,
+        variants: Sequence[Pronunciation],
+        before: frozenset[str],
+        after: frozenset[str],
+        in_context: InContext | None,
+    ) -> tuple[list[_Door], list[_Door]]:
+        """Append a word's pronunciations side by side, all equally likely; return its entries and exits.
+
+        ``before`` and ``after`` are the phones that may lie on its sides.
+        """
+        enter: list[_Door] = []
+        leave: list[_Door] = []
+        log_share = float(np.log(len(variants)))
         for variant, phones in enumerate(variants):
-            before: _Ports | None = None
-            for phone in phones:
-                unit_enter, unit_leave = self.unit(phone, word, variant)
-                if before is None:
-                    enter.states.extend(unit_enter.states)
-                    enter.log_probs.extend(p - np.log(len(variants)) for p in unit_enter.log_probs)
-                else:
-                    self.connect(before, unit_enter)
-                before = unit_leave
-            if before is not None:
-                leave.states.extend(before.states)
-                leave.log_probs.extend(before.log_probs)
+            if len(phones) == 1:
+                copies = _single_copies(phones[0], before, after, in_context)
+                for context, lefts, rights in copies:
+                    entry, exit_ = self.unit(phones[0], word, variant, context)
+                    enter.append(_Door(phones[0], lefts, _divided(entry, log_share)))
+                    leave.append(_Door(phones[0], rights, exit_))
+                continue
+            last: list[_Ports] = []
+            for context, lefts in _begin_copies(phones, before, in_context):
+                entry, exit_ = self.unit(phones[0], word, variant, context)
+                enter.append(_Door(phones[0], lefts, _divided(entry, log_share)))
+                last.append(exit_)
+            for left, phone, right in zip(phones, phones[1:], phones[2:], strict=False):
+                context = None if in_context is None else in_context(phone, left, right, "i")
+                entry, exit_ = self.unit(phone, word, variant, context)
+                for ports in last:
+                    self.connect(ports, entry)
+                last = [exit_]
+            for context, rights in _end_copies(phones, after, in_context):
+                entry, exit_ = self.unit(phones[-1], word, variant, context)
+                for ports in last:
+                    self.connect(ports, entry)
+                leave.append(_Door(phones[-1], rights, exit_))
         return enter, leave
 
     def finish(self, ends: Sequence[_Standing]) -> UtteranceGraph:
@@ -173,8 +242,9 @@ class _Builder:
         for ports, log_prob in self.starts:
             log_initial[ports.states] = np.asarray(ports.log_probs) + log_prob
         for item in ends:
-            if item.ports is not None:
-                log_final[item.ports.states] = np.asarray(item.ports.log_probs) + item.log_prob
+            if item.door is not None and item.door.opens_to(SILENCE):
+                ports = item.door.ports
+                log_final[ports.states] = np.asarray(ports.log_probs) + item.log_prob
         arcs = from_arcs(
             self.num_states,
             torch.from_numpy(np.concatenate(self.sources)),
@@ -204,40 +274,94 @@ def _ports(log_probs: NDArray[np.float64], first: int) -> _Ports:
     return _Ports((states + first).tolist(), log_probs[states].tolist())
 
 
+def _divided(ports: _Ports, log_share: float) -> _Ports:
+    """Return ports that as many others share."""
+    return _Ports(ports.states, [log_prob - log_share for log_prob in ports.log_probs])
+
+
+def _begin_copies(
+    phones: Pronunciation, before: frozenset[str], in_context: InContext | None
+) -> list[tuple[str | None, frozenset[str]]]:
+    """Return the names that the first phone of a word may have, each with the phones before that make it."""
+    if in_context is None:
+        return [(None, before)]
+    return _grouped({left: in_context(phones[0], left, phones[1], "b") for left in sorted(before)})
+
+
+def _end_copies(
+    phones: Pronunciation, after: frozenset[str], in_context: InContext | None
+) -> list[tuple[str | None, frozenset[str]]]:
+    """Return the names that the last phone of a word may have, each with the phones after that make it."""
+    if in_context is None:
+        return [(None, after)]
+    return _grouped({right: in_context(phones[-1], phones[-2], right, "e") for right in sorted(after)})
+
+
+def _single_copies(
+    phone: str, before: frozenset[str], after: frozenset[str], in_context: InContext | None
+) -> list[tuple[str | None, frozenset[str], frozenset[str]]]:
+    """Return the names that a word of one phone may have, each with the phones around that make it."""
+    if in_context is None:
+        return [(None, before, after)]
+    rows = {
+        left: tuple(in_context(phone, left, right, "s") for right in sorted(after)) for left in sorted(before)
+    }
+    return [
+        (name, lefts, rights)
+        for row, lefts in _grouped(rows)
+        for name, rights in _grouped(dict(zip(sorted(after), row, strict=True)))
+    ]
+
+
+def _grouped(names: Mapping[str, _Name]) -> list[tuple[_Name, frozenset[str]]]:
+    """Return each name with all that have it, in the order of the first."""
+    found: dict[_Name, list[str]] = {}
+    for phone, name in names.items():
+        found.setdefault(name, []).append(phone)
+    return [(name, frozenset(phones)) for name, phones in found.items()]
+
+
 def build_graph(
     words: Sequence[Sequence[Pronunciation]],
     models: Mapping[str, UnitModel],
     silence_prob: float,
+    in_context: InContext | None = None,
     loose: Loose | None = None,
 ) -> UtteranceGraph:
     """Build the graph of a transcript given each word's pronunciations.
 
-    Before the first word, between words and after the last, a silence is taken with ``silence_prob``. A
-    ``loose`` graph also has paths on which there is other speech, with silence before and after it if need
-    be, and paths on which words are left out, some in a row; each takes a penalty.
+    Before the first word, between words and after the last, a silence is taken with ``silence_prob``. Without
+    ``in_context`` a phone's model has its label as its name, whatever is around it. A ``loose`` graph also
+    has paths on which there is other speech, with silence before and after it if need be, and paths on which
+    words are left out, some in a row; each takes a penalty.
     """
-    builder = _Builder(models if loose is None else {**models, UNEXPLAINED: loose.filler})
+    builder = _Builder(models if loose is None else Extended({UNEXPLAINED: loose.filler}, models))
     log_silence, log_direct = float(np.log(silence_prob)), float(np.log1p(-silence_prob))
+    first = [{phones[0] for phones in variants} for variants in words]
+    last = [{phones[-1] for phones in variants} for variants in words]
+    reach = 1 if loose is None else 1 + _MOST_SKIPPED  # words among which a word's neighbour is
     here = [_Standing(None, 0.0, 0)]
     for word, variants in enumerate([*words, ()]):
         paused = builder.pause(here, log_silence, log_direct, loose)
         ready = [*paused, *(item._replace(log_prob=item.log_prob + log_direct) for item in here)]
         if word == len(words):
             break
-        enter, leave = builder.word(word, variants)
+        before = frozenset({SILENCE}.union(*last[max(0, word - reach) : word]))
+        after = frozenset({SILENCE}.union(*first[word + 1 : word + 1 + reach]))
+        enter, leave = builder.word(word, variants, before, after, in_context)
         builder.arrive(ready, enter)
         skipping = [] if loose is None else loose.skip([*paused, *here])
-        here = [_Standing(leave, 0.0, 0), *skipping]
+        here = [*(_Standing(door, 0.0, 0) for door in leave), *skipping]
     return builder.finish(ready)
 
 
-def build_chain(labels: Sequence[str], models: Mapping[str, UnitModel]) -> UtteranceGraph:
+def build_chain(names: Sequence[str], models: Mapping[str, UnitModel]) -> UtteranceGraph:
     """Build the graph of units that all occur, in this order: a transcript whose choices have been made."""
     builder = _Builder(models)
     here = [_Standing(None, 0.0, 0)]
-    for position, label in enumerate(labels):
-        enter, leave = builder.unit(label, position, 0)
-        builder.arrive(here, enter)
+    for position, name in enumerate(names):
+        enter, leave = builder.piece(name, position)
+        builder.arrive(here, [enter])
         here = [_Standing(leave, 0.0, 0)]
     return builder.finish(here)
 
@@ -245,12 +369,11 @@ def build_chain(labels: Sequence[str], models: Mapping[str, UnitModel]) -> Utter
 def build_loop(models: Mapping[str, UnitModel]) -> UtteranceGraph:
     """Build the graph of any units in any order, each as likely after each other."""
     builder = _Builder(models)
-    pieces = [builder.unit(label, -1, 0) for label in models]
+    pieces = [builder.piece(label, -1) for label in models]
     log_any, log_other = -float(np.log(len(pieces))), -float(np.log(max(1, len(pieces) - 1)))
     for number, (enter, _) in enumerate(pieces):
-        builder.arrive([_Standing(None, 0.0, 0)], enter, log_any)
+        builder.arrive([_Standing(None, log_any, 0)], [enter])
         # A unit that follows itself is a longer one; of one state, it would have its step twice.
-        for other, (_, before) in enumerate(pieces):
-            if other != number:
-                builder.connect(before, enter, log_other)
+        others = [leave for other, (_, leave) in enumerate(pieces) if other != number]
+        builder.arrive([_Standing(leave, log_other, 0) for leave in others], [enter])
     return builder.finish([_Standing(leave, 0.0, 0) for _, leave in pieces])

@@ -6,11 +6,12 @@ recognition and rejection performance in wordspotting systems", ICASSP 1994, wit
 of phones instead of the best densities of each frame).
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from ._acoustic import AcousticModel
 from ._config import AlignerConfig
 from ._graph import Loose, UnitModel, build_loop
 from ._training import best_paths
@@ -19,20 +20,20 @@ from ._training import best_paths
 _SHORTEST = 5
 
 
-def make_loose(num_densities: int, config: AlignerConfig) -> Loose:
-    """Return what loose graphs are built with; other speech reads the density after the last."""
+def make_loose(density: int, config: AlignerConfig) -> Loose:
+    """Return what loose graphs are built with, given the number of the density that other speech reads."""
     transition = np.full((_SHORTEST, _SHORTEST), -np.inf)
     transition[np.arange(_SHORTEST - 1), np.arange(1, _SHORTEST)] = 0.0
     transition[-1, -1] = 0.0
     edge = np.full(_SHORTEST, -np.inf)
     edge[0] = 0.0
-    filler = UnitModel(np.full(_SHORTEST, num_densities), edge, transition, edge[::-1].copy())
+    filler = UnitModel(np.full(_SHORTEST, density), edge, transition, edge[::-1].copy())
     return Loose(filler, -config.filler_penalty, -config.skip_penalty)
 
 
-def free_densities(acoustic: AcousticModel, log_emission: Tensor, lengths: Tensor) -> Tensor:
-    """Return the densities (B, T) of each utterance's best path through any phones; 0 in padding."""
-    loop = build_loop(acoustic.units)
+def free_densities(units: Mapping[str, UnitModel], log_emission: Tensor, lengths: Tensor) -> Tensor:
+    """Return the densities (B, T) of each utterance's best path through any units; 0 in padding."""
+    loop = build_loop(units)
     densities = torch.zeros(log_emission.shape[:2], dtype=torch.int64)
     paths = best_paths(log_emission, lengths, [loop] * len(lengths))
     for row, (states, _) in zip(densities, paths, strict=True):
@@ -40,6 +41,10 @@ def free_densities(acoustic: AcousticModel, log_emission: Tensor, lengths: Tenso
     return densities
 
 
-def with_filler(log_emission: Tensor, free: Tensor, margin: float) -> Tensor:
-    """Append to log emissions (..., P) those of other speech, given the densities of a free path (...)."""
-    return torch.cat([log_emission, log_emission.gather(-1, free.unsqueeze(-1)) - margin], dim=-1)
+def with_filler(log_emission: Tensor, free: Tensor, density: int, margin: float) -> Tensor:
+    """Put log emissions of other speech at their place, given the densities of a free path (...).
+
+    ``log_emission`` (..., P) has nothing at the place, or ends before it.
+    """
+    other = log_emission.gather(-1, free.unsqueeze(-1)) - margin
+    return torch.cat([log_emission[..., :density], other, log_emission[..., density + 1 :]], dim=-1)

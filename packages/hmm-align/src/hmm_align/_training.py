@@ -11,7 +11,7 @@ from torch import Tensor
 from hmm_core import stack_graphs, viterbi
 from hmm_models import MixtureStatistics, split_targets
 
-from ._acoustic import AcousticModel
+from ._acoustic import AcousticModel, Scorer
 from ._config import AlignerConfig
 from ._corpus import Prepared, minibatches
 from ._features import FeatureStore
@@ -35,7 +35,7 @@ _CHUNK = 100_000
 _KEPT_SLOTS = 1 << 24
 
 
-def emissions(model: AcousticModel, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+def emissions(model: AcousticModel | Scorer, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Return log emissions (B, T, P), padded, and lengths (B,)."""
     lengths = torch.tensor([len(item) for item in features])
     flat = model.log_emission(torch.cat(list(features)))

@@ -49,6 +49,18 @@ CorpusFolder = Annotated[
         show_default=False,
     ),
 ]
+Recordings = Annotated[
+    Path,
+    typer.Argument(
+        help="Folder of recordings and transcripts, or one recording.", exists=True, show_default=False
+    ),
+]
+Text = Annotated[
+    str | None,
+    typer.Option(
+        "--text", help="What is said in the one recording; else X.txt or X.lab beside it.", show_default=False
+    ),
+]
 OutFolder = Annotated[Path, typer.Argument(help="Where the times go.", file_okay=False, show_default=False)]
 LexiconFile = Annotated[
     Path | None,
@@ -116,11 +128,16 @@ def train(
 
 @app.command()
 def run(
-    corpus: CorpusFolder,
+    corpus: Recordings,
     model: Annotated[
-        Path, typer.Argument(help="What `train` wrote.", exists=True, dir_okay=False, show_default=False)
+        str,
+        typer.Argument(
+            help="What `train` wrote; or a model of CMU Sphinx, sphinx:en-us or sphinx:FOLDER.",
+            show_default=False,
+        ),
     ],
     out: OutFolder,
+    text: Text = None,
     lexicon: LexiconFile = None,
     g2p: Guess = False,
     formats: Formats = list(FORMATS),  # noqa: B006 - typer reads it once and copies it
@@ -128,11 +145,11 @@ def run(
     threads: Threads = 0,
     quiet: Quiet = False,
 ) -> None:
-    """Align CORPUS with a trained MODEL and write times to OUT."""
+    """Align CORPUS, a folder or one recording, with a trained MODEL and write times to OUT."""
     from . import _commands
 
     with _commands.Session(quiet, threads) as session:
-        session.read_corpus(corpus)
+        session.read_corpus(corpus, text)
         aligner = session.load(model, lexicon, g2p)
         session.reserve(out, TIMES_NAME)
         session.align(aligner, out, formats, loose)

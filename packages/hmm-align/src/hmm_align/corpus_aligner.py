@@ -20,18 +20,19 @@ from torch import Tensor
 from hmm_models import ModelFileError, load_tensors, save_tensors
 from hmm_speech import Corpus, CorpusError, Lexicon, Problem, TextError, Utterance
 
-from ._acoustic import AcousticModel
+from ._acoustic import AcousticModel, Scorer
 from ._config import AlignerConfig
 from ._corpus import Prepared, Progress, minibatches, prepare
 from ._decode import intervals, path_units, skipped_words, unit_ratios, unit_times, word_intervals
 from ._features import FeatureExtractor, FeatureStore
-from ._graph import SILENCE, UnitModel, UtteranceGraph, build_graph, min_frames
+from ._graph import SILENCE, Extended, UtteranceGraph, build_graph, min_frames
 from ._loose import free_densities, make_loose, with_filler
 from ._network import NetworkTrainer, make_network
 from ._phones import inventory, keep_known, unit_of
 from ._result import UNEXPLAINED, Alignment
 from ._start import classes_of, nearest_units, start_from
 from ._training import Trainer, best_paths, emissions, is_realigned
+from .sphinx import PREFIX, SphinxModel, find_model
 
 _LOGGER = logging.getLogger("hmm_align")
 _FORMAT = 2  # 1 had no network
@@ -116,7 +117,7 @@ class CorpusAligner:
 
     def __init__(
         self,
-        acoustic: AcousticModel,
+        acoustic: AcousticModel | SphinxModel,
         lexicon: Lexicon,
         config: AlignerConfig,
         training_report: TrainingReport,
@@ -216,7 +217,7 @@ class CorpusAligner:
             if not utterances:
                 raise CorpusError(corpus.root, "no utterance can be trained on" + _first_reason(problems))
             trainer = Trainer(
-                acoustic, utterances, store, lambda: _label_models(acoustic, utterances), config
+                acoustic, utterances, store, lambda: acoustic.scorer(_labels(utterances)).models, config
             )
             checkpoint = None if workdir is None else Path(workdir) / _CHECKPOINT
             start = partial(_start, trainer, lexicon.language, initial, mapping or {})
@@ -289,9 +290,12 @@ class CorpusAligner:
         config, acoustic = self.config, self._acoustic
         with (
             tempfile.TemporaryDirectory(prefix="hmm-align-") as folder,
-            closing(FeatureStore(Path(folder), acoustic.feature_dim)) as store,
+            closing(
+                FeatureStore(Path(folder), acoustic.feature_dim, normalize=acoustic.is_normalized)
+            ) as store,
         ):
-            prepared, problems = prepare(utterances, self.lexicon, config, store, progress)
+            extract = acoustic.front_end(config)
+            prepared, problems = prepare(utterances, self.lexicon, config, store, progress, extract)
             usable = []
             for item in prepared:
                 try:
@@ -303,26 +307,29 @@ class CorpusAligner:
                 problem.id: Alignment.failure(problem.id, problem.reason)
                 for problem in [*problems, *too_short]
             }
-            models = _label_models(acoustic, usable)
             for batch in minibatches(usable, config.batch_frames):
-                found.update((item.id, item) for item in self._align_batch(batch, store, models, loose))
+                scorer = acoustic.scorer(_labels(batch))
+                found.update((item.id, item) for item in self._align_batch(batch, store, scorer, loose))
                 if progress is not None:
                     progress("aligning", len(found), len(utterances))
         return [found[utterance.id] for utterance in utterances]
 
     def _align_batch(
-        self, batch: Sequence[Prepared], store: FeatureStore, models: dict[str, UnitModel], loose: bool
+        self, batch: Sequence[Prepared], store: FeatureStore, scorer: Scorer, loose: bool
     ) -> Iterable[Alignment]:
         """Align utterances of like length together."""
-        config, free = self.config, None
-        freedom = make_loose(self._acoustic.num_densities, config) if loose else None
-        graphs = [build_graph(item.pronunciations, models, config.silence_prob, freedom) for item in batch]
-        log_emission, lengths = emissions(self._acoustic, [store.read(item.number) for item in batch])
+        config, models, free = self.config, scorer.models, None
+        freedom = make_loose(scorer.num_background, config) if loose else None
+        graphs = [
+            build_graph(item.pronunciations, models, config.silence_prob, scorer.in_context, freedom)
+            for item in batch
+        ]
+        log_emission, lengths = emissions(scorer, [store.read(item.number) for item in batch])
         silent = log_emission[..., models[SILENCE].densities].amax(dim=-1)
         if freedom is not None:
-            free = free_densities(self._acoustic, log_emission, lengths)
-            log_emission = with_filler(log_emission, free, config.filler_margin)
-            models = {**models, UNEXPLAINED: freedom.filler}
+            free = free_densities(scorer.free, log_emission, lengths)
+            log_emission = with_filler(log_emission, free, scorer.num_background, config.filler_margin)
+            models = Extended({UNEXPLAINED: freedom.filler}, models)
         paths = list(best_paths(log_emission, lengths, graphs))
         aligned = []
         for number, (item, (states, score)) in enumerate(zip(batch, paths, strict=True)):
@@ -342,18 +349,19 @@ class CorpusAligner:
                 log_emission[number, : batch[number].num_frames],
                 graphs[number].density_of_state[paths[number][0]],
                 start,
-                self._acoustic.num_densities,
+                scorer.num_background,
             )
             for number, start in zip(aligned, starts, strict=True)
         ]
         log_emission, lengths, scale = log_emission[aligned], lengths[aligned], config.posterior_scale
-        if config.acoustic == "neural":
+        if isinstance(self._acoustic, AcousticModel) and config.acoustic == "neural":
             scale = config.network_scale
             for row, number in enumerate(aligned):
                 item = batch[number]
                 scores = self._acoustic.network_emission(store.read(item.number))
                 if free is not None:
-                    scores = with_filler(scores, free[number, : item.num_frames], config.filler_margin)
+                    other = free[number, : item.num_frames]
+                    scores = with_filler(scores, other, scorer.num_background, config.filler_margin)
                 log_emission[row, : item.num_frames] = scores
         found = unit_times(chains, starts, models, log_emission, lengths, scale)
         for number, chain, ratio, times in zip(aligned, chains, ratios, found, strict=True):
@@ -379,10 +387,16 @@ class CorpusAligner:
 
         Notes
         -----
-        Of the CMU dictionary only what differs is written. A pronunciation guesser (the lexicon's
-        ``fallback``) is code and cannot be kept in a file: give it to `load`.
+        A model of CMU Sphinx stays in its own files. Of the CMU dictionary only what differs is written. A
+        pronunciation guesser (the lexicon's ``fallback``) is code and cannot be kept in a file: give it to
+        `load`.
+
+        Raises
+        ------
+        TypeError
+            If the model is one of CMU Sphinx.
         """
-        tensors = self._acoustic.to_tensors()
+        tensors = _trained(self).to_tensors()
         extends_english, own = _own_words(self.lexicon)
         if own:
             text = json.dumps(own, ensure_ascii=False).encode()
@@ -404,14 +418,17 @@ class CorpusAligner:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, lexicon: Lexicon | None = None) -> Self:
-        """Read a model that `save` wrote.
+        """Read a model that `save` wrote, or one of CMU Sphinx.
 
         Parameters
         ----------
         path : path
-            The file.
+            The file. ``"sphinx:en-us"`` is the model of American English in the package pocketsphinx (extra
+            ``[sphinx]``), ``"sphinx:FOLDER"`` any acoustic model of CMU Sphinx: ``mdef``, ``means``,
+            ``variances``, ``sendump`` or ``mixture_weights``, ``transition_matrices`` and ``feat.params``.
         lexicon : Lexicon, optional
-            Pronunciations to use instead of the ones that the model was trained with.
+            Pronunciations to use instead of the ones that the model was trained with; for a model of CMU
+            Sphinx, which has none, instead of the CMU dictionary.
 
         Returns
         -------
@@ -422,7 +439,18 @@ class CorpusAligner:
         ------
         ModelFileError
             If the file is missing, damaged, not an aligner, or of a later format.
+        ImportError
+            If the model is in pocketsphinx, and that is not installed.
+
+        Notes
+        -----
+        A model of CMU Sphinx is used with all its triphones, across words too, and without pruning. Its
+        features are normalised by each recording's own mean, as it was trained.
         """
+        if str(path).startswith(PREFIX):
+            acoustic = SphinxModel(find_model(str(path)))
+            lexicon = Lexicon.of("en") if lexicon is None else lexicon
+            return cls(acoustic, lexicon, acoustic.config, TrainingReport((), 0, 0.0, ()))
         tensors, description = load_tensors(path)
         if description.get("kind") != _KIND:
             raise ModelFileError(path, f"it must hold a {_KIND}; got {description.get('kind')!r}")
@@ -432,19 +460,19 @@ class CorpusAligner:
             )
         choices = description["config"]
         config = AlignerConfig(**({"acoustic": "monophone"} if description["format"] == 1 else {}) | choices)
-        acoustic = AcousticModel(
+        trained = AcousticModel(
             description["phones"],
             FeatureExtractor(config).feature_dim,
             config.states_per_phone,
             config.silence_states,
             config.variance_floor,
         )
-        acoustic.load_tensors(tensors)
+        trained.load_tensors(tensors)
         if lexicon is None:
             lexicon = _lexicon_of(tensors, description)
         report = description["training_report"]
         return cls(
-            acoustic,
+            trained,
             lexicon,
             config,
             TrainingReport(
@@ -476,26 +504,24 @@ def _lexicon_of(tensors: dict[str, Tensor], description: Mapping[str, Any]) -> L
     return lexicon
 
 
-def _label_models(acoustic: AcousticModel, utterances: Iterable[Prepared]) -> dict[str, UnitModel]:
-    """Return the unit of every phone in the utterances, and of the silence."""
-    labels = {
+def _labels(utterances: Iterable[Prepared]) -> set[str]:
+    """Return the phones of the utterances."""
+    return {
         phone
         for item in utterances
         for variants in item.pronunciations
         for phones in variants
         for phone in phones
     }
-    models = {label: acoustic.units[unit_of(label)] for label in sorted(labels)}
-    return {SILENCE: acoustic.units[SILENCE]} | models
 
 
 def _long_enough(
-    utterances: Iterable[Prepared], acoustic: AcousticModel, config: AlignerConfig
+    utterances: Iterable[Prepared], acoustic: AcousticModel | SphinxModel, config: AlignerConfig
 ) -> tuple[list[Prepared], list[Problem]]:
     """Part the utterances that can hold their transcripts from those that are too short."""
     fitting, problems = [], []
     for item in utterances:
-        needed = min_frames(item.pronunciations, _label_models(acoustic, [item]))
+        needed = min_frames(item.pronunciations, acoustic.scorer(_labels([item])).models)
         if needed <= item.num_frames:
             fitting.append(item)
             continue
@@ -523,8 +549,17 @@ def _first_reason(problems: Sequence[Problem]) -> str:
     )
 
 
+def _trained(aligner: CorpusAligner) -> AcousticModel:
+    """Return the acoustic model of an aligner that this package has trained."""
+    acoustic = aligner._acoustic  # noqa: SLF001 - of this class
+    if not isinstance(acoustic, AcousticModel):
+        raise TypeError("the model must be one that this package has trained; got one of CMU Sphinx")
+    return acoustic
+
+
 def _check_initial(initial: CorpusAligner, config: AlignerConfig) -> None:
     """Refuse to start from a model whose densities mean something else."""
+    _trained(initial)
     for name in _SHAPING:
         theirs, ours = getattr(initial.config, name), getattr(config, name)
         if theirs != ours:
@@ -546,7 +581,7 @@ def _start(
         for unit, taken in mapping.items():
             if unit_of(taken) not in initial.phones:
                 raise ValueError(f"mapping must name phones of initial; got {taken!r} for {unit!r}")
-        start_from(trainer.model, initial._acoustic, nearest | dict(mapping))  # noqa: SLF001 - of this class
+        start_from(trainer.model, _trained(initial), nearest | dict(mapping))
     elif trainer.config.start == "class" and (classes := classes_of(units, language)) is not None:
         trainer.class_start(classes)
     else:
@@ -564,7 +599,7 @@ def _fingerprint(
     source = {item.id: item for item in corpus.utterances}
     described: list[Any] = [asdict(config)]
     if initial is not None:
-        mean = initial._acoustic.mixtures.mean.detach()  # noqa: SLF001 - of this class
+        mean = _trained(initial).mixtures.mean.detach()
         described += [hashlib.sha256(mean.contiguous().numpy().tobytes()).hexdigest(), dict(mapping or {})]
     described += [
         [*item, source[item.id].speaker, source[item.id].audio.stat().st_size] for item in utterances

@@ -16,6 +16,7 @@ from ._corpus import Utterance as Utterance
 from ._corpus import read_corpus as read_corpus
 from ._corpus import read_folder as read_folder
 from ._corpus import read_ljspeech as read_ljspeech
+from ._corpus import read_recording as read_recording
 from ._corpus import read_speaker_folders as read_speaker_folders
 from ._deltas import deltas as deltas
 from ._features import MFCC as MFCC
@@ -64,5 +65,6 @@ __all__ = [
     "read_corpus",
     "read_folder",
     "read_ljspeech",
+    "read_recording",
     "read_speaker_folders",
 ]

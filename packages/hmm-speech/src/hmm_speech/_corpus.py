@@ -299,6 +299,55 @@ def read_ljspeech(path: str | os.PathLike[str]) -> Corpus:
     return _corpus(root, utterances, problems)
 
 
+def read_recording(path: str | os.PathLike[str], text: str | None = None) -> Corpus:
+    """Read one recording and what is said in it.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A recording X.wav, or with another suffix of :func:`read_folder`. Its folder's name is the speaker.
+    text : str, optional
+        What is said; else the transcript beside it, X.txt or X.lab.
+
+    Returns
+    -------
+    Corpus
+        Of one utterance, X, or of one problem. Nothing else in the folder is looked at.
+
+    Raises
+    ------
+    CorpusError
+        If there is no such file, or its suffix is not that of a recording.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Path(folder, "hello.wav").touch()
+    ...     read_recording(Path(folder, "hello.wav"), "Hello.").utterances[0].text
+    'Hello.'
+    """
+    audio = Path(path)
+    if not audio.is_file():
+        raise CorpusError(audio, "not a file" if audio.exists() else "there is no such file")
+    if audio.suffix.lower() not in _AUDIO_SUFFIXES:
+        raise CorpusError(audio, f"a recording must end in {', '.join(_AUDIO_SUFFIXES)}")
+    audio = audio.resolve()
+    if text is None:
+        names = [audio.with_suffix(suffix) for suffix in _TEXT_SUFFIXES]
+        source, text, reason = _transcript(
+            audio.parent, [Path(item.name) for item in names if item.is_file()]
+        )
+        if source is None and not reason:
+            reason = f"no transcript ({audio.stem}.txt or {audio.stem}.lab) beside {audio.name}"
+    else:
+        text = " ".join(text.split())
+        reason = "" if text else "empty transcript"
+    if reason:
+        return Corpus(audio.parent, (), (Problem(audio.stem, reason),))
+    return Corpus(audio.parent, (Utterance(audio.stem, audio, text, audio.parent.name),))
+
+
 def _folder(path: str | os.PathLike[str]) -> Path:
     """Reject what is no folder, and give it a name even if it was called "."."""
     root = Path(path)
