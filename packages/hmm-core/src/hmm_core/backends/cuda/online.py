@@ -93,6 +93,7 @@ class _Arcs:
             "BS": 16 if log_initial.dtype == torch.float32 else 32,
             # No more threads than states: a second warp would read what the first has already replaced.
             "num_warps": 1 if few else 2,
+            "max_registers": 255,
         }
 
 
