@@ -85,10 +85,10 @@ def tests(session: nox.Session, package: str) -> None:
 @nox.session(requires=["build"])
 def tests_triton(session: nox.Session) -> None:
     """Test the CUDA kernels without a GPU: results in Triton's interpreter, compilation for three GPUs."""
-    install_wheels(session, "hmm-core", "", *groups("test"))
+    install_wheels(session, "hmm-core", "", *groups("test", "triton"))
     COVERAGE.mkdir(parents=True, exist_ok=True)
     config = "packages/hmm-core/pyproject.toml"
-    arguments = ["-c", config, "--rootdir", "packages/hmm-core"]
+    arguments = ["-c", config, "--rootdir", "packages/hmm-core", "-n", "auto", "--dist", "worksteal"]
     counted = ["--cov", "hmm_core", "--cov-config", config, "--cov-report="]
     tests = "packages/hmm-core/tests_cuda"
     compilation = sorted(map(str, (ROOT / tests).glob("test_compilation*.py")))
@@ -101,13 +101,38 @@ def tests_triton(session: nox.Session) -> None:
         session.run(*run, *compilation)
 
 
+# Small problems of every family, for tools that make everything many times slower.
+SANITIZED = (
+    "test_a_kernel_gives_what_the_definition_gives or test_states_of_several_programs or test_programs_share "
+    "or test_tiles_wait or test_strips_wait or test_every_result_is_that_of_the_reference "
+    "or test_paths_of_linear_memory or test_decoding_is_that_of_the_reference or test_filtering_many_states "
+    "or test_sums_paths_and_samples_are_the_reference or test_values_and_gradients_are_those_of_the_reference"
+)
+
+
 @nox.session(default=False, requires=["build"])
 def tests_gpu(session: nox.Session) -> None:
-    """Test the CUDA kernels on the GPU of this machine."""
-    install_wheels(session, "hmm-core", "", *groups("test"))
+    """Test the CUDA kernels on the GPU of this machine, some of them under compute-sanitizer."""
+    install_wheels(session, "hmm-core", "", *groups("test", "triton"))
     arguments = ["-c", "packages/hmm-core/pyproject.toml", "--rootdir", "packages/hmm-core"]
-    tests = session.posargs or ["packages/hmm-core/tests_cuda"]
-    session.run("python", "-I", "-m", "pytest", *arguments, *tests)
+    run = ("python", "-I", "-m", "pytest", *arguments)
+    if session.posargs:
+        session.run(*run, *session.posargs)
+        return
+    tests = "packages/hmm-core/tests_cuda"
+    compilation = sorted(map(str, (ROOT / tests).glob("test_compilation*.py")))
+    others = [f"--ignore={path}" for path in compilation]
+    session.run(*run, tests, *others)
+    session.run(*run, "-n", "auto", "--dist", "worksteal", *compilation)
+    sanitizer = shutil.which("compute-sanitizer")
+    if sanitizer is None:
+        session.warn("compute-sanitizer is not on the PATH: accesses to memory and races were not checked")
+        return
+    for tool in ("memcheck", "racecheck"):
+        checked = (sanitizer, "--tool", tool, "--error-exitcode", "1", "--target-processes", "all")
+        # Every tensor is an allocation of its own, so that one that is left shows.
+        own = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}
+        session.run(*checked, *run, tests, *others, "-k", SANITIZED, env=own, external=True)
 
 
 @nox.session(requires=[*(f"tests({package})" for package in PACKAGES), "tests_triton"])
@@ -195,8 +220,17 @@ def bench(session: nox.Session) -> None:
     options = [argument for argument in session.posargs if argument.startswith("-")]
     names = [argument for argument in session.posargs if not argument.startswith("-")]
     folder = ROOT / "benchmarks"
-    for name in names or sorted(path.stem for path in folder.glob("cases/[a-z]*.py")):
+    for name in names or sorted(path.stem for path in folder.glob("cases/[a-z]*.py") if path.stem != "gpu"):
         session.run("python", str(folder / "cases" / f"{name}.py"), *options)
+    session.run("python", str(folder / "summary.py"))
+
+
+@nox.session(default=False, requires=["build"])
+def bench_gpu(session: nox.Session) -> None:
+    """Measure the CUDA kernels on the GPU of this machine and summarise; options as those of ``gpu.py``."""
+    install_everything(session, *groups("bench"))
+    folder = ROOT / "benchmarks"
+    session.run("python", str(folder / "cases" / "gpu.py"), *session.posargs)
     session.run("python", str(folder / "summary.py"))
 
 

@@ -1,4 +1,4 @@
-"""Write the tables of README.md from results/*.csv; with --check, fail if they are not the ones there."""
+"""Write the tables of README.md and GPU.md from results/*.csv; with --check, fail where they differ."""
 
 import argparse
 import csv
@@ -13,6 +13,7 @@ from hmm_bench import read_results
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 README = HERE / "README.md"
+GPU = HERE.parent / "packages" / "hmm-core" / "GPU.md"
 BEGIN, END = "<!-- from results: python benchmarks/summary.py -->\n", "<!-- end -->\n"
 CASES = ("dense", "chains", "gradient", "semi_markov", "warping", "ctc", "ctc_decode", "em", "online")
 
@@ -170,20 +171,52 @@ def large() -> list[str]:
     return lines
 
 
+def gpu() -> list[str]:
+    """Return the table of what the CUDA kernels reach."""
+    path = RESULTS / "gpu.csv"
+    if not path.exists():
+        return ["None yet."]
+    card, records = read_results(path)
+    where = f"{card['gpu']}, driver {card['driver']}, torch {card['torch']}, triton {card['triton']}"
+    lines = [f"{where}, {card['date']}. Medians, in milliseconds.", ""]
+    lines += [
+        "| workload | CUDA kernels | asked | others on this machine | one kernel | copy of the emissions |"
+    ]
+    lines += ["|---" * 6 + "|"]
+    cases: Rows = {}
+    for record in records:
+        cases.setdefault(record["label"], []).append(record)
+    for label, rows in cases.items():
+        found = {row["implementation"]: row["median_ms"] or row["note"] for row in rows}
+        mine = found.pop("hmm-core cuda")
+        floors = [found.pop(f"floor: {name}") for name in ("one kernel", "copy of the emissions")]
+        asked = next((f"{row['asked_ms']}: {row['reached']}" for row in rows if row["asked_ms"]), "-")
+        others = ", ".join(f"{name} {value}" for name, value in found.items())
+        lines.append(f"| {label} | {mine} | {asked} | {others} | {floors[0]} | {floors[1]} |")
+    return lines
+
+
+def filled(page: Path, lines: list[str]) -> str:
+    """Return a page with its generated part replaced."""
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    text = "\n".join(lines)
+    return f"{before}{begin}\n{text}\n\n{end}{after}"
+
+
 def main() -> int:
     """Write the tables, or compare them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
     sys.path.insert(0, str(HERE / "cases"))
-    before, begin, rest = README.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    text = "\n".join([*ratios(), *large(), *overhead(), *scaling()])
-    new = f"{before}{begin}\n{text}\n\n{end}{after}"
+    tables = [*ratios(), *large(), *overhead(), *scaling()]
+    pages = {README: filled(README, tables), GPU: filled(GPU, gpu())}
     if check:
-        return int(new != README.read_text(encoding="utf-8"))
-    README.write_text(new, encoding="utf-8")
-    print(text)
+        return int(any(page.read_text(encoding="utf-8") != text for page, text in pages.items()))
+    for page, text in pages.items():
+        page.write_text(text, encoding="utf-8")
+    print("\n".join([*tables, *gpu()]))
     return 0
 
 

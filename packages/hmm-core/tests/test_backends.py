@@ -1,6 +1,7 @@
 """Which backend computes a call, and what is said when it cannot."""
 
 import importlib
+import importlib.metadata
 import importlib.util
 import inspect
 import os
@@ -234,20 +235,36 @@ def test_the_public_names_are_listed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("built", "seen", "found", "reason"),
+    ("built", "seen", "triton", "torch_version", "reason"),
     [
-        ("13.0", True, True, None),
-        ("13.0", True, False, "needs Triton, which is not installed"),
-        (None, False, True, "needs a GPU; this torch is built without CUDA"),
-        ("13.0", False, True, "needs a GPU; torch is built for CUDA 13.0, but sees no device"),
+        ("13.0", True, "3.6.0", "2.11.0+cu130", None),
+        ("13.0", True, "3.10.1", "3.0.0", None),
+        ("13.0", True, "by another name", "2.15.0", None),
+        ("13.0", True, None, "2.15.0", "needs Triton, which is not installed"),
+        ("13.0", True, "3.5.1", "2.15.0", "needs triton 3.6 or newer; 3.5 is installed"),
+        ("13.0", True, "3.6.0", "2.9.1", "needs torch 2.11 or newer; 2.9 is installed"),
+        (None, False, "3.9.0", "2.15.0", "needs a GPU; this torch is built without CUDA"),
+        ("13.0", False, "3.9.0", "2.15.0", "needs a GPU; torch is built for CUDA 13.0, but sees no device"),
     ],
 )
 def test_it_is_said_why_cuda_is_not_usable(
-    built: str | None, seen: bool, found: bool, reason: str | None, monkeypatch: pytest.MonkeyPatch
+    built: str | None,
+    seen: bool,
+    triton: str | None,
+    torch_version: str,
+    reason: str | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    def version(package: str) -> str:
+        found = {"triton": triton, "torch": torch_version}[package]
+        if found is None or found == "by another name":
+            raise importlib.metadata.PackageNotFoundError(package)
+        return found
+
     monkeypatch.setattr(torch.version, "cuda", built)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: seen)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: "a module" if found else None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None if triton is None else "a module")
+    monkeypatch.setattr(importlib.metadata, "version", version)
     problem = backends.available()["cuda"]
     assert (problem is None) if reason is None else (problem is not None and problem.startswith(reason))
 

@@ -43,8 +43,13 @@ def run_programs_at_once(monkeypatch: pytest.MonkeyPatch) -> list[int]:
                 builder.set_grid_idx,
                 builder.create_atomic_rmw,
             )
-            # Whoever waits lets the others work.
-            builder.create_atomic_rmw = lambda *values: (time.sleep(2e-4), atomic(*values))[1]
+
+            def patient(*values: Any) -> Any:
+                """Let the others work, as whoever waits should."""
+                time.sleep(2e-4)
+                return atomic(*values)
+
+            builder.create_atomic_rmw = patient
             builder.set_grid_dim = lambda *_: dimensions(*grid)
             builder.set_grid_idx = lambda *_: index(*place)
             # Copying tensors to themselves would undo what others write meanwhile.
@@ -63,7 +68,7 @@ def run_programs_at_once(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         numbers.append(grid[0] * grid[1] * grid[2])
         for tensor in given:
             if isinstance(tensor, Tensor) and tensor.numel():
-                tensor.share_memory_()
+                tensor.share_memory_()  # type: ignore[no-untyped-call]  # torch does not annotate it
         places = itertools.product(*map(range, grid))
         _wait_for({one(executor, grid, place, *given, **options) for place in places})
 

@@ -17,9 +17,14 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let the interpreter take the logarithm of zero, and compute with infinity and NaN."""
+    """Name the marks; let the interpreter take the logarithm of zero, and compute with infinity and NaN."""
+    config.addinivalue_line("markers", "gpu: needs a GPU, and is skipped without")
     for message in ("divide by zero encountered", "invalid value encountered", "All-NaN slice encountered"):
         config.addinivalue_line("filterwarnings", f"ignore:{message}:RuntimeWarning")
+    # The interpreter of Triton 3.6 takes single numbers out of arrays.
+    config.addinivalue_line(
+        "filterwarnings", "ignore:Conversion of an array with ndim > 0:DeprecationWarning"
+    )
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -36,6 +41,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         raise pytest.UsageError(
             f"these tests need a GPU, or TRITON_INTERPRET=1: the backend {cuda.problem()}"
         )
+    for item in items:
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="needs a GPU"))
     if compiling and cuda.INTERPRETED:
         raise pytest.UsageError("tests of compilation cannot run with TRITON_INTERPRET=1")
 

@@ -47,7 +47,7 @@ def test_programs_share_a_dense_sequence(
 ) -> None:
     for module in (_operations, _viterbi):
         monkeypatch.setattr(module, "block_size", lambda *_: None)
-    hmm = poisoned(random_hmm(2, 6, 40, impossible=0.3, seed=3), device)
+    hmm = poisoned(random_hmm(2, 4, 40, impossible=0.3, seed=3), device)
     assert_agrees(op, hmm, **options)
     assert not numbers or 6 in numbers
 

@@ -54,7 +54,9 @@ def test_what_is_known_of_a_graph_is_remembered_until_it_changes(device: torch.d
     assert _graph.reach(graph[None]) is None
 
 
-def test_a_large_graph_becomes_a_pipeline_if_its_arcs_lead_forwards(device: torch.device) -> None:
+def test_a_large_graph_becomes_a_pipeline_if_its_arcs_lead_forwards(
+    device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
     chain = left_to_right(_plan.SINGLE + 1).predecessors.to(device)
     chosen = _plan.plan(model(chain))
     assert chosen.tiles == -(-len(chain) // _plan.TILE)
@@ -65,7 +67,10 @@ def test_a_large_graph_becomes_a_pipeline_if_its_arcs_lead_forwards(device: torc
     assert not chosen.far
     around = chain.clone()
     around[0] = torch.tensor([0, 1])
-    assert _plan.plan(model(around)).tiles == 1
+    for available, programs in ((0, 1), (2, 1), (132, 2)):
+        monkeypatch.setattr(_plan, "processors", lambda _, available=available: available)
+        chosen = _plan.plan(model(around))
+        assert (chosen.tiles, chosen.meet, chosen.together) == (programs, True, programs > 1)
     assert _plan.plan(model(chain[: _plan.SINGLE])).tiles == 1
 
 

@@ -86,6 +86,35 @@ def test_doctor_names_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert dict(_doctor.findings())["CUDA"] == "GPU 0"
 
 
+@pytest.mark.parametrize(
+    ("built", "seen", "triton", "state"),
+    [
+        ("13.2", True, "3.9.0", "ready"),
+        ("13.2", True, None, "not usable: needs Triton, which is not installed"),
+        ("13.2", True, "3.2.0", "not usable: needs triton 3.6 or newer; 3.2 is installed"),
+        ("13.2", False, "3.9.0", "not usable: needs a GPU; torch is built for CUDA 13.2, but sees no device"),
+        (None, False, "3.9.0", "not usable: needs a GPU; this torch is built without CUDA"),
+    ],
+)
+def test_doctor_says_why_the_cuda_kernels_are_used_or_not(
+    built: str | None, seen: bool, triton: str | None, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, version = importlib.util.find_spec, importlib.metadata.version
+    monkeypatch.setattr(torch.version, "cuda", built)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: seen)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a GPU")
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: (triton and "there") if name == "triton" else spec(name)
+    )
+    monkeypatch.setattr(
+        importlib.metadata, "version", lambda name: triton if name == "triton" else version(name)
+    )
+    found = dict(_doctor.findings())
+    assert found["backend cuda"].startswith(state)
+    assert found["Triton"] == (triton or "not installed")
+
+
 def test_doctor_knows_the_processor_without_a_proc_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "exists", lambda _: False)
     assert _doctor._processor()

@@ -128,7 +128,7 @@ class CoreImplementation:
 
     Parameters
     ----------
-    backend : {"auto", "cpu", "reference"}, default "auto"
+    backend : {"auto", "cpu", "cuda", "reference"}, default "auto"
         As in hmm-core's operations.
 
     Examples

@@ -247,8 +247,13 @@ def checked(
             lengths = integer("lengths", lengths, log_emission)
             check_shape("lengths", lengths, {"(B,)": (B,)}, batch)
     assert isinstance(weight, Tensor)  # noqa: S101  (for mypy: _is_plain and _transition see to it)
-    # What was left out is made once for calls of one size, but not where a tracer stands behind the tensors.
-    shared = type(log_emission) in {Tensor, torch.nn.Parameter} and values_are_readable()
+    # What was left out is made once for calls of one size, but not where a tracer stands behind the tensors,
+    # nor on a device, where another stream, or a call while a graph is captured, would find it unfinished.
+    shared = (
+        type(log_emission) in {Tensor, torch.nn.Parameter}
+        and log_emission.device.type == "cpu"
+        and values_are_readable()
+    )
     if log_final is None:
         make = _shared_zeros if shared else _zeros
         log_final = make(log_initial.shape[-1], log_emission.dtype, log_emission.device)

@@ -86,9 +86,9 @@ CASES: list[Callable[[], object]] = [
 ]
 SMALLEST: list[Callable[[], object]] = [
     *(
-        _call(op, 1, 1, **options)
+        _call(op, 1, 1, sparse=sparse)
         for op in (semi_markov.posterior, semi_markov.viterbi, semi_markov.sample)
-        for options in ({}, {"sparse": True})
+        for sparse in (False, True)
     ),
     partial(_stream, 1, torch.float32),
     partial(_stream, 1, torch.float32, sparse=True),

@@ -40,6 +40,7 @@ def findings() -> list[tuple[str, str]]:
         *((package, importlib.metadata.version(package)) for package in PACKAGES),
         ("torch", f"{torch.__version__}, {torch.get_num_threads()} threads"),
         ("CUDA", _cuda()),
+        ("Triton", _triton()),
     ]
     for backend, reason in backends.available().items():
         rows.append((f"backend {backend}", "ready" if reason is None else f"not usable: {reason}"))
@@ -78,6 +79,16 @@ def _cuda() -> str:
     if torch.version.cuda is None:
         return "none: this torch is built without CUDA"
     return f"none: torch is built for CUDA {torch.version.cuda}, but sees no device"
+
+
+def _triton() -> str:
+    """Return the version of the compiler of the CUDA kernels, if it is installed."""
+    if importlib.util.find_spec("triton") is None:
+        return "not installed"
+    try:
+        return importlib.metadata.version("triton")
+    except importlib.metadata.PackageNotFoundError:
+        return "installed by another name"
 
 
 def _native() -> str:

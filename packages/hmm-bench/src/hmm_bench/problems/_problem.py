@@ -11,7 +11,7 @@ from hmm_bench._instance import Instance
 from hmm_bench._workload import Workload
 
 Answer = tuple[Tensor, ...]
-Backend = Literal["auto", "reference", "cpu"]
+Backend = Literal["auto", "reference", "cpu", "cuda"]
 
 
 class UnavailableError(RuntimeError):

@@ -87,10 +87,13 @@ class _Arcs:
         self.tensors = (log_initial, predecessors, log_weight, emission_index)
         self.num_states = len(log_initial)
         self.slots = 0 if predecessors is None else predecessors.shape[1]
+        few = self.num_states <= 16
         self.blocks: dict[str, Any] = {
-            "BK": 16 if self.num_states <= 16 else 64,
+            "BK": 16 if few else 64,
             "BS": 16 if log_initial.dtype == torch.float32 else 32,
-            "num_warps": 2,
+            # No more threads than states: a second warp would read what the first has already replaced.
+            "num_warps": 1 if few else 2,
+            "max_registers": 255,
         }
 
 

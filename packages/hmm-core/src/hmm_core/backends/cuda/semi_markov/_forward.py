@@ -53,7 +53,7 @@ def duration_weight(log_duration, age, j, t, n, K, L, KINDS: tl.constexpr):
         first = age + 1 == t
         last = t == n
         kind = tl.where(first, tl.where(last, 0, 1), tl.where(last, 3, 2))
-    place = (kind * L + age)[:, None] * K + j[None, :]
+    place = (kind * L + age).to(tl.int64)[:, None] * K + j[None, :]
     inside = (age >= 0) & (age < L)
     return tl.load(log_duration + place, mask=inside[:, None] & (j < K)[None, :], other=float("-inf"))
 
@@ -121,7 +121,7 @@ def segments_forward(
                 age = tl.where(age < 0, age + L, age)
                 age = tl.where(slot < L, age, L)
                 if ring is not None:
-                    place = ring + slot[:, None] * K + j[None, :]
+                    place = ring + slot.to(tl.int64)[:, None] * K + j[None, :]
                     inside = (slot < L)[:, None] & (j < K)[None, :]
                     segments = tl.load(place, mask=inside & (age <= t)[:, None], other=nothing)
                 segments = tl.where((slot == newest)[:, None], new[None, :], segments)

@@ -111,7 +111,7 @@ def segments_backward(
                 age = tl.where(slot < L, age, L)
                 used = (slot < L)[:, None] & inside[None, :]
                 if ring is not None:
-                    place = ring + slot[:, None] * K + j[None, :]
+                    place = ring + slot.to(tl.int64)[:, None] * K + j[None, :]
                     segments = tl.load(place, mask=used & (age < n - s)[:, None], other=nothing)
                 segments = tl.where((slot == newest)[:, None], new[None, :], segments)
                 segments += score[None, :]
@@ -121,7 +121,7 @@ def segments_backward(
                 if KINDS == 4:
                     last = age + 1 == n - s
                     kind = tl.where(s == 0, tl.where(last, 0, 1), tl.where(last, 3, 2))
-                cell = (kind * L + age)[:, None] * K + j[None, :]
+                cell = (kind * L + age).to(tl.int64)[:, None] * K + j[None, :]
                 closing = segments + tl.load(log_duration + cell, mask=used, other=nothing)
                 above = tl.max(closing, 0)
                 shift = finite_or_zero(above)
@@ -136,6 +136,8 @@ def segments_backward(
             started = tl.exp(before + onward)
             if s == 0:
                 tl.store(initial + b * K + j, started, mask=inside)
+            # Threads that share a state have all read it.
+            tl.debug_barrier()
             tl.store(occupied + j, here - started, mask=inside)
             tl.store(after_start + s * K + j, onward, mask=inside)
         tl.debug_barrier()

@@ -76,7 +76,7 @@ def segments_viterbi(
                 age = tl.where(age < 0, age + L, age)
                 age = tl.where(slot < L, age, L)
                 if ring is not None:
-                    place = ring + slot[:, None] * K + j[None, :]
+                    place = ring + slot.to(tl.int64)[:, None] * K + j[None, :]
                     inside = (slot < L)[:, None] & (j < K)[None, :]
                     segments = tl.load(place, mask=inside & (age <= t)[:, None], other=nothing)
                 segments = tl.where((slot == newest)[:, None], new[None, :], segments)

@@ -119,7 +119,10 @@ def forward_frames(
     b, tile = take_tile(signals, B, tiles, REACH > 0)
     n = frames_of(lengths, b, T)
     stop = tl.minimum(n, end)
-    first, last, jump = part_of(tile, tiles, K, REACH, BLOCK)
+    first, last = part_of(tile, K, REACH, BLOCK)
+    jump = BLOCK
+    if MEET:
+        jump = tiles * BLOCK
     lanes = tl.arange(0, BLOCK)
     bad = tl.zeros((BLOCK,), tl.int32)
     width = b * 0 + tiles * REACH  # a frame of the edge, in 64 bits

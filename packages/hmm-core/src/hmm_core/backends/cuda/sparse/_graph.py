@@ -9,6 +9,15 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from hmm_core.backends.cuda._launch import is_capturing, is_recording
 
 
+class _Known(NamedTuple):
+    """A fact about a tensor."""
+
+    contents: tuple[object, ...]  # of the tensor, when it was so
+    fact: Any
+    stream: torch.cuda.Stream | None  # on which a fact that is on a device was computed, and when it is there
+    ready: torch.cuda.Event | None
+
+
 class Groups(NamedTuple):
     """Numbers 0..N-1 grouped by a key."""
 
@@ -75,14 +84,39 @@ def reach(predecessors: Tensor) -> int | None:
 
 def _recall(memory: WeakTensorKeyDictionary, tensor: Tensor, keys: int) -> Any:  # noqa: ANN401
     """Look up what is known of a tensor with these contents; None if nothing is."""
-    known = memory.get(_owner(tensor))
-    return known[1] if known is not None and known[0] == _contents(tensor, keys) else None
+    known: _Known | None = memory.get(_owner(tensor))
+    if known is None or known.contents != _contents(tensor, keys) or not _is_usable(known, tensor):
+        return None
+    return known.fact
+
+
+def _is_usable(known: _Known, tensor: Tensor) -> bool:
+    """Whether a fact can be used on the current stream, which then waits for it.
+
+    Not in a CUDA graph, which must not wait for what is outside of it.
+    """
+    if known.stream is None or known.ready is None:
+        return True
+    current = torch.cuda.current_stream(tensor.device)
+    if current == known.stream:
+        return True
+    if is_capturing(tensor):
+        return False
+    current.wait_event(known.ready)
+    for part in known.fact:
+        if isinstance(part, Tensor):
+            part.record_stream(current)
+    return True
 
 
 def _remember(memory: WeakTensorKeyDictionary, tensor: Tensor, keys: int, fact: object) -> None:
     """Keep what is known for as long as the tensor lives; memory of a captured graph is not ours to keep."""
     if not (is_capturing(tensor) or is_recording() or tensor.is_inference()):
-        memory[_owner(tensor)] = (_contents(tensor, keys), fact)
+        stream = ready = None
+        if tensor.device.type == "cuda" and memory is _groups:
+            stream = torch.cuda.current_stream(tensor.device)
+            ready = stream.record_event()
+        memory[_owner(tensor)] = _Known(_contents(tensor, keys), fact, stream, ready)
 
 
 def _owner(tensor: Tensor) -> Tensor:

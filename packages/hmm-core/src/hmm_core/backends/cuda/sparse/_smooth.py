@@ -120,7 +120,10 @@ def smooth_frames(
     tile = tiles - 1 - place
     n = frames_of(lengths, b, T)
     stop = tl.minimum(n, end)
-    first, last, jump = part_of(tile, tiles, K, REACH, BLOCK)
+    first, last = part_of(tile, K, REACH, BLOCK)
+    jump = BLOCK
+    if MEET:
+        jump = tiles * BLOCK
     lanes = tl.arange(0, BLOCK)
     done = signals + 1 + b * tiles + tile
     own = b * arc_stride

@@ -25,14 +25,13 @@ def take_tile(signals, B, tiles, PIPELINE: tl.constexpr):
 
 
 @triton.jit
-def part_of(tile, tiles, K, REACH: tl.constexpr, BLOCK: tl.constexpr):
-    """First state of a program, one past its last, and how far it is from one of its blocks to the next."""
+def part_of(tile, K, REACH: tl.constexpr, BLOCK: tl.constexpr):
+    """First state of a program, and one past its last."""
     first = tile * BLOCK
     last = first * 0 + K
-    jump = first * 0 + tiles * BLOCK
     if REACH > 0:
         last = tl.minimum(first + BLOCK, K)
-    return first, last, jump
+    return first, last
 
 
 @triton.jit
