@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import hmm_core
 from hmm_models import (
     FitResult,
     GaussianHMM,
@@ -116,6 +117,18 @@ def test_batches_weights_and_repetition_agree() -> None:
     repeated.fit(x[order], lengths[order], max_iterations=2, initialize=False)
     for name, value in weighted.state_dict().items():
         torch.testing.assert_close(value, repeated.state_dict()[name], rtol=1e-9, atol=1e-9)
+
+
+@torch.no_grad()
+def test_float32_keeps_the_log_likelihood_of_a_long_sequence() -> None:
+    model = GaussianHMM(4, 13)
+    chain = (model.initial().double(), model.transition().double())
+    for x in torch.randn(6, 1, 50_000, 13):
+        found = model.accumulate(x)
+        assert all(value.dtype == torch.float64 for value in found.tensors())
+        expected = hmm_core.log_likelihood(*chain, model.log_emission(x).double()).sum()
+        # float32 has steps of 0.06 where log-likelihoods are -1e6.
+        torch.testing.assert_close(found.log_likelihood, expected, rtol=0.0, atol=5e-3)
 
 
 def test_a_sequence_of_weight_zero_has_no_say_at_all() -> None:

@@ -38,10 +38,7 @@ class Soft:
         total = densities.zeros()
         for rows in densities.blocks(len(x)):
             inputs = densities.read(x[rows], None if observed is None else observed[rows])
-            _add(
-                total,
-                densities.moments(inputs, densities.shares(inputs, self.share[rows].T.to(x).contiguous())),
-            )
+            _add(total, densities.moments(inputs, densities.shares(inputs, self.share[rows].T.to(x))))
         return total
 
 
@@ -108,7 +105,10 @@ def check_shares(name: str, value: Tensor, letters: str, expected: tuple[int, ..
     """Refuse weights of another shape, negative, NaN or infinite."""
     if value.shape != expected:
         raise ValueError(f"{name} must have shape {letters} = {expected}; got {tuple(value.shape)}")
-    if not value.numel() or 0.0 <= float(value.min()) <= float(value.max()) < torch.inf:
+    if not value.numel():
+        return
+    low, high = torch.aminmax(value)
+    if 0.0 <= float(low) <= float(high) < torch.inf:
         return
     where = tuple((~(torch.isfinite(value) & (value >= 0.0))).nonzero()[0].tolist())
     raise ValueError(f"{name} must be finite and >= 0; got {float(value[where])} at {where}")

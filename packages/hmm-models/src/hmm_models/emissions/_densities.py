@@ -73,14 +73,15 @@ class Densities(ABC, Generic[S]):
     def shares(self, inputs: Tensor, density: Tensor) -> Tensor:
         """Divide shares (P, R) of the densities among their components: (P, M, R)."""
         if self.constant.shape[1] == 1:
-            used = (self.constant > -torch.inf).to(density)
-            return (density * used).unsqueeze(1)
+            used = self.constant > -torch.inf
+            return (density if bool(used.all()) else density * used).unsqueeze(1)
+        density = density.contiguous()
         joint = self.log_joint(inputs)
         # A density without components has no finite maximum; its shares come out as 0.
         peak = joint.amax(1, keepdim=True).clamp_(min=torch.finfo(joint.dtype).min)
         joint.sub_(peak).exp_()
         # The largest term is 1, unless all are 0.
-        return joint.mul_((density.unsqueeze(1)) / joint.sum(1, keepdim=True).clamp_(min=1.0))
+        return joint.mul_(density.unsqueeze(1) / joint.sum(1, keepdim=True).clamp_(min=1.0))
 
     def blocks(self, num_frames: int) -> Iterator[slice]:
         """Frames that fit into the cache together."""

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from hmm_models._numerics import log_softmax
 from hmm_models._serialization import register_model
 from hmm_models.emissions._accumulation import Membership
-from hmm_models.emissions._mixture_emission import MixtureEmission, Windows
+from hmm_models.emissions._mixture_emission import MixtureEmission
+from hmm_models.emissions._mixture_parameters import Windows
 from hmm_models.emissions._mixture_statistics import FullMixtureStatistics
 from hmm_models.emissions._prior import MixturePrior
 from hmm_models.emissions._whitening import Whitening, complete, whiten

@@ -80,7 +80,7 @@ class LazyGaussianMixtures(GaussianMixtures):
             lazy.materialize(shape, dtype=dtype, device=device)
         # It is one from here on, as torch's lazy modules become what they stand for.
         self.__class__ = GaussianMixtures  # type: ignore[assignment]  # the base class, without new attributes
-        self._check_features(x, None)
+        self._check_values(x)
         frames = x.double()
         self.reset_flat(frames.mean(0), frames.var(0, unbiased=False), variance_floor=1e-3)
         self.split([M] * P)

@@ -2,12 +2,11 @@
 
 import logging
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, Generic, Self, TypeVar
+from abc import abstractmethod
+from typing import Generic, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hmm_models._numerics import log_softmax
 from hmm_models._report import UpdateReport
@@ -15,172 +14,30 @@ from hmm_models._tracing import is_recorded
 from hmm_models.emissions._accumulation import Known, Membership, Soft, membership
 from hmm_models.emissions._clustering import cluster_within, kmeans
 from hmm_models.emissions._densities import Densities
+from hmm_models.emissions._mixture_parameters import MixtureParameters
 from hmm_models.emissions._mixture_statistics import FullMixtureStatistics, MixtureStatistics
+from hmm_models.emissions._moments import standardize, weighted_moments
 from hmm_models.emissions._prior import MixturePrior
-from hmm_models.emissions._splitting import split_heaviest, split_targets
-from hmm_models.generation._mlpg import check_windows, most_likely
+from hmm_models.generation._mlpg import most_likely
 
 _LOGGER = logging.getLogger("hmm_models")
-# The floor of a dimension that never varies: small enough for any unit, large enough for float32.
-_SMALLEST_FLOOR = 1e-10
-# Variances below this share of the squared mean are rounding, of sums of squares and of float32 features.
-_UNRESOLVED = 1e-13
 # Nats per frame that the E-step may lose by working in float32.
 _NEGLIGIBLE = 1e-4
 # Nats per frame that products lose in float64, per squared distance of the means.
 _WORKED_DOUBLE = 1e-13
 
-Windows = Sequence[Sequence[float]]
 S = TypeVar("S", MixtureStatistics, FullMixtureStatistics)
 
 
-class MixtureEmission(nn.Module, ABC, Generic[S]):
+class MixtureEmission(MixtureParameters, Generic[S]):
     """P densities over D features, each a mixture of at most M Gaussians, whatever their covariances.
 
-    The parameters are ``weight_logits`` (P, M), whose softmax are the weights and in which ``-inf`` marks a
-    component that is not in use, ``mean`` (P, M, D), and what the subclass says of covariances.
     ``windows`` says which features are differences of others: ``generate`` is then smooth.
     """
-
-    variance_floor: Tensor
-
-    def __init__(
-        self, num_densities: int, num_mixtures: int, feature_dim: int, windows: Windows | None = None
-    ) -> None:
-        super().__init__()
-        sizes = {"num_densities": num_densities, "num_mixtures": num_mixtures, "feature_dim": feature_dim}
-        for name, size in sizes.items():
-            if size < 1:
-                raise ValueError(f"{name} must be >= 1; got {size}")
-        self.windows = None if windows is None else check_windows(windows, feature_dim)
-        self.weight_logits = nn.Parameter(torch.zeros(num_densities, num_mixtures))
-        self.mean = nn.Parameter(torch.randn(num_densities, num_mixtures, feature_dim))
-        self.register_buffer("variance_floor", torch.full((feature_dim,), 1e-6))
-
-    @classmethod
-    def flat(
-        cls,
-        num_densities: int,
-        global_mean: Tensor,
-        global_variance: Tensor,
-        *,
-        num_mixtures: int = 1,
-        variance_floor: float = 0.01,
-    ) -> Self:
-        """Start all densities alike, from the mean and variance of all frames (a flat start).
-
-        Parameters
-        ----------
-        num_densities : int
-            P.
-        global_mean, global_variance : Tensor, shape (D,)
-            Of all training frames; variances >= 0. Their dtype and device become the model's.
-        num_mixtures : int, default 1
-            Room for components; one is in use until ``split``.
-        variance_floor : float, default 0.01
-            Share of the global variance below which no variance may fall; see ``set_variance_floor``.
-
-        Returns
-        -------
-        MixtureEmission
-            With equal densities.
-
-        Raises
-        ------
-        ValueError
-            If shapes disagree, or a value is not finite or a variance negative.
-        """
-        model = cls(num_densities, num_mixtures, global_mean.shape[-1]).to(global_mean)
-        model.reset_flat(global_mean, global_variance, variance_floor=variance_floor)
-        return model
-
-    @torch.no_grad()
-    def reset_flat(
-        self, global_mean: Tensor, global_variance: Tensor, *, variance_floor: float = 0.01
-    ) -> None:
-        """Make all densities alike again, as ``flat`` does.
-
-        Parameters
-        ----------
-        global_mean, global_variance : Tensor, shape (D,)
-            Of all training frames.
-        variance_floor : float, default 0.01
-            Share of the global variance below which no variance may fall.
-
-        Raises
-        ------
-        ValueError
-            If shapes disagree, or a value is not finite or a variance negative.
-        """
-        if global_mean.shape != (self.feature_dim,) or not bool(torch.isfinite(global_mean).all()):
-            raise ValueError(
-                f"global_mean must have shape (D,) = ({self.feature_dim},) and be finite; got {global_mean}"
-            )
-        self.set_variance_floor(global_variance, variance_floor)
-        unresolved = _UNRESOLVED * global_mean.square().to(self.variance_floor)
-        self.variance_floor.copy_(self.variance_floor.maximum(unresolved))
-        self.weight_logits[:, 0] = 0.0
-        self.weight_logits[:, 1:] = -torch.inf
-        self.mean.copy_(global_mean)
-        self._reset_covariances(global_variance.to(self.variance_floor).maximum(self.variance_floor))
-
-    @property
-    def num_densities(self) -> int:
-        """P."""
-        return self.mean.shape[0]
-
-    @property
-    def num_mixtures(self) -> int:
-        """M, the room for components in each density."""
-        return self.mean.shape[1]
-
-    @property
-    def feature_dim(self) -> int:
-        """D."""
-        return self.mean.shape[2]
-
-    @property
-    def num_components(self) -> Tensor:
-        """Components in use, shape (P,), int64."""
-        return (self.weight_logits.detach() > -torch.inf).sum(-1)
-
-    @property
-    def weight(self) -> Tensor:
-        """Mixture weights, shape (P, M); 0 for a component that is not in use."""
-        return log_softmax(self.weight_logits).exp()
-
-    @property
-    @abstractmethod
-    def covariance(self) -> Tensor:
-        """Covariances with the floor applied, in the shape of the subclass."""
-
-    @property
-    @abstractmethod
-    def variance(self) -> Tensor:
-        """Variances with the floor applied, shape (P, M, D)."""
-
-    @property
-    def num_parameters(self) -> int:
-        """Free parameters in use, as information criteria count them."""
-        components = self.num_components
-        weights = int((components - (components > 0).int()).sum())
-        return weights + int(components.sum()) * self.feature_dim + self._num_covariance_parameters()
-
-    @abstractmethod
-    def _num_covariance_parameters(self) -> int:
-        """Free parameters of the covariances in use."""
 
     @abstractmethod
     def _densities(self, dtype: torch.dtype, *, missing: bool = False) -> Densities[S]:
         """Parameters made ready for products; ``missing`` says whether dimensions may be."""
-
-    @abstractmethod
-    def _reset_covariances(self, variance: Tensor) -> None:
-        """Make all covariances diagonal, with variances (D,) not below the floor."""
-
-    @abstractmethod
-    def _set_covariance(self, covariance: Tensor) -> int:
-        """Replace the covariances by others (float64) or by the floor where that is higher; count these."""
 
     @abstractmethod
     def _update_covariances(
@@ -193,70 +50,12 @@ class MixtureEmission(nn.Module, ABC, Generic[S]):
         """Replace covariances by the most likely ones around new means (P, M, D); count what was floored."""
 
     @abstractmethod
-    def _copy_covariances(self, origin: Tensor) -> None:
-        """Give each component the covariance of the one (P, M) of its density that it was split from."""
-
-    @abstractmethod
-    def _deviation(self, density: Tensor, component: Tensor, direction: Tensor) -> Tensor:
-        """Turn standard normal numbers (D,) or (R, D) into deviations (R, D) from the components' means."""
-
-    @abstractmethod
     def _losses(self) -> tuple[float, float]:
         """Nats per frame, of rounding the parameters, and of products per rounding of their dtype."""
 
     @abstractmethod
     def _covariance_log_prior(self, prior: MixturePrior) -> float:
         """Penalty of means and covariances, see ``MixturePrior``."""
-
-    def set_variance_floor(self, global_variance: Tensor, floor: float = 0.01) -> None:
-        """Let no variance fall below a share of the variance of all frames.
-
-        Parameters
-        ----------
-        global_variance : Tensor, shape (D,)
-            Variance of all training frames, >= 0 and finite.
-        floor : float, default 0.01
-            The share, > 0.
-
-        Raises
-        ------
-        ValueError
-            If the shape, a variance or ``floor`` is out of range.
-
-        Notes
-        -----
-        The floor of a dimension that never varies is 1e-10, so that it stays harmless.
-        """
-        if global_variance.shape != (self.feature_dim,):
-            raise ValueError(
-                f"global_variance must have shape (D,) = ({self.feature_dim},); "
-                f"got {tuple(global_variance.shape)}"
-            )
-        if not bool((torch.isfinite(global_variance) & (global_variance >= 0.0)).all()):
-            raise ValueError(f"global_variance must be finite and >= 0; got {global_variance.tolist()}")
-        if not floor > 0.0:
-            raise ValueError(f"floor must be > 0; got {floor}")
-        self.variance_floor.copy_((floor * global_variance).clamp_min(_SMALLEST_FLOOR))
-
-    @torch.no_grad()
-    def set_covariance(self, covariance: Tensor) -> None:
-        """Replace all covariances.
-
-        Parameters
-        ----------
-        covariance : Tensor
-            In the shape of the property ``covariance``; finite. What is below the floor is raised to it, see
-            ``set_variance_floor``.
-
-        Raises
-        ------
-        ValueError
-            If the shape is another, or a value not finite.
-        """
-        expected = tuple(self.covariance.shape)
-        if covariance.shape != expected or not bool(torch.isfinite(covariance).all()):
-            raise ValueError(f"covariance must be finite and of shape {expected}; got {covariance}")
-        self._set_covariance(covariance.to(self.mean.device, torch.float64))
 
     def log_prob(self, x: Tensor, *, observed: Tensor | None = None) -> Tensor:
         """Log-density of each frame under each density.
@@ -285,34 +84,39 @@ class MixtureEmission(nn.Module, ABC, Generic[S]):
         the parameters; a component that is not in use gets zero gradients. Computes in full precision under
         autocast. The check of ``x`` is left out under ``torch.compile``.
         """
-        x = self._check_features(x, observed)
+        known = self._read(x, observed)
         with torch.autocast(x.device.type, enabled=False):
-            flat = x.to(torch.promote_types(x.dtype, self.mean.dtype)).reshape(-1, self.feature_dim)
+            flat = known.to(torch.promote_types(x.dtype, self.mean.dtype)).reshape(-1, self.feature_dim)
             mask = None if observed is None else observed.reshape(-1, self.feature_dim)
-            return self._log_prob(flat, mask).reshape(*x.shape[:-1], self.num_densities)
+            result = self._log_prob(flat, mask)
+        # What is not finite shows in the result, which is smaller.
+        if not is_recorded() and not math.isfinite(float(result.detach().sum())):
+            self._check_values(known)
+        return result.reshape(*x.shape[:-1], self.num_densities)
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute ``log_prob``."""
         return self.log_prob(x)
 
-    def _check_features(self, x: Tensor, observed: Tensor | None) -> Tensor:
-        """Refuse features of another width, and NaN or infinity before it spreads to all frames.
-
-        Returns the features with zeros where nothing was observed.
-        """
+    def _read(self, x: Tensor, observed: Tensor | None) -> Tensor:
+        """Refuse features of another width; put zeros where nothing was observed."""
         if x.ndim < 1 or x.shape[-1] != self.feature_dim:
             raise ValueError(f"x must have shape (..., D) = (..., {self.feature_dim}); got {tuple(x.shape)}")
         if not x.is_floating_point():
             raise ValueError(f"x must be floating point; got {x.dtype}")
-        if observed is not None:
-            if observed.dtype != torch.bool or observed.shape != x.shape:
-                raise ValueError(
-                    f"observed must be bool of the shape of x, {tuple(x.shape)}; "
-                    f"got {observed.dtype} of shape {tuple(observed.shape)}"
-                )
-            x = x.masked_fill(~observed, 0.0)
-        if is_recorded() or not x.numel():
+        if observed is None:
             return x
+        if observed.dtype != torch.bool or observed.shape != x.shape:
+            raise ValueError(
+                f"observed must be bool of the shape of x, {tuple(x.shape)}; "
+                f"got {observed.dtype} of shape {tuple(observed.shape)}"
+            )
+        return x.masked_fill(~observed, 0.0)
+
+    def _check_values(self, x: Tensor) -> None:
+        """Refuse NaN and infinity, and what is too large to be squared."""
+        if not x.numel():
+            return
         # The largest square that the parameters' dtype holds, times the room that a sum over D needs.
         limit = math.sqrt(torch.finfo(self.mean.dtype).max / (1e4 * self.feature_dim))
         low, high = torch.aminmax(x.detach())
@@ -323,7 +127,6 @@ class MixtureEmission(nn.Module, ABC, Generic[S]):
                 f"x must be finite and at most {limit:.1e}; got {float(x[where])} at {where}, "
                 f"{int(wrong.sum())} such values in all"
             )
-        return x
 
     def _log_prob(self, x: Tensor, observed: Tensor | None) -> Tensor:
         """Log-density (N, P) of checked frames."""
@@ -414,11 +217,13 @@ class MixtureEmission(nn.Module, ABC, Generic[S]):
         used = M if num_components is None else num_components
         if not 1 <= used <= M:
             raise ValueError(f"num_components must be in 1..num_mixtures = 1..{M}; got {num_components}")
-        x, weight = self._check_features(x, observed).double(), weight.double()
-        mean, variance = _weighted_moments(x, weight, observed)
+        x = self._read(x, observed)
+        self._check_values(x)
+        x, weight = x.double(), weight.double()
+        mean, variance = weighted_moments(x, weight, observed)
         self.reset_flat(mean, variance, variance_floor=variance_floor)
         self.split([used] * P)
-        scaled = _standardize(x, mean, variance, observed)
+        scaled = standardize(x, mean, variance, observed)
         if density_index is None:
             density_index = kmeans(scaled, P, generator)
         component = density_index * M + cluster_within(scaled, density_index, used, generator)
@@ -486,9 +291,13 @@ class MixtureEmission(nn.Module, ABC, Generic[S]):
         """
         if x.ndim != 2:
             raise ValueError(f"x must have shape (N, D) = (N, {self.feature_dim}); got {tuple(x.shape)}")
-        x = self._check_features(x, observed)
+        x = self._read(x, observed)
         member = membership(x, self.num_densities, density_posterior, density_index, weight, dtype)
-        return self._collect(x.to(dtype if isinstance(member, Soft) else torch.float64), observed, member)
+        found = self._collect(x.to(dtype if isinstance(member, Soft) else torch.float64), observed, member)
+        # What is not finite shows in the sums.
+        if not all(math.isfinite(float(value.sum())) for value in found.tensors()):
+            self._check_values(x)
+        return found
 
     @torch.no_grad()
     def update(
@@ -606,97 +415,6 @@ class MixtureEmission(nn.Module, ABC, Generic[S]):
         return weights + self._covariance_log_prior(prior)
 
     @torch.no_grad()
-    def split(
-        self,
-        num_components: int | Sequence[int] | Tensor,
-        occupancy: Tensor | None = None,
-        *,
-        power: float = 0.25,
-        min_occupancy: float = 20.0,
-        perturbation: float = 0.2,
-    ) -> None:
-        """Add components by splitting the heaviest ones.
-
-        Parameters
-        ----------
-        num_components : int, or sequence of int or Tensor of shape (P,)
-            Components that each density shall have; or one number, the budget of all densities together,
-            which ``split_targets`` hands out by occupancy. Densities never lose components.
-        occupancy : Tensor, shape (P,) or (P, M), optional
-            Frames of each density, for handing out a budget; all alike if omitted.
-        power, min_occupancy : float
-            See ``split_targets``; only for a budget with ``occupancy``.
-        perturbation : float, default 0.2
-            Distance of the two halves from the component they come from, in standard deviations per
-            dimension (root mean square), > 0. It halves with each further split of a half.
-
-        Raises
-        ------
-        ValueError
-            If shapes disagree or a target is < 1.
-
-        Notes
-        -----
-        Deterministic: the heaviest component is split (the first one of equals), along a fixed
-        direction. M grows when a target needs it: the parameters are then new tensors, which an
-        existing optimizer does not know. The likelihood can fall a little until the next EM iteration.
-        """
-        target = self._split_target(num_components, occupancy, power, min_occupancy)
-        self._grow(int(target.max()))
-        weight, mean, origin = split_heaviest(
-            self.weight.double(), self.mean.double(), target, perturbation, self._deviation
-        )
-        self.weight_logits.copy_(weight.log())
-        self.mean.copy_(mean)
-        self._copy_covariances(origin)
-
-    def _split_target(
-        self,
-        num_components: int | Sequence[int] | Tensor,
-        occupancy: Tensor | None,
-        power: float,
-        min_occupancy: float,
-    ) -> Tensor:
-        """Components that each density shall have, shape (P,)."""
-        P = self.num_densities
-        if isinstance(num_components, int):
-            if occupancy is None:
-                return split_targets(torch.ones(P), num_components, power=power, min_occupancy=0.0)
-            frames = occupancy.sum(-1) if occupancy.ndim == 2 else occupancy
-            if frames.shape != (P,):
-                raise ValueError(
-                    f"occupancy must have shape (P,) = ({P},) or (P, M); got {tuple(occupancy.shape)}"
-                )
-            return split_targets(frames, num_components, power=power, min_occupancy=min_occupancy).to(
-                self.mean.device
-            )
-        target = torch.as_tensor(num_components, device=self.mean.device)
-        if target.shape != (P,) or target.is_floating_point() or bool((target < 1).any()):
-            raise ValueError(
-                f"num_components must be integers >= 1 of shape (P,) = ({P},), or one budget; "
-                f"got {num_components}"
-            )
-        return target
-
-    def _grow(self, num_mixtures: int) -> None:
-        """Make room for more components, none of them in use."""
-        extra = num_mixtures - self.num_mixtures
-        if extra <= 0:
-            return
-        P = self.num_densities
-        for name, old in list(self.named_parameters(recurse=False)):
-            if name in self._shared_parameters():
-                continue
-            filler = old[:, :1].expand(P, extra, *old.shape[2:])
-            if name == "weight_logits":
-                filler = torch.full_like(filler, -torch.inf)
-            setattr(self, name, nn.Parameter(torch.cat([old, filler], 1), requires_grad=old.requires_grad))
-
-    def _shared_parameters(self) -> tuple[str, ...]:
-        """Names of parameters that several components share."""
-        return ()
-
-    @torch.no_grad()
     def sample(self, density_index: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw features.
 
@@ -744,61 +462,6 @@ class MixtureEmission(nn.Module, ABC, Generic[S]):
         return most_likely(
             self.mean[index, component], self.variance[index, component], self.windows, lengths
         )
-
-    def config(self) -> dict[str, Any]:
-        """Describe the structure for ``save_model``.
-
-        Returns
-        -------
-        dict
-            The arguments of the class.
-        """
-        sizes: dict[str, Any] = {
-            "num_densities": self.num_densities,
-            "num_mixtures": self.num_mixtures,
-            "feature_dim": self.feature_dim,
-        }
-        return sizes if self.windows is None else {**sizes, "windows": self.windows}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Build the structure that ``config`` described.
-
-        Parameters
-        ----------
-        config : mapping
-            The arguments of the class.
-
-        Returns
-        -------
-        MixtureEmission
-            With fresh parameters.
-        """
-        return cls(**config)
-
-    def extra_repr(self) -> str:
-        """Sizes, for ``repr``."""
-        return ", ".join(f"{name}={size}" for name, size in self.config().items())
-
-
-def standardize(x: Tensor, weight: Tensor, observed: Tensor | None) -> Tensor:
-    """Frames of mean 0 and variance 1, with 0 for what is missing."""
-    return _standardize(x, *_weighted_moments(x, weight, observed), observed)
-
-
-def _standardize(x: Tensor, mean: Tensor, variance: Tensor, observed: Tensor | None) -> Tensor:
-    """Subtract the mean and divide by the deviation, where there is one."""
-    scaled = (x - mean) / torch.where(variance > 0.0, variance, 1.0).sqrt()
-    return scaled if observed is None else scaled.masked_fill(~observed, 0.0)
-
-
-def _weighted_moments(x: Tensor, weight: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Mean and variance (D,) of frames; both are 0 in a dimension that is always missing."""
-    share = weight.unsqueeze(-1) if observed is None else weight.unsqueeze(-1) * observed
-    total = share.sum(0)
-    total = torch.where(total > 0.0, total, 1.0)
-    mean = (share * x).sum(0) / total
-    return mean, (share * (x - mean).square()).sum(0) / total
 
 
 def _log(report: UpdateReport) -> None:

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from hmm_models._numerics import log_softmax
 from hmm_models._serialization import register_model
 from hmm_models.emissions._expansion import Expansion, expand
-from hmm_models.emissions._mixture_emission import MixtureEmission, Windows
+from hmm_models.emissions._mixture_emission import MixtureEmission
+from hmm_models.emissions._mixture_parameters import Windows
 from hmm_models.emissions._mixture_statistics import MixtureStatistics
 from hmm_models.emissions._prior import MixturePrior
 

@@ -15,7 +15,8 @@ from hmm_models._statistics import Statistics
 from hmm_models._tracing import is_recorded
 from hmm_models.emissions._accumulation import check_shares
 from hmm_models.emissions._clustering import kmeans
-from hmm_models.emissions._mixture_emission import MixtureEmission, standardize
+from hmm_models.emissions._mixture_emission import MixtureEmission
+from hmm_models.emissions._moments import standardize, weighted_moments
 from hmm_models.emissions._prior import MixturePrior
 
 # Numbers in one block: frames times codewords and densities.
@@ -376,7 +377,8 @@ class SemiContinuousMixtures(nn.Module):
         """
         self.codebook.initialize(x, weight, None, generator, variance_floor=variance_floor, observed=observed)
         if density_index is None:
-            scaled = standardize(x.double(), weight.double(), observed)
+            moments = weighted_moments(x.double(), weight.double(), observed)
+            scaled = standardize(x.double(), *moments, observed)
             density_index = kmeans(scaled, self.num_densities, generator)
         share = torch.nn.functional.one_hot(density_index, self.num_densities) * weight.unsqueeze(-1)
         # With equal weights the shares of the codewords do not depend on the densities.

@@ -14,6 +14,7 @@ from hmm_models._statistics import Statistics
 from hmm_models._tracing import is_recorded
 from hmm_models.emissions._accumulation import check_shares
 from hmm_models.emissions._clustering import kmeans
+from hmm_models.emissions._moments import UNRESOLVED
 
 # Tails lighter than this are a Gaussian's for all that data can tell; heavier ones have no mean.
 _DEGREES = (1.0, 200.0)
@@ -315,9 +316,10 @@ class StudentTEmission(nn.Module):
         x, weight = x.double(), weight.double()
         mean = (weight.unsqueeze(-1) * x).sum(0) / weight.sum()
         variance = (weight.unsqueeze(-1) * (x - mean).square()).sum(0) / weight.sum()
-        self.variance_floor.copy_((variance_floor * variance).clamp_min(1e-10))
+        smallest = (UNRESOLVED * mean.square()).clamp_min(1e-10)
+        self.variance_floor.copy_((variance_floor * variance).maximum(smallest))
         self.mean.copy_(mean)
-        self.log_variance.copy_(variance.clamp_min(1e-10).log())
+        self.log_variance.copy_(variance.maximum(smallest).log())
         if density_index is None:
             scaled = (x - mean) / torch.where(variance > 0.0, variance, 1.0).sqrt()
             density_index = kmeans(scaled, self.num_densities, generator)

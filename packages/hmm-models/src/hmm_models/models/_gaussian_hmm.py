@@ -8,7 +8,8 @@ from torch import nn
 
 from hmm_models._serialization import register_model
 from hmm_models.emissions._full import FullGaussianMixtures
-from hmm_models.emissions._mixture_emission import MixtureEmission, Windows
+from hmm_models.emissions._mixture_emission import MixtureEmission
+from hmm_models.emissions._mixture_parameters import Windows
 from hmm_models.emissions._mixtures import GaussianMixtures, SphericalGaussianMixtures
 from hmm_models.models._hidden_markov_model import HiddenMarkovModel, blank_topology
 from hmm_models.transitions._parts import build_tables, describe_tables

@@ -16,7 +16,7 @@ from hmm_models._serialization import build_model, describe_model, register_mode
 from hmm_models.models._em_sequence_model import EMSequenceModel
 from hmm_models.models._model_stream import ModelStream
 from hmm_models.models._sequence_model import Frames
-from hmm_models.training._counts import Algorithm, check_algorithm, expected_counts
+from hmm_models.training._counts import Algorithm, check_algorithm, expected_counts, take_level
 from hmm_models.training._em import HMMStatistics
 from hmm_models.transitions._adaptive import AdaptiveTransitionMatrix
 from hmm_models.transitions._context import at_last_frame, context_counts, context_table
@@ -167,15 +167,10 @@ class HiddenMarkovModel(EMSequenceModel[Posterior, ViterbiPath]):
         return self.topology.log_final is None
 
     def _arguments(
-        self,
-        frames: Frames,
-        lengths: Tensor | None,
-        context: Tensor | None = None,
-        dtype: torch.dtype | None = None,
+        self, frames: Frames, lengths: Tensor | None, context: Tensor | None = None
     ) -> dict[str, Any]:
         """Arguments of the recursions of hmm_core: this model's chain and its scores of the valid frames."""
-        log_emission = self._score(frames)
-        return self._describe(log_emission if dtype is None else log_emission.to(dtype), lengths, context)
+        return self._describe(self._score(frames), lengths, context)
 
     def _describe(
         self, log_emission: Tensor, lengths: Tensor | None = None, context: Tensor | None = None
@@ -258,7 +253,7 @@ class HiddenMarkovModel(EMSequenceModel[Posterior, ViterbiPath]):
 
         Notes
         -----
-        Recursions and sums are in float64 whatever the dtypes; densities too, unless the emission has a
+        Sums are in float64 whatever the dtypes; densities and recursions too, unless the emission has a
         ``working_dtype``. A sequence that no path can produce adds nothing but its log-likelihood of
         ``-inf``. Memory beside ``x`` is O(B T K).
         """
@@ -273,8 +268,10 @@ class HiddenMarkovModel(EMSequenceModel[Posterior, ViterbiPath]):
         )
         weight, valid = frames.weight, frames.valid
         shape = self._trainable_transition().shape
-        arguments = self._arguments(frames, lengths, context, torch.float64)
-        log_likelihood, expected = expected_counts(hmm_core, arguments, weight, algorithm)
+        log_emission, level = take_level(self._score(frames).to(self._counting_dtype(frames)), valid)
+        arguments = self._describe(log_emission, lengths, context)
+        score, expected = expected_counts(hmm_core, arguments, weight, algorithm)
+        log_likelihood = score.double() + level
         share, transition = expected["log_emission"], expected["log_transition"]
         if context is not None:
             transition = context_counts(shape, expected, context, lengths)
@@ -284,8 +281,8 @@ class HiddenMarkovModel(EMSequenceModel[Posterior, ViterbiPath]):
             log_likelihood=torch.where(weight > 0.0, log_likelihood * weight, 0.0).sum(),
             num_frames=(valid.sum(1) * weight).sum(),
             emission=self._accumulate_emission(frames, share),
-            initial=expected["log_initial"],
-            transition=transition,
+            initial=expected["log_initial"].double(),
+            transition=transition.double(),
         )
 
     def zero_statistics(self, device: torch.device | None = None) -> HMMStatistics:

@@ -18,6 +18,9 @@ from hmm_models.training._distributed import Processes
 from hmm_models.training._em import FitResult
 from hmm_models.training._sgd import run_sgd
 
+# Of a TrainableEmission, beyond an Emission. Asking for them takes less time than isinstance.
+_TRAINABLE = ("zero_statistics", "accumulate", "update", "initialize", "rounding")
+
 
 class Frames(NamedTuple):
     """Checked observations of a batch; what is not valid or not observed is 0."""
@@ -184,12 +187,12 @@ class SequenceModel(Estimator, ABC):
 
     def _trainable(self) -> TrainableEmission:
         """Return the emission, if EM can train it."""
-        if not isinstance(self.emission, TrainableEmission):
+        if not all(hasattr(self.emission, name) for name in _TRAINABLE):
             raise TypeError(
-                f"emission must have zero_statistics, accumulate, update, initialize and rounding for EM; "
+                f"emission must have {', '.join(_TRAINABLE)} for EM; "
                 f"{type(self.emission).__name__} lacks some: train by gradient descent"
             )
-        return self.emission
+        return cast(TrainableEmission, self.emission)
 
     def _accumulate_emission(self, frames: Frames, share: Tensor) -> Any:  # noqa: ANN401  (the emission's)
         """Statistics of the emission from posteriors (B, T, K), times the weights of their sequences."""
@@ -209,6 +212,10 @@ class SequenceModel(Estimator, ABC):
         if not x.is_floating_point():
             return x
         return x.to(torch.float64 if choose is None else choose(x.dtype))
+
+    def _counting_dtype(self, frames: Frames) -> torch.dtype:
+        """Dtype of the E-step's recursions: float64, unless the emission says that less suffices."""
+        return frames.x.dtype if hasattr(self.emission, "working_dtype") else torch.float64
 
     @torch.no_grad()
     def score(self, x: Sequences, lengths: Tensor | None = None, **data: Tensor | None) -> float:

@@ -45,8 +45,8 @@ def at_last_frame(value: Tensor, lengths: Tensor | None) -> Tensor:
 def context_counts(
     shape: Sequence[int], expected: dict[str, Tensor], context: Tensor, lengths: Tensor | None
 ) -> Tensor:
-    """Add up to counts (C, K, J) of each class those of each sequence or of each step."""
-    steps = expected["log_transition"]
+    """Add up to counts (C, K, J) of each class those of each sequence or of each step, in float64."""
+    steps = expected["log_transition"].double()
     total = steps.new_zeros(tuple(shape))
     K = shape[1]
     index = _readable(context, lengths, features=False).to(steps.device)
@@ -56,7 +56,7 @@ def context_counts(
         index, steps = index[:, :-1].flatten(), steps.flatten(0, 1)
     total[..., :K].index_add_(0, index, steps)
     if "log_final" in expected:
-        total[..., K].index_add_(0, ends, expected["log_final"])
+        total[..., K].index_add_(0, ends, expected["log_final"].double())
     return total
 
 

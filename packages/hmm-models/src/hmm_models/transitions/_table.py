@@ -132,9 +132,7 @@ class ProbabilityTable(nn.Module):
         Tensor, shape (..., K)
             Rows sum to 1 in probability; differentiable.
         """
-        logits: Tensor = self.logits
-        if self.tied is not None:
-            logits = logits.flatten()[self.tied]
+        logits = self._logits()
         if self.fixed is None or self.fixed_log_prob is None or self.log_free is None:
             return log_softmax(logits)
         free = log_softmax(logits.masked_fill(self.fixed, -torch.inf)) + self.log_free
@@ -143,6 +141,10 @@ class ProbabilityTable(nn.Module):
     def forward(self) -> Tensor:
         """Compute ``log_prob``."""
         return self.log_prob()
+
+    def _logits(self) -> Tensor:
+        """Log-probabilities up to a constant of each row; of fixed entries without meaning."""
+        return self.logits if self.tied is None else self.logits.flatten()[self.tied]
 
     def log_prior(self) -> Tensor:
         r"""Log-density of the table under its prior, up to a constant.
@@ -177,7 +179,7 @@ class ProbabilityTable(nn.Module):
             raise ValueError(f"counts must have shape {tuple(self.logits.shape)}; got {tuple(counts.shape)}")
         if not bool((torch.isfinite(counts) & (counts >= 0.0)).all()):
             raise ValueError(f"counts must be finite and >= 0; got {counts.tolist()}")
-        free = self._is_free(self.log_prob())
+        free = self._is_free(self._logits())
         counts = counts.double()
         if self.concentration is not None:
             counts = counts + (self.concentration.double() - 1.0)
@@ -189,9 +191,9 @@ class ProbabilityTable(nn.Module):
         learnt = (counts / torch.where(seen, total, 1.0)).log()
         self.logits.copy_(torch.where(seen & self._may_change(), learnt, self.logits))
 
-    def _is_free(self, log_prob: Tensor) -> Tensor:
+    def _is_free(self, logits: Tensor) -> Tensor:
         """Entries that training may change: possible and not fixed."""
-        return (log_prob > -torch.inf) & self._may_change()
+        return (logits > -torch.inf) & self._may_change()
 
     def _may_change(self) -> Tensor:
         """Entries that are not fixed."""
