@@ -17,8 +17,8 @@ on that grid are anyway.
 
 Ours: models trained here, and the model of American English in pocketsphinx's wheel, read by hmm-align.
 Peers, from PyPI, each in an environment of its own (`benchmarks/peers/`): pocketsphinx's aligner with the
-same model; viter, a Kaldi-style trainer in Rust, with monophones and with its full recipe; pstrain, SphinxTrain's
-successor, with its default recipe. All get the same words, pronunciations and clips of 16 kHz, and all times
+same model; viter, a Kaldi-style trainer in Rust, with monophones and with its full recipe; pstrain,
+SphinxTrain's successor, with its default recipe. All get the same words, pronunciations and clips of 16 kHz, and all times
 are scored by the same code (hmm_metrics.boundary_errors). A clip that an aligner gives up is left out of its
 errors and counted under `aligned`. Seconds are those of one run, start of the program included for peers;
 viter aligns what it trains on while it trains.
@@ -148,7 +148,7 @@ def match_segments(path: Path, clip: str) -> Iterator[Interval]:
             continue
         fields = fields[fields.index("L") + 2 :]
         edges = [0.01 * int(frame) for frame in fields[::4]]
-        for word, start, end in zip(fields[3::4], edges, edges[1:], strict=True):
+        for word, start, end in zip(fields[3::4], edges, edges[1:], strict=False):
             label = word.partition("(")[0]
             yield Interval(start, end, "" if label.startswith("<") else label)
 
