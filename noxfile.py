@@ -235,6 +235,15 @@ def bench_gpu(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+@nox.parametrize("peer", ["pocketsphinx", "pstrain", "viter"], ids=["pocketsphinx", "pstrain", "viter"])
+def aligner(session: nox.Session, peer: str) -> None:
+    """Run one peer of the benchmark ``align_speech`` alone, on folders of clips and of what it finds."""
+    script = ROOT / "benchmarks" / "peers" / f"{peer}_align.py"
+    session.install(*nox.project.load_toml(script)["dependencies"])
+    session.run("python", str(script), *session.posargs)
+
+
+@nox.session(default=False)
 def pin(session: nox.Session) -> None:
     """Rewrite constraints.txt from an environment that holds everything, after checking it in ``tests``."""
     everything = [f"{ROOT / 'packages' / package}" for package in PACKAGES]
