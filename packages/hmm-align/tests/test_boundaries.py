@@ -7,9 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from hmm_align import AlignerConfig, CorpusAligner, Tiers
+from hmm_align import (
+    AlignerConfig,
+    Alignment,
+    CorpusAligner,
+    Tiers,
+    reliability,
+)
 from hmm_align._acoustic import AcousticModel
-from hmm_align._graph import SILENCE, build_graph
+from hmm_align._decode import unit_times
+from hmm_align._graph import SILENCE, Unit, build_graph
 from hmm_align._start import even_states
 from hmm_metrics import BoundarySummary, Interval, boundary_errors, summarize_boundaries
 from hmm_speech import Corpus, Lexicon, load_audio, read_corpus
@@ -21,20 +28,30 @@ def backwards(tier: tuple[Interval, ...]) -> list[Interval]:
     return [Interval(duration - end, duration - start, label) for start, end, label in reversed(tier)]
 
 
-def errors_of(corpus: Corpus, lexicon: Lexicon, truth: dict[str, list[Interval]]) -> BoundarySummary:
-    """Train on the corpus, align it, and compare with the truth."""
-    config = AlignerConfig(iterations=12)
-    aligned = CorpusAligner.train(corpus, lexicon=lexicon, config=config).align(corpus)
+def align(corpus: Corpus, lexicon: Lexicon | None = None) -> list[Alignment]:
+    """Train on a corpus with the default features, and align it."""
+    return CorpusAligner.train(corpus, lexicon=lexicon, config=AlignerConfig(iterations=12)).align(corpus)
+
+
+def errors_of(alignments: list[Alignment], truth: dict[str, list[Interval]]) -> BoundarySummary:
+    """Compare with the truth."""
     return summarize_boundaries(
         [
             boundary_errors(truth[found.id], [Interval(*phone[:3]) for phone in found.phones])
-            for found in aligned
+            for found in alignments
         ]
     )
 
 
+@pytest.fixture(scope="module")
+def forwards(corpus: Corpus, lexicon: Lexicon) -> list[Alignment]:
+    """Return the made-up corpus aligned at the default frame rate."""
+    return align(corpus, lexicon)
+
+
 def test_boundaries_are_neither_early_nor_late_whichever_way_time_runs(
     corpus: Corpus,
+    forwards: list[Alignment],
     lexicon: Lexicon,
     truth: dict[str, Tiers],
     write_wav: Callable[..., None],
@@ -46,14 +63,53 @@ def test_boundaries_are_neither_early_nor_late_whichever_way_time_runs(
         write_wav(tmp_path / f"{item.id}.wav", samples[::-1].astype(np.float64))
         (tmp_path / f"{item.id}.txt").write_text(" ".join(reversed(item.text.split())))
     mirrored = Lexicon({word: [phones[::-1] for phones in variants] for word, variants in lexicon.items()})
-    there = errors_of(corpus, lexicon, {name: list(tiers.phones) for name, tiers in truth.items()})
+    there = errors_of(forwards, {name: list(tiers.phones) for name, tiers in truth.items()})
     back = errors_of(
-        read_corpus(tmp_path), mirrored, {name: backwards(tiers.phones) for name, tiers in truth.items()}
+        align(read_corpus(tmp_path), mirrored),
+        {name: backwards(tiers.phones) for name, tiers in truth.items()},
     )
     assert min(there.num_boundaries, back.num_boundaries) > 450
     assert min(there.within[0.02], back.within[0.02]) > 0.97
     # 0.6 ms was measured; with nearly all frames of a first path at one end of their unit, 6 ms.
     assert abs(there.bias + back.bias) / 2 < 0.0015
+
+
+def test_intervals_hold_as_much_of_a_voice_they_were_not_fitted_on_as_they_say(speech_data: Path) -> None:
+    folder = speech_data / "synth" / "en_hts"
+    report = reliability(align(read_corpus(folder)), folder)
+    assert len(report.error) > 1700
+    share = dict(zip(report.levels, report.coverage, strict=True))
+    for level in (0.5, 0.8, 0.95):
+        # The voices that they were fitted on have more boundaries that are far off.
+        assert share[level] == pytest.approx(level, abs=0.1)
+    wide = report.uncertainty > np.median(report.uncertainty)
+    # 9.2 ms and 5.4 ms.
+    assert np.abs(report.error[wide]).mean() > 1.4 * np.abs(report.error[~wide]).mean()
+
+
+def test_spreads_are_those_of_boundaries_where_the_model_is_true() -> None:
+    """Draw paths and what they sound like from the model: no densities to temper, and times are exact."""
+    chance = np.random.default_rng(0)
+    model = AcousticModel(["a", "b"], 1, states_per_phone=1, silence_states=3, variance_floor=0.01)
+    means = np.array([0.0, 0.0, 0.0, 1.2, -1.2])  # of the silence's states, a and b
+    chain = [Unit(label, 0, 0, 0) for label in ["", "a", "b", "a", "", "b", "a", ""]]
+    standardised = []
+    for _ in range(1000):
+        states, ends = [], []
+        for unit in chain:
+            for state, density in enumerate(model.units[unit.label].densities):
+                stay = np.exp(model.units[unit.label].log_transition[state, state])
+                states += [density] * chance.geometric(1.0 - stay)
+            ends.append(len(states))
+        heard = chance.normal(means[states], 1.0)
+        log_emission = torch.from_numpy(-0.5 * (heard[:, None] - means) ** 2).float()[None]
+        starts = np.array([0, *ends[:-1]])
+        (found,) = unit_times(
+            [chain], [starts], model.units, log_emission, torch.tensor([ends[-1]]), scale=1.0
+        )
+        standardised += [(found.ends[:-1] - ends[:-1]) / found.deviation[:-1]]
+    # Seven thousand boundaries: three standard errors.
+    assert np.mean(np.square(standardised)) == pytest.approx(1.0, abs=0.1)
 
 
 @pytest.mark.parametrize("frames", [(3, 3, 3), (4, 9, 12), (5, 31, 7)])

@@ -359,15 +359,27 @@ def test_evaluate_prints_the_table_and_what_is_missing(folder: Path, tmp_path: P
     result = hmm_align("evaluate", tmp_path / "out", tmp_path / "reference")
     assert result.exit_code == 0, result.output
     assert "within 20 ms" in result.stdout
+    assert "within their intervals" not in result.stdout
     assert result.stderr.splitlines() == [
         "not aligned: other", *(f"no reference: clip{number}" for number in (1, 2, 3)),
     ]  # fmt: skip
 
 
+def test_evaluate_draws_how_reliable_uncertainties_are(folder: Path, tmp_path: Path, model: Path) -> None:
+    pytest.importorskip("matplotlib", reason="the extra hmm-align[plot] is not installed")
+    out, picture = tmp_path / "out", tmp_path / "picture.svg"
+    hmm_align("run", folder, model, out)
+    result = hmm_align("evaluate", out, out, "--reliability", picture)
+    assert result.exit_code == 0, result.output
+    # Nothing is as near as the same.
+    assert "100% of those of 10%" in " ".join(result.stdout.split())
+    assert "</svg>" in picture.read_text()
+
+
 @pytest.fixture(
     params=[
         "no corpus", "no model", "bad lexicon", "no lexicon", "more lexicon", "bad reference", "no g2p",
-        "no g2p run", "no place", "no use",
+        "no g2p run", "no place", "no use", "no picture",
     ]
 )  # fmt: skip
 def mendable(  # noqa: C901 - a list of cases
@@ -394,6 +406,11 @@ def mendable(  # noqa: C901 - a list of cases
             hmm_align("run", folder, model, tmp_path / "out")
             (empty / "clip0.lab").write_text("a\n")
             yield ["evaluate", tmp_path / "out", empty], "clip0.lab: must hold lines"
+        case "no picture":
+            yield (
+                ["evaluate", folder, folder, "--reliability", tmp_path / "a.doc"],
+                "must end with .svg, .png",
+            )
         case "no g2p":
             yield ["train", folder, tmp_path / "m", "--g2p"], "hmm-speech[g2p]"
         case "no g2p run":

@@ -1,5 +1,6 @@
 """From paths and posteriors to intervals: conventions of time, order, and certainty."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -80,6 +81,35 @@ def test_no_boundary_leaves_the_recording_or_passes_another(shift: float) -> Non
     assert min(phone.end - phone.start for phone in found) >= 0.005 - 1e-6  # microseconds are kept
 
 
+def test_the_deviation_of_a_boundary_is_that_of_where_it_may_be() -> None:
+    # The first unit may end before frame 2, 3 or 6, the second before frame 7 or 8.
+    chances, first, second = np.array([0.5, 0.3, 0.2]), np.array([2, 3, 6]), np.array([7, 8, 8])
+    probability = sum(
+        chance * hard(one, two - one, 10 - two)
+        for chance, one, two in zip(chances, first, second, strict=True)
+    )
+    found = _decode._times(np.asarray(probability), start=100)
+    for unit, ends in enumerate((first, second)):
+        mean = chances @ ends
+        assert found.ends[unit] == pytest.approx(100 + mean)
+        assert found.deviation[unit] == pytest.approx(np.sqrt(chances @ (ends - mean) ** 2))
+    assert found.deviation[2] == 0.0
+    assert certain(3, 2, 4, 1).deviation == pytest.approx(0.0, abs=1e-6)
+
+
+def test_a_boundary_is_more_uncertain_the_wider_it_may_be_and_the_end_is_not() -> None:
+    times = certain(3, 2, 4, 1)._replace(deviation=np.array([0.2, 1.0, 3.0, 0.0]))
+    found = intervals(CHAIN, times, np.zeros(4), 0.095, AlignerConfig())
+    uncertainty = [phone.end_uncertainty for phone in found]
+    assert 0.0 < uncertainty[0] < uncertainty[1] < uncertainty[2]
+    assert uncertainty[3] == 0.0
+    words = word_intervals(CHAIN, found, ["ab"])
+    assert [word.end_uncertainty for word in words] == [uncertainty[0], uncertainty[2], 0.0]
+    finer = replace(AlignerConfig(), frame_period=0.005)
+    half = intervals(CHAIN, times._replace(deviation=2 * times.deviation), np.zeros(4), 0.048, finer)
+    assert [phone.end_uncertainty for phone in half] == uncertainty
+
+
 def test_one_unit_covers_the_recording() -> None:
     assert intervals(CHAIN[:1], certain(4), np.zeros(1), 0.035, AlignerConfig()) == [
         AlignedInterval(0.0, 0.035, "", 1.0)
@@ -133,6 +163,7 @@ def test_a_long_utterance_in_pieces_has_the_times_of_the_whole(
     # Sixty frames away the ends of a piece are forgotten.
     np.testing.assert_allclose(found[0].ends, whole.ends, atol=0.01, rtol=0.0)
     np.testing.assert_allclose(found[0].confidence, whole.confidence, atol=0.01, rtol=0.0)
+    np.testing.assert_allclose(found[0].deviation, whole.deviation, atol=0.01, rtol=0.0)
     assert found[0].ends[-1] == len(log_emission)
     assert found[1].ends.tolist() == [7.0]
     assert len(list(_decode._pieces(starts, len(log_emission)))) > (1 if longest < 200 else 0)

@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from hmm_align import AlignedInterval, Alignment, evaluate, write_alignments, write_textgrid
+from hmm_align import (
+    AlignedInterval,
+    Alignment,
+    evaluate,
+    reliability,
+    write_alignments,
+    write_textgrid,
+)
 
 
 def shifted(name: str, shift: float) -> Alignment:
@@ -85,3 +92,38 @@ def test_the_table_shows_both_tiers(reference: Path) -> None:
     text = capture.get()
     assert "files" in text
     assert text.count("+10.0 ms") == 2
+
+
+def unsure(name: str, shift: float, *uncertainty: float) -> Alignment:
+    """Say the same, the ends of the phones uncertain."""
+    found = shifted(name, shift)
+    phones = tuple(
+        phone._replace(end_uncertainty=within)
+        for phone, within in zip(found.phones, uncertainty, strict=True)
+    )
+    return Alignment(name, found.duration, found.words, phones)
+
+
+def test_what_lies_within_its_uncertainty_is_counted(reference: Path, tmp_path: Path) -> None:
+    found = [unsure("anna/one", 0.01, 0.009, 0.011, 0.5, 0.0), unsure("new", 0.0, 0.1, 0.1, 0.1, 0.0)]
+    write_alignments(found, tmp_path / "out", ["json"])
+    for hypothesis in ([*found, Alignment.failure("two", "no text")], tmp_path / "out"):
+        report = reliability(hypothesis, reference)
+        assert report.uncertainty.tolist() == [0.009, 0.011, 0.5]
+        assert report.error == pytest.approx([0.01] * 3)
+        share = dict(zip(report.levels, report.coverage, strict=True))
+        assert share[0.8] == pytest.approx(2 / 3)
+        assert share[0.1] == pytest.approx(1 / 3)
+        assert share[0.95] == 1.0
+
+
+def test_boundaries_of_unknown_uncertainty_say_nothing_about_it(reference: Path) -> None:
+    report = reliability([shifted("two", 0.01)], reference)
+    assert len(report.error) == 0
+    assert all(math.isnan(share) for share in report.coverage)
+
+
+def test_uncertainties_need_alignments_that_hold_them(reference: Path, tmp_path: Path) -> None:
+    write_textgrid(shifted("two", 0.0), tmp_path / "out" / "two.TextGrid")
+    with pytest.raises(FileNotFoundError, match="no alignment as JSON or in memory"):
+        reliability(tmp_path / "out", reference)

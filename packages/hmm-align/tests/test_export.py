@@ -41,11 +41,12 @@ def alignments(draw: st.DrawFn) -> Alignment:
     for length in lengths:
         edges.append(edges[-1] + max(length, 0.001))
     confidence, log_ratio = st.floats(0.0, 1.0), st.floats(-1e6, 1e6)
+    uncertainty = st.integers(0, 10**6).map(lambda microseconds: microseconds / 10**6)
     inner = draw(st.sets(st.sampled_from(range(1, len(edges) - 1)))) if len(edges) > 2 else set()
 
     def tier(points: list[float]) -> tuple[AlignedInterval, ...]:
         return tuple(
-            AlignedInterval(start, end, draw(LABELS), draw(confidence), draw(log_ratio))
+            AlignedInterval(start, end, draw(LABELS), draw(confidence), draw(log_ratio), draw(uncertainty))
             for start, end in pairwise(points)
         )
 
@@ -98,11 +99,11 @@ def test_csv_holds_a_row_for_each_interval(alignment: Alignment) -> None:
         write_csv([alignment, Alignment.failure("bad", "no text")], path)
         with path.open(encoding="utf-8", newline="") as file:
             header, *rows = csv.reader(file)
-        assert header == ["id", "tier", "start", "end", "label", "confidence", "log_ratio"]
+        assert header == ["id", "tier", *AlignedInterval._fields]
         for tier, wrote in (("words", alignment.words), ("phones", alignment.phones)):
             back = tuple(
-                AlignedInterval(float(start), float(end), label, float(confidence), float(log_ratio))
-                for name, of, start, end, label, confidence, log_ratio in rows
+                AlignedInterval(float(start), float(end), label, *map(float, numbers))
+                for name, of, start, end, label, *numbers in rows
                 if of == tier and name == alignment.id
             )
             assert back == rounded(wrote)

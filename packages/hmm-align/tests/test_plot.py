@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from hmm_align import Alignment, Tiers, plot_alignment
+from hmm_align import Alignment, Reliability, Tiers, plot_alignment, plot_reliability
 from hmm_metrics import Interval
 from hmm_speech import Audio
 
@@ -69,3 +69,15 @@ def test_without_matplotlib_the_extra_is_named(
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r'pip install "hmm-align\[plot\]"'):
         plot_alignment(TONE, make_alignment("clip"))
+
+
+def test_a_line_for_each_report_and_one_to_compare_with(tmp_path: Path) -> None:
+    levels, nothing = (0.5, 0.8), np.zeros(0)
+    reports = {"one": Reliability(levels, (0.4, 0.9), nothing, nothing)}
+    reports["two"] = reports["one"]._replace(coverage=(0.6, 0.7))
+    figure = plot_reliability(reports, tmp_path / "reliability.svg")
+    ideal, one, two = figure.axes[0].lines
+    assert np.array_equal(ideal.get_xdata(), ideal.get_ydata())
+    assert tuple(np.asarray(one.get_ydata())) == (0.4, 0.9)
+    assert (two.get_label(), tuple(np.asarray(two.get_ydata()))) == ("two", (0.6, 0.7))
+    assert "</svg>" in (tmp_path / "reliability.svg").read_text()

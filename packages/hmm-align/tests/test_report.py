@@ -16,7 +16,10 @@ from hmm_align import AlignedInterval, Alignment, write_report
 
 
 def clip(name: str, label: str = "a", confidence: float = 0.9) -> Alignment:
-    tier = (AlignedInterval(0.0, 0.4, "", 1.0), AlignedInterval(0.4, 1.0, label, confidence))
+    tier = (
+        AlignedInterval(0.0, 0.4, "", 1.0, end_uncertainty=0.012),
+        AlignedInterval(0.4, 1.0, label, confidence),
+    )
     return Alignment(name, 1.0, tier, tier, log_likelihood_per_frame=-40.0)
 
 
@@ -33,7 +36,7 @@ def test_the_page_holds_every_utterance_and_its_rank(tmp_path: Path) -> None:
     assert [item.suspicious for item in found] == [False, True, True]
     entries = data(tmp_path / "report.html")["utterances"]
     assert [(entry["id"], entry["rank"]) for entry in entries] == [("good", 2), ("doubtful", 1), ("bad", 0)]
-    assert entries[0]["words"] == [[0.0, 0.4, "", 1.0, 0.0], [0.4, 1.0, "a", 0.9, 0.0]]
+    assert entries[0]["words"] == [[0.0, 0.4, "", 1.0, 0.0, 0.012], [0.4, 1.0, "a", 0.9, 0.0, 0.0]]
     assert entries[2]["signs"] == ["no path"]
     assert "<title>A &amp; B</title>" in (tmp_path / "report.html").read_text()
 

@@ -37,6 +37,8 @@ def with_phone(number: int, **changes: Any) -> tuple[AlignedInterval, ...]:
         (with_phone(2, end=0.49), "must end at duration = 0.5 s; got 0.49 s"),
         (with_phone(2, confidence=1.01), "must have a confidence in 0..1; got 1.01"),
         (with_phone(2, confidence=math.nan), "must have a confidence in 0..1; got nan"),
+        (with_phone(1, end_uncertainty=-0.001), "must have a finite end_uncertainty >= 0; got -0.001"),
+        (with_phone(1, end_uncertainty=math.nan), "must have a finite end_uncertainty >= 0; got nan"),
         (with_phone(2, label="T H"), "printable characters without white space"),
         ((AlignedInterval(0.0, 0.5, "AE1", 1.0),), "'' of 'clip' ends at 0.1 s inside a phone"),
     ],

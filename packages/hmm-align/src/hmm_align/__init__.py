@@ -9,7 +9,9 @@ if _TYPE_CHECKING:
     from ._diagnose import Diagnosis as Diagnosis
     from ._diagnose import diagnose as diagnose
     from ._evaluate import EvaluationReport as EvaluationReport
+    from ._evaluate import Reliability as Reliability
     from ._evaluate import evaluate as evaluate
+    from ._evaluate import reliability as reliability
     from ._report import write_report as write_report
     from ._result import AlignedInterval as AlignedInterval
     from ._result import Alignment as Alignment
@@ -42,6 +44,7 @@ if _TYPE_CHECKING:
     from .export import write_json as write_json
     from .export import write_textgrid as write_textgrid
     from .plot import plot_alignment as plot_alignment
+    from .plot import plot_reliability as plot_reliability
 
 # Names are looked up on first use, so that the command line answers `--help` without loading torch.
 _EXPORTS = {
@@ -64,6 +67,7 @@ _EXPORTS = {
     "IntervalFileError": ".export",
     "MonotonicAligner": ".aligners._monotonic",
     "MonotonicAlignment": ".aligners._monotonic",
+    "Reliability": "._evaluate",
     "SkippedWord": "._result",
     "Tiers": ".export",
     "TrainingReport": ".corpus_aligner",
@@ -74,9 +78,11 @@ _EXPORTS = {
     "forward_sum_loss": ".aligners._forward_sum",
     "guided_attention_loss": ".aligners._attention",
     "plot_alignment": ".plot",
+    "plot_reliability": ".plot",
     "read_intervals": ".export",
     "read_json": ".export",
     "read_textgrid": ".export",
+    "reliability": "._evaluate",
     "write_alignments": ".export",
     "write_csv": ".export",
     "write_json": ".export",

@@ -29,12 +29,13 @@ from hmm_speech import (
 
 from ._config import AlignerConfig
 from ._diagnose import Diagnosis, diagnose
-from ._evaluate import evaluate
+from ._evaluate import evaluate, reliability
 from ._phones import unit_of
 from ._report import write_report
 from ._result import Alignment
 from .corpus_aligner import CorpusAligner
 from .export import IntervalFileError, path_of, read_json, write_alignments, write_rows
+from .plot import plot_reliability
 
 PROBLEMS_NAME = "problems.csv"
 UTTERANCES_NAME = "utterances.csv"
@@ -52,6 +53,7 @@ _UTTERANCE_COLUMNS = (
     "longest_duration_z",
     "signs",
 )
+_PICTURES = (".svg", ".png", ".pdf")
 MENDABLE = (CorpusError, ImportError, IntervalFileError, ModelFileError, OSError)
 # Bytes; file systems allow 255, of which suffixes and the names of temporary files need some.
 _LONGEST_NAME = 200
@@ -217,14 +219,23 @@ class Session:
         write_rows(path, _UTTERANCE_COLUMNS, rows)
         return sum(found.ok and found.suspicious for found in diagnoses)
 
-    def evaluate(self, out: Path, reference: Path) -> None:
-        """Print the table, and the names that only one side has."""
+    def evaluate(self, out: Path, reference: Path, picture: Path | None = None) -> None:
+        """Print the table, and the names that only one side has; draw how reliable uncertainties are."""
+        if picture is not None and picture.suffix not in _PICTURES:
+            raise _usage_error(f"--reliability must end with {', '.join(_PICTURES)}; got {picture.name}")
         report = evaluate(out, reference)
         Console().print(report.table())
         for name in report.missing_hypotheses:
             typer.echo(f"not aligned: {name}", err=True)
         for name in report.missing_references:
             typer.echo(f"no reference: {name}", err=True)
+        if picture is None:
+            return
+        found = reliability(out, reference)
+        plot_reliability({out.resolve().name: found}, picture)
+        pairs = zip(found.levels, found.coverage, strict=True)
+        shares = ", ".join(f"{share:.0%} of those of {level:.0%}" for level, share in pairs)
+        self._say(f"boundaries within their intervals: {shares}: {picture}")
 
     def report(self, out: Path, path: Path, recordings: Path | None) -> None:
         """Write the page on which alignments can be looked at."""

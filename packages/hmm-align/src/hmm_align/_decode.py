@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hmm_core import posterior, stack_graphs
 
+from ._calibration import MIXTURES, NETWORK
 from ._config import AlignerConfig
 from ._graph import Unit, UnitModel, UtteranceGraph, build_chain
 from ._result import AlignedInterval, SkippedWord
@@ -27,6 +28,7 @@ class UnitTimes(NamedTuple):
 
     ends: NDArray[np.float64]  # (U,) frames expected before each unit's end; the last is all of them
     confidence: NDArray[np.float64]  # (U,) mean probability of a unit in its frames
+    deviation: NDArray[np.float64]  # (U,) frames: standard deviation of each unit's end; the last has none
 
 
 class _Piece(NamedTuple):
@@ -88,7 +90,22 @@ def _times(probability: NDArray[np.float64], start: int = 0) -> UnitTimes:
     for number, (first, last) in enumerate(itertools.pairwise(cuts)):
         begin = min(first, len(probability) - 1)
         confidence[number] = probability[begin : max(begin + 1, last), number].mean().clip(0.0, 1.0)
-    return UnitTimes(ends, confidence)
+    return UnitTimes(ends, confidence, _deviations(probability))
+
+
+def _deviations(probability: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the standard deviation, in frames, of where each unit ends, from posteriors (T, U)."""
+    # That more than t frames lie before an end is as likely as that frame t lies in the unit or before it.
+    more = probability.cumsum(axis=1)
+    frames = np.arange(len(probability))[:, None]
+    middle = np.rint(more.sum(axis=0))  # about which squares stay small
+    later = frames >= middle
+    weights = 2.0 * np.where(later, frames - middle, middle - 1 - frames) + 1.0
+    squares = (weights * np.where(later, more, 1.0 - more)).sum(axis=0)
+    variance = squares - (more.sum(axis=0) - middle) ** 2
+    variance[-1] = 0.0
+    deviations: NDArray[np.float64] = np.sqrt(np.maximum(variance, 0.0))
+    return deviations
 
 
 def _long_times(
@@ -105,11 +122,15 @@ def _long_times(
         lengths = torch.tensor([piece.end - piece.start])
         (probability,) = unit_posteriors([chain[piece.first : piece.last]], models, frames, lengths, scale)
         times = _times(probability, piece.start)
-        found.append(UnitTimes(times.ends[piece.core], times.confidence[piece.core]))
+        found.append(UnitTimes(*(values[piece.core] for values in times)))
     # Neighbouring pieces see the units where they meet a little differently: keep half a frame between ends.
     room = 0.5 * np.arange(len(chain))
     ends = np.maximum.accumulate(np.concatenate([times.ends for times in found]) - room) + room
-    return UnitTimes(ends, np.concatenate([times.confidence for times in found]))
+    return UnitTimes(
+        ends,
+        np.concatenate([times.confidence for times in found]),
+        np.concatenate([times.deviation for times in found]),
+    )
 
 
 def _pieces(starts: NDArray[np.int64], num_frames: int) -> Iterator[_Piece]:
@@ -190,10 +211,12 @@ def intervals(
     edges = (times.ends[:-1] - 0.5) * period + config.boundary_shift
     edges = np.minimum(np.maximum(edges, room), duration - room[::-1])
     bounds = [0.0, *(round(float(edge), 6) for edge in edges), duration]
+    uncertainty = (NETWORK if config.acoustic == "neural" else MIXTURES)(times.deviation * period)
+    uncertainty[-1] = 0.0
     return [
-        AlignedInterval(start, end, unit.label, float(confidence), float(ratio))
-        for unit, start, end, confidence, ratio in zip(
-            chain, bounds, bounds[1:], times.confidence, ratios, strict=False
+        AlignedInterval(start, end, unit.label, float(confidence), float(ratio), round(float(within), 6))
+        for unit, start, end, confidence, ratio, within in zip(
+            chain, bounds, bounds[1:], times.confidence, ratios, uncertainty, strict=False
         )
     ]
 
@@ -212,7 +235,17 @@ def word_intervals(
         confidence = sum(phone.confidence * (phone.end - phone.start) for phone in inside) / length
         ratio = sum(phone.log_ratio * (phone.end - phone.start) for phone in inside) / length
         label = words[chain[first].word] if chain[first].word >= 0 else chain[first].label
-        found.append(AlignedInterval(inside[0].start, inside[-1].end, label, min(confidence, 1.0), ratio))
+        last_phone = inside[-1]
+        found.append(
+            AlignedInterval(
+                inside[0].start,
+                last_phone.end,
+                label,
+                min(confidence, 1.0),
+                ratio,
+                last_phone.end_uncertainty,
+            )
+        )
         first = last
     return found
 

@@ -1,10 +1,11 @@
 """How far an alignment is from a reference, over a whole corpus."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.table import Table
 
 from hmm_metrics import (
@@ -16,8 +17,9 @@ from hmm_metrics import (
     summarize_boundaries,
 )
 
+from ._calibration import LEVELS, coverage_of
 from ._result import AlignedInterval, Alignment
-from .export import Tiers, find_interval_files, read_intervals
+from .export import Tiers, find_interval_files, read_intervals, read_json
 
 
 class EvaluationReport(NamedTuple):
@@ -144,6 +146,108 @@ def evaluate(hypothesis: str | Path | Iterable[Alignment], reference_dir: str | 
         missing_hypotheses=tuple(sorted(reference.keys() - found.keys())),
         missing_references=tuple(sorted(found.keys() - reference.keys())),
     )
+
+
+class Reliability(NamedTuple):
+    """How often boundaries lie within their uncertainties; `plot_reliability` draws it.
+
+    Parameters
+    ----------
+    levels : tuple of float
+        Probabilities, rising.
+    coverage : tuple of float
+        For each, the share of boundaries whose error is within the interval of that probability. Where the
+        share is larger, intervals are too wide.
+    uncertainty : ndarray, shape (n,)
+        ``end_uncertainty`` of each boundary, seconds.
+    error : ndarray, shape (n,)
+        Of the same boundaries: alignment minus reference, seconds.
+
+    Examples
+    --------
+    >>> report = Reliability((0.5, 0.8), (0.53, 0.84), np.array([0.010]), np.array([-0.004]))
+    >>> report.coverage[1]
+    0.84
+    """
+
+    levels: tuple[float, ...]
+    coverage: tuple[float, ...]
+    uncertainty: NDArray[np.float64]
+    error: NDArray[np.float64]
+
+
+def reliability(hypothesis: str | Path | Iterable[Alignment], reference_dir: str | Path) -> Reliability:
+    """Compare the uncertainties of phone boundaries with their errors.
+
+    Parameters
+    ----------
+    hypothesis : str, Path or iterable of Alignment
+        A folder whose JSON files `write_alignments` wrote, or alignments; failed ones are left out.
+    reference_dir : str or Path
+        As for `evaluate`.
+
+    Returns
+    -------
+    Reliability
+        Of the boundaries that `hmm_metrics.boundary_errors` compares.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder of references does not exist, or no id is in both.
+    IntervalFileError
+        If a file is not in one of the formats.
+
+    Notes
+    -----
+    An ``end_uncertainty`` is the half-width of an interval of probability 0.8. Those of the other
+    probabilities are that times factors that belong to it, 0.5 of it or less for 0.5 and 3 of it or so for
+    0.95: errors have a heavier tail than a normal distribution.
+
+    References
+    ----------
+    .. [1] A. Niculescu-Mizil and R. Caruana, "Predicting good probabilities with supervised learning", ICML
+       2005 (reliability diagrams).
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from hmm_align import AlignedInterval, Alignment, write_alignments
+    >>> tier = (AlignedInterval(0.0, 0.3, "a", 0.9, 0.0, 0.010), AlignedInterval(0.3, 0.5, "m", 0.9))
+    >>> late = (tier[0]._replace(end=0.308), tier[1]._replace(start=0.308))
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = write_alignments([Alignment("clip", 0.5, tier, tier)], folder)
+    ...     found = reliability([Alignment("clip", 0.5, late, late)], folder)
+    >>> dict(zip(found.levels, found.coverage))[0.5], dict(zip(found.levels, found.coverage))[0.8]
+    (0.0, 1.0)
+    """
+    reference = _intervals_below(reference_dir)
+    if isinstance(hypothesis, str | Path):
+        files = (Path(hypothesis, f"{name}.json") for name in reference)
+        hypothesis = [read_json(path) for path in files if path.exists()]
+    found = [
+        _uncertainties_and_errors(item, read_intervals(reference[item.id]).phones)
+        for item in hypothesis
+        if item.ok and item.id in reference
+    ]
+    if not found:
+        raise FileNotFoundError(
+            f"no alignment as JSON or in memory has a reference of its name in {reference_dir}"
+        )
+    uncertainty = np.concatenate([first for first, _ in found])
+    error = np.concatenate([second for _, second in found])
+    return Reliability(LEVELS, coverage_of(uncertainty, error), uncertainty, error)
+
+
+def _uncertainties_and_errors(
+    item: Alignment, reference: Sequence[Interval]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return uncertainty and error (n,) of each boundary of an alignment that has a counterpart."""
+    found = boundary_errors(reference, list(_plain(item.phones)))
+    ends = np.asarray([phone.end for phone in item.phones])
+    nearest = np.abs(ends[:, None] - (found.time + found.error)).argmin(axis=0)
+    known = np.asarray([phone.end_uncertainty for phone in item.phones])[nearest]
+    return known[known > 0], found.error[known > 0]
 
 
 def _intervals_below(folder: str | Path) -> dict[str, Path]:

@@ -124,10 +124,17 @@ def _utterances(alignments: list[Alignment], diagnoses: list[Diagnosis]) -> list
     ]
 
 
-def _short(interval: AlignedInterval) -> tuple[float, float, str, float, float]:
+def _short(interval: AlignedInterval) -> tuple[float, float, str, float, float, float]:
     """Give an interval as the page wants it."""
-    start, end, label, confidence, log_ratio = interval
-    return round(start, 6), round(end, 6), label, round(confidence, 4), round(log_ratio, 3)
+    start, end, label, confidence, log_ratio, uncertainty = interval
+    return (
+        round(start, 6),
+        round(end, 6),
+        label,
+        round(confidence, 4),
+        round(log_ratio, 3),
+        round(uncertainty, 4),
+    )
 
 
 def _sounds(names: Iterable[str], recordings: Mapping[str, str | Path]) -> Iterator[str]:

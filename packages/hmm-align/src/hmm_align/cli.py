@@ -198,12 +198,21 @@ def evaluate(
             show_default=False,
         ),
     ],
+    reliability: Annotated[
+        Path | None,
+        typer.Option(
+            help="Picture to write (svg, png or pdf): how often boundaries lie within their uncertainties. "
+            "Needs the JSON files.",
+            dir_okay=False,
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Measure how far the boundaries in OUT are from those in REFERENCE."""
     from . import _commands
 
     with _commands.Session(quiet=False, threads=0) as session:
-        session.evaluate(out, reference)
+        session.evaluate(out, reference, reliability)
 
 
 @app.command()

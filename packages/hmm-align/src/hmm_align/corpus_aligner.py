@@ -112,7 +112,7 @@ class CorpusAligner:
     >>> corpus = read_corpus("my_recordings")  # doctest: +SKIP
     >>> aligner = CorpusAligner.train(corpus)  # doctest: +SKIP
     >>> aligner.align(corpus.utterances[0]).words[0]  # doctest: +SKIP
-    AlignedInterval(start=0.0, end=0.172, label='', confidence=0.99, log_ratio=3.1)
+    AlignedInterval(start=0.0, end=0.172, label='', confidence=0.99, log_ratio=3.1, end_uncertainty=0.009)
     """
 
     def __init__(

@@ -68,7 +68,7 @@ def write_textgrid(alignment: Alignment, path: str | Path) -> None:
     Parameters
     ----------
     alignment : Alignment
-        Must be ``ok``. Confidences have no place in a TextGrid; JSON and CSV keep them.
+        Must be ``ok``. Confidences and uncertainties have no place in a TextGrid; JSON and CSV keep them.
     path : str or Path
         The file to write or replace, atomically.
 
@@ -222,7 +222,7 @@ def read_json(path: str | Path) -> Alignment:
 
 
 def write_csv(alignments: Iterable[Alignment], path: str | Path) -> None:
-    """Write one row per interval: ``id,tier,start,end,label,confidence,log_ratio``.
+    """Write one row per interval: ``id,tier,start,end,label,confidence,log_ratio,end_uncertainty``.
 
     Parameters
     ----------
@@ -238,7 +238,7 @@ def write_csv(alignments: Iterable[Alignment], path: str | Path) -> None:
     >>> with TemporaryDirectory() as folder:
     ...     write_csv([Alignment("clip", 0.3, tier, tier)], Path(folder, "all.csv"))
     ...     print(Path(folder, "all.csv").read_text().splitlines()[1])
-    clip,words,0.0,0.3,a,0.9,0.0
+    clip,words,0.0,0.3,a,0.9,0.0,0.0
     """
     with replacing(Path(path)) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
@@ -382,9 +382,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def _rounded(interval: AlignedInterval) -> AlignedInterval:
     """Round times to the resolution of the files, and make plain Python numbers of them."""
-    start, end, label, confidence, log_ratio = interval
+    start, end, label, confidence, log_ratio, uncertainty = interval
     times = round(float(start), _DIGITS), round(float(end), _DIGITS)
-    return AlignedInterval(*times, label, float(confidence), float(log_ratio))
+    numbers = float(confidence), float(log_ratio), round(float(uncertainty), _DIGITS)
+    return AlignedInterval(*times, label, *numbers)
 
 
 def _require_ok(alignment: Alignment) -> None:

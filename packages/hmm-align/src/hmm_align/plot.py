@@ -1,6 +1,6 @@
 """A picture of an alignment: waveform, spectrogram, and the boundaries on both."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hmm_metrics import Interval
 from hmm_speech import Audio, load_audio
 
+from ._evaluate import Reliability
 from ._result import AlignedInterval, Alignment
 from .export import Tiers
 
@@ -63,11 +64,7 @@ def plot_alignment(
     >>> len(plot_alignment(tone, Tiers(words=vowel, phones=vowel)).axes)
     4
     """
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 - an extra, needed here only
-        from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: PLC0415 - the same
-    except ImportError as error:
-        raise ImportError('plots need matplotlib: pip install "hmm-align[plot]"') from error
+    figure = _figure()
     if not alignment.phones and not alignment.words:
         raise ValueError("alignment must hold words or phones; it has neither")
     sound = audio if isinstance(audio, Audio) else load_audio(audio, sample_rate=None)
@@ -80,8 +77,7 @@ def plot_alignment(
     strips = [strip for strip in strips if strip[1]]
     heights = [1.0, 2.6] + [0.36] * len(strips)
     width = float(np.clip(_INCHES_PER_SECOND * duration, _NARROWEST, _WIDEST))
-    figure = Figure(figsize=(width, 1.15 * sum(heights)))
-    figure.set_layout_engine(ConstrainedLayoutEngine(h_pad=0.01, hspace=0.0))
+    figure.set_size_inches(width, 1.15 * sum(heights))
     axes = figure.subplots(len(heights), sharex=True, height_ratios=heights)
 
     wave, picture = axes[0], axes[1]
@@ -108,6 +104,63 @@ def plot_alignment(
     axes[-1].set_xlabel("seconds")
     if path is not None:
         figure.savefig(path, dpi=130)
+    return figure
+
+
+def plot_reliability(reports: Mapping[str, Reliability], path: str | Path | None = None) -> "Figure":
+    """Draw how often boundaries lie within their uncertainties, over how often they should.
+
+    Parameters
+    ----------
+    reports : mapping of str to Reliability
+        A line for each, with its name.
+    path : str or Path, optional
+        Where to save the picture; the suffix (``.png``, ``.pdf``, ``.svg``) chooses the format.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        For further drawing; it belongs to no window.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed; it comes with the extra ``hmm-align[plot]``.
+
+    Notes
+    -----
+    Above the diagonal uncertainties are too large, below it too small.
+
+    Examples
+    --------
+    >>> report = Reliability((0.5, 0.8), (0.53, 0.84), np.array([0.010]), np.array([-0.004]))
+    >>> len(plot_reliability({"clips": report}).axes[0].lines)
+    2
+    """
+    figure = _figure()
+    figure.set_size_inches(5.2, 4.6)
+    axis = figure.subplots()
+    axis.plot([0, 1], [0, 1], color="#999999", linewidth=0.9, linestyle="dashed")
+    for name, report in reports.items():
+        axis.plot(report.levels, report.coverage, marker="o", markersize=3.5, linewidth=1.2, label=name)
+    axis.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    axis.set_xlabel("probability of the interval")
+    axis.set_ylabel("share of boundaries within it")
+    axis.legend(loc="lower right", fontsize=8, frameon=False)
+    if path is not None:
+        figure.savefig(path, dpi=130)
+    return figure
+
+
+def _figure() -> "Figure":
+    """Return an empty figure that fills its page."""
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415 - an extra, needed here only
+        from matplotlib.layout_engine import ConstrainedLayoutEngine  # noqa: PLC0415 - the same
+    except ImportError as error:
+        raise ImportError('plots need matplotlib: pip install "hmm-align[plot]"') from error
+    figure = Figure()
+    figure.set_layout_engine(ConstrainedLayoutEngine(h_pad=0.01, hspace=0.0))
     return figure
 
 

@@ -144,10 +144,11 @@ function draw() {
 
 function drawTier(name, intervals, lengths) {
   const share = (seconds) => 100 * (seconds - view[0]) / (view[1] - view[0]);
-  byId(name).replaceChildren(...intervals.flatMap(([start, end, label, confidence, ratio], number) => {
+  byId(name).replaceChildren(...intervals.flatMap(([start, end, label, confidence, ratio, uncertainty], number) => {
     if (end <= view[0] || start >= view[1]) return [];
     const z = lengths[number] || 0;
-    const text = `${label || "silence"}, ${start.toFixed(3)} to ${end.toFixed(3)} s, confidence ${confidence.toFixed(2)}, log ratio ${ratio.toFixed(1)}`;
+    const within = uncertainty ? ` ± ${(1000 * uncertainty).toFixed(0)} ms` : "";
+    const text = `${label || "silence"}, ${start.toFixed(3)} to ${end.toFixed(3)} s${within}, confidence ${confidence.toFixed(2)}, log ratio ${ratio.toFixed(1)}`;
     const button = element("button", { type: "button", textContent: label, title: z ? `${text}, length z = ${z.toFixed(1)}` : text });
     button.setAttribute("aria-label", text);
     if (Math.abs(z) > page.far || (name === "words" && ratio < page.misfit)) button.className = "odd";
