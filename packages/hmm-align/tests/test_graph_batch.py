@@ -6,7 +6,7 @@ import torch
 
 from hmm_align._acoustic import AcousticModel
 from hmm_align._graph import Pronunciation, build_graph
-from hmm_align._graph_batch import GraphBatch
+from hmm_align._graph_batch import GraphBatch, without_steps
 from hmm_core import Sparse, viterbi
 
 TRANSCRIPTS: list[list[list[Pronunciation]]] = [
@@ -29,14 +29,20 @@ def model() -> AcousticModel:
     return model
 
 
-def batch_of(model: AcousticModel) -> GraphBatch:
+def batch() -> GraphBatch:
     """Return graphs that were built before the model learned how its states follow."""
     fresh = AcousticModel(["a", "b"], 2, states_per_phone=3, silence_states=5, variance_floor=0.01)
-    return GraphBatch(TRANSCRIPTS, fresh.units, 0.2, model.log_steps().shape[1])
+    return graphs_of(TRANSCRIPTS, fresh)
+
+
+def graphs_of(transcripts: list[list[list[Pronunciation]]], model: AcousticModel) -> GraphBatch:
+    """Return the graphs of transcripts, to be filled in."""
+    units = {label: without_steps(unit) for label, unit in model.units.items()}
+    return GraphBatch([build_graph(words, units, 0.2) for words in transcripts], model.log_steps().shape[1])
 
 
 def test_filled_graphs_are_those_built_with_the_model(model: AcousticModel) -> None:
-    found = batch_of(model).graph(model.log_steps())
+    found = batch().graph(model.log_steps())
     assert isinstance(found.log_transition, Sparse)
     for number, words in enumerate(TRANSCRIPTS):
         expected = build_graph(words, model.units, 0.2).graph
@@ -55,7 +61,7 @@ def test_filled_graphs_are_those_built_with_the_model(model: AcousticModel) -> N
 def test_paths_of_a_batch_are_those_of_each_graph_alone(model: AcousticModel) -> None:
     lengths = torch.tensor([14, 2, 11])
     log_emission = torch.randn(3, 14, 11, generator=torch.Generator().manual_seed(1)) * 4
-    paths = batch_of(model).best_paths(model.log_steps(), log_emission, lengths)
+    paths = batch().best_paths(model.log_steps(), log_emission, lengths)
     assert paths.log_score[1] == -torch.inf  # three states do not fit two frames
     for number in (0, 2):
         graph = build_graph(TRANSCRIPTS[number], model.units, 0.2)
@@ -76,7 +82,7 @@ def test_paths_of_a_batch_are_those_of_each_graph_alone(model: AcousticModel) ->
 def test_steps_are_counted_by_where_they_start_and_lead(model: AcousticModel) -> None:
     # Each frame is heard as one density only: silence 0-4, a 5-7, b 8-10.
     heard = torch.tensor([[0, 2, 4, 4, 5, 6, 7, 5, 5, 6, 7], [8, 9, 10, 0, 0, 0, 0, 0, 0, 0, 0]])
-    graphs = GraphBatch([TRANSCRIPTS[2], TRANSCRIPTS[1]], model.units, 0.2, model.log_steps().shape[1])
+    graphs = graphs_of([TRANSCRIPTS[2], TRANSCRIPTS[1]], model)
     log_emission = torch.full((2, 11, 11), -1000.0).scatter(2, heard[..., None], 0.0)
     steps = graphs.best_paths(model.log_steps(), log_emission, torch.tensor([11, 3])).steps
     expected = torch.zeros(11, 6, dtype=torch.int64)
@@ -88,7 +94,7 @@ def test_steps_are_counted_by_where_they_start_and_lead(model: AcousticModel) ->
 
 
 def test_an_utterance_without_a_path_counts_no_steps(model: AcousticModel) -> None:
-    graphs = GraphBatch([[[("a",)]]], model.units, 0.2, model.log_steps().shape[1])
+    graphs = graphs_of([[[("a",)]]], model)
     paths = graphs.best_paths(model.log_steps(), torch.zeros(1, 2, 11), torch.tensor([2]))
     assert paths.log_score.tolist() == [-torch.inf]
     assert not paths.steps.any()

@@ -1,6 +1,6 @@
 """Graphs of many transcripts, built once: training changes their probabilities, never their shape."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hmm_core import Graph, Sparse, stack_graphs, viterbi
 
-from ._graph import Pronunciation, UnitModel, build_graph
+from ._graph import UnitModel, UtteranceGraph
 from ._start import even_states
 
 
@@ -28,20 +28,13 @@ class GraphBatch:
     step, which is the same wherever a density stands: that of a state of its unit, or of leaving it.
     """
 
-    def __init__(
-        self,
-        transcripts: Sequence[Sequence[Sequence[Pronunciation]]],
-        models: Mapping[str, UnitModel],
-        silence_prob: float,
-        num_steps: int,
-    ) -> None:
-        undecided = {label: _without_steps(unit) for label, unit in models.items()}
-        graphs = [build_graph(words, undecided, silence_prob) for words in transcripts]
+    def __init__(self, graphs: Sequence[UtteranceGraph], num_steps: int) -> None:
+        """Take graphs whose units were built ``without_steps``."""
         self._graph = stack_graphs([item.graph for item in graphs])
         unit = [torch.from_numpy(item.unit_of_state) for item in graphs]
+        first = [torch.tensor([part.first_state for part in item.units]) for item in graphs]
         within = [
-            torch.cat([torch.arange(len(models[part.label].densities)) for part in item.units])
-            for item in graphs
+            torch.arange(len(number)) - begin[number] for number, begin in zip(unit, first, strict=True)
         ]
         self._unit = torch.nn.utils.rnn.pad_sequence(unit, batch_first=True, padding_value=-1)
         self._state = torch.nn.utils.rnn.pad_sequence(within, batch_first=True)
@@ -115,8 +108,8 @@ class GraphBatch:
         return BestPaths(density, path.log_score, steps)
 
 
-def _without_steps(unit: UnitModel) -> UnitModel:
-    """Return a unit whose possible steps all have weight one."""
+def without_steps(unit: UnitModel) -> UnitModel:
+    """Return a unit whose possible steps all have weight one, to be filled in later."""
     return unit._replace(
         log_transition=np.where(np.isfinite(unit.log_transition), 0.0, -np.inf),
         log_final=np.where(np.isfinite(unit.log_final), 0.0, -np.inf),

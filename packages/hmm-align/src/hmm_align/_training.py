@@ -15,8 +15,8 @@ from ._acoustic import AcousticModel, Scorer
 from ._config import AlignerConfig
 from ._corpus import Prepared, minibatches
 from ._features import FeatureStore
-from ._graph import SILENCE, UnitModel, UtteranceGraph
-from ._graph_batch import GraphBatch
+from ._graph import SILENCE, UnitModel, UtteranceGraph, build_graph
+from ._graph_batch import GraphBatch, without_steps
 from ._start import SHARED_PASSES, share, start_by_class
 
 # A pause shorter than this is left to the phones around it until the silence has been learned.
@@ -98,10 +98,8 @@ def _long_runs(flags: NDArray[np.bool_], shortest: int) -> NDArray[np.bool_]:
 
 
 def is_realigned(iteration: int) -> bool:
-    """Tell whether an iteration (from 1) searches paths: often at first, rarely once they stand."""
-    if iteration <= 10:
-        return True
-    return iteration % 2 == 0 if iteration <= 20 else iteration % 3 == 2
+    """Tell whether an iteration (from 1) searches paths: each at first, few once they hardly move."""
+    return iteration <= 12 or iteration % 4 == 3
 
 
 class Trainer:
@@ -203,13 +201,17 @@ class Trainer:
         """Return the graphs of a batch; those of a large corpus are built anew each time."""
         if number in self._graphs:
             return self._graphs[number]
-        transcripts = [item.pronunciations for item in self._batches[number]]
+        models = {label: without_steps(unit) for label, unit in self._models().items()}
         graphs = GraphBatch(
-            transcripts, self._models(), self.config.silence_prob, self.model.log_steps().shape[1]
+            [self._build(item, models) for item in self._batches[number]], self.model.log_steps().shape[1]
         )
         if sum(kept.num_slots for kept in self._graphs.values()) + graphs.num_slots <= _KEPT_SLOTS:
             self._graphs[number] = graphs
         return graphs
+
+    def _build(self, item: Prepared, models: Mapping[str, UnitModel]) -> UtteranceGraph:
+        """Build the graph of an utterance's paths."""
+        return build_graph(item.pronunciations, models, self.config.silence_prob)
 
     def _statistics(self) -> MixtureStatistics:
         """Collect the statistics of all frames under the densities they were given."""

@@ -8,7 +8,7 @@ from typing import Generic, Self, TypeVar
 import torch
 from torch import Tensor
 
-from hmm_models._numerics import logsumexp
+from hmm_models._numerics import exp_, logsumexp
 from hmm_models._statistics import Statistics
 from hmm_models._tracing import is_recorded
 
@@ -79,7 +79,7 @@ class Densities(ABC, Generic[S]):
         joint = self.log_joint(inputs)
         # A density without components has no finite maximum; its shares come out as 0.
         peak = joint.amax(1, keepdim=True).clamp_(min=torch.finfo(joint.dtype).min)
-        joint.sub_(peak).exp_()
+        exp_(joint.sub_(peak))
         # The largest term is 1, unless all are 0.
         return joint.mul_(density.unsqueeze(1) / joint.sum(1, keepdim=True).clamp_(min=1.0))
 
