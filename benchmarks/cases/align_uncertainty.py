@@ -48,7 +48,7 @@ def compared(name: str, acoustic: Literal["monophone", "neural"], lexicon: Lexic
     found = [as_phones_of_english(item, SETS[name]) for item in aligner.align(corpus) if item.ok]
     with tempfile.TemporaryDirectory() as folder:
         for item in found:
-            phones = [phone._asdict() for phone in reference_of(DATA / name, item.id)]
+            phones = [phone._asdict() for phone in reference_of(name, item.id).phones]
             Path(folder, f"{item.id}.json").write_text(json.dumps({"words": [], "phones": phones}))
         return reliability(found, folder)
 
