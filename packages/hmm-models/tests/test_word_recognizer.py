@@ -109,7 +109,12 @@ def test_the_counts_are_the_derivatives_of_the_likelihood(
     (expected,) = torch.autograd.grad(total, table)
     torch.testing.assert_close(found.transition, expected, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(found.log_likelihood, total.detach(), rtol=1e-12, atol=1e-9)
+    # In each frame a state is stayed in or left.
+    state = model.posterior(x, lengths, transcripts=transcripts).state.detach()
+    frames = (state * weights.double()[:, None, None]).sum((0, 1))
+    torch.testing.assert_close(found.transition.sum(-1), frames, rtol=1e-9, atol=1e-9)
     occupancy = next(found.emission.tensors())
+    torch.testing.assert_close(occupancy.squeeze(-1), frames, rtol=1e-9, atol=1e-9)
     assert float(occupancy.sum()) == pytest.approx(float((weights * lengths).sum()))
 
 

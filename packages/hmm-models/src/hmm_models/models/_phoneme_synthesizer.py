@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from hmm_core import Sparse, semi_markov
 from hmm_core.semi_markov import SemiMarkovPath
-from hmm_models._report import UpdateReport
 from hmm_models._serialization import build_model, describe_model, register_model
 from hmm_models.durations._duration_model import DurationFamily, DurationModel
 from hmm_models.emissions._emission import GeneratingEmission
@@ -41,7 +40,7 @@ class SynthesizerStatistics(SequenceStatistics):
 
 
 @register_model
-class PhonemeSynthesizer(TranscribedModel):
+class PhonemeSynthesizer(TranscribedModel[SynthesizerStatistics]):
     r"""Features from phonemes: a chain of states for each, with explicit durations (HSMM).
 
     Trains on utterances and their phonemes, without times, by EM (``fit``); ``generate`` then gives the most
@@ -140,7 +139,10 @@ class PhonemeSynthesizer(TranscribedModel):
 
     def _arguments(self, frames: Frames, lengths: Tensor | None, chains: Tensor) -> dict[str, Any]:
         """Arguments of the recursions of hmm_core on chains."""
-        log_emission = self._score(frames)
+        return self._describe(self._score(frames), lengths, chains)
+
+    def _describe(self, log_emission: Tensor, lengths: Tensor | None, chains: Tensor) -> dict[str, Any]:
+        """Arguments of the recursions for these scores of frames."""
         chains = chains.to(log_emission.device)
         B, K = chains.shape
         used = chains >= 0
@@ -324,47 +326,13 @@ class PhonemeSynthesizer(TranscribedModel):
         )
         return each.reshape(B, K)
 
-    @torch.no_grad()
-    def accumulate(
-        self,
-        x: Tensor,
-        lengths: Tensor | None = None,
-        weights: Tensor | None = None,
-        *,
-        transcripts: Transcripts,
-        observed: Tensor | None = None,
-        allowed: Tensor | None = None,
-        frame_weights: Tensor | None = None,
+    def _count(
+        self, frames: Frames, lengths: Tensor | None, transcripts: Transcripts
     ) -> SynthesizerStatistics:
-        """Collect what ``update`` needs (E-step); the results of several calls add.
-
-        Parameters
-        ----------
-        x, lengths, observed, allowed, frame_weights
-            The data, see ``SequenceModel``.
-        weights : Tensor, shape (B,), optional
-            Weight of each sequence, finite and >= 0; 1 if omitted.
-        transcripts : Tensor of int64, shape (B, N), or sequence of sequences of int
-            The phonemes of each utterance.
-
-        Returns
-        -------
-        SynthesizerStatistics
-            In float64.
-
-        Raises
-        ------
-        TypeError
-            If EM cannot train the emission.
-        ValueError
-            If shapes disagree, a value is out of range, or a frame that is read is not finite.
-        """
-        x = x.double() if x.is_floating_point() else x
-        frames = self._frames(
-            x, lengths, weights, observed=observed, allowed=allowed, frame_weights=frame_weights
-        )
+        """Collect the statistics of checked frames."""
         weight = frames.weight
-        arguments = self._arguments(frames, lengths, self._chains(transcripts, len(x)))
+        chains = self._chains(transcripts, len(frames.x))
+        arguments = self._describe(self._score(frames).double(), lengths, chains)
         found = semi_markov.posterior(**arguments)
         index = arguments["emission_index"]
         state = found.state.new_zeros((*found.state.shape[:2], self.num_states))
@@ -397,28 +365,9 @@ class PhonemeSynthesizer(TranscribedModel):
             zeros(()), zeros(()), emission, zeros(self.num_states, self.max_duration)
         )
 
-    def update(self, statistics: SynthesizerStatistics, **options: Any) -> UpdateReport:  # noqa: ANN401
-        """Replace the parameters by the most likely ones given the statistics (M-step).
-
-        Parameters
-        ----------
-        statistics : SynthesizerStatistics
-            From ``accumulate``, summed over the data.
-        **options
-            Of the emission's ``update``.
-
-        Returns
-        -------
-        UpdateReport
-            What the emission did beside estimating.
-
-        Raises
-        ------
-        ValueError
-            If the statistics are of another shape, or not finite.
-        """
+    def _update_own(self, statistics: SynthesizerStatistics) -> None:
+        """Estimate how long states last."""
         self.duration.update(statistics.duration)
-        return self._trainable().update(statistics.emission, **options)
 
     def config(self) -> dict[str, Any]:
         """Describe the structure for ``save_model``.

@@ -2,20 +2,21 @@
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import Any, Generic, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from hmm_models._report import UpdateReport
 from hmm_models.emissions._mixture_emission import MixtureEmission
-from hmm_models.models._sequence_model import SequenceModel, split_options
+from hmm_models.models._sequence_model import Frames, SequenceModel, split_options
 from hmm_models.training._em import FitResult, SequenceStatistics, run_em, sum_statistics
 
 Transcripts = Tensor | Sequence[Sequence[int]]
+S = TypeVar("S", bound=SequenceStatistics)
 
 
-class TranscribedModel(SequenceModel):
+class TranscribedModel(SequenceModel, Generic[S]):
     """A model of utterances whose units (words, phonemes) are known, but not their times.
 
     ``num_states`` counts the states of all units, one for each density of ``emission``; ``allowed`` of the
@@ -31,7 +32,7 @@ class TranscribedModel(SequenceModel):
     def _flat_start(self, transcript: Sequence[int]) -> Tensor:
         """States that an utterance is cut into equal parts for, in order."""
 
-    @abstractmethod
+    @torch.no_grad()
     def accumulate(
         self,
         x: Tensor,
@@ -42,15 +43,73 @@ class TranscribedModel(SequenceModel):
         observed: Tensor | None = None,
         allowed: Tensor | None = None,
         frame_weights: Tensor | None = None,
-    ) -> SequenceStatistics:
-        """Collect what ``update`` needs (E-step)."""
+    ) -> S:
+        """Collect what ``update`` needs (E-step); the results of several calls add.
+
+        Parameters
+        ----------
+        x, lengths, observed, allowed, frame_weights
+            The data, see ``SequenceModel``.
+        weights : Tensor, shape (B,), optional
+            Weight of each sequence, finite and >= 0; 1 if omitted.
+        transcripts : Tensor of int64, shape (B, N), or sequence of sequences of int
+            The units of each utterance.
+
+        Returns
+        -------
+        SequenceStatistics
+            In float64, with what the class counts of its own.
+
+        Raises
+        ------
+        TypeError
+            If EM cannot train the emission.
+        ValueError
+            If shapes disagree, a value is out of range, or a frame that is read is not finite.
+        """
+        frames = self._frames(
+            self._working(x),
+            lengths,
+            weights,
+            observed=observed,
+            allowed=allowed,
+            frame_weights=frame_weights,
+        )
+        return self._count(frames, lengths, transcripts)
 
     @abstractmethod
-    def update(self, statistics: Any, **options: Any) -> UpdateReport:  # noqa: ANN401  (of the subclass)
-        """Replace the parameters by the most likely ones given the statistics (M-step)."""
+    def _count(self, frames: Frames, lengths: Tensor | None, transcripts: Transcripts) -> S:
+        """Collect the statistics of checked frames."""
+
+    def update(self, statistics: S, **options: Any) -> UpdateReport:  # noqa: ANN401  (those of the emission)
+        """Replace the parameters by the most likely ones given the statistics (M-step).
+
+        Parameters
+        ----------
+        statistics : SequenceStatistics
+            From ``accumulate``, summed over the data.
+        **options
+            Of the emission's ``update``.
+
+        Returns
+        -------
+        UpdateReport
+            What the emission did beside estimating.
+
+        Raises
+        ------
+        ValueError
+            If the statistics are of another shape, or not finite.
+        """
+        self._update_own(statistics)
+        return self._trainable().update(statistics.emission, **options)
 
     @abstractmethod
-    def zero_statistics(self, device: torch.device | None = None) -> SequenceStatistics:
+    def _update_own(self, statistics: S) -> None:
+        """Replace the parameters that are not the emission's."""
+
+    @abstractmethod
+    def zero_statistics(self, device: torch.device | None = None) -> S:
         """Statistics of no data, to add to."""
 
     def _units(self, transcripts: Transcripts, B: int) -> list[list[int]]:

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 import hmm_core
 from hmm_core import Graph, ViterbiPath, stack_graphs
-from hmm_models._report import UpdateReport
 from hmm_models._serialization import build_model, describe_model, register_model
 from hmm_models.models._sequence_model import Frames
 from hmm_models.models._transcribed_model import TranscribedModel, Transcripts
 from hmm_models.models._word_graph import WordGraph, WordGraphBuilder
+from hmm_models.training._counts import count, take_level
 from hmm_models.training._em import SequenceStatistics
 from hmm_models.transitions._table import ProbabilityTable
 
@@ -53,7 +53,7 @@ class RecognizerStatistics(SequenceStatistics):
 
 
 @register_model
-class WordRecognizer(TranscribedModel):
+class WordRecognizer(TranscribedModel[RecognizerStatistics]):
     r"""Recogniser of connected words, each a chain of states of its units.
 
     .. math::
@@ -176,23 +176,30 @@ class WordRecognizer(TranscribedModel):
             self.transition.log_prob(), self.log_language if language is None else language
         )
 
-    def _chains(self, transcripts: Transcripts, B: int) -> tuple[list[WordGraph], Graph]:
-        """Graphs of transcripts, and the batch that they make."""
-        graphs = [self._builder.chain(words) for words in self._units(transcripts, B)]
-        table = self.transition.log_prob()
-        return graphs, stack_graphs([graph.weigh(table, self.log_language) for graph in graphs])
+    def _chains(self, transcripts: Transcripts, B: int) -> Graph:
+        """Graphs of transcripts, as a batch."""
+        return self._weigh_chains(self._layouts(transcripts, B), self.transition.log_prob())
+
+    def _layouts(self, transcripts: Transcripts, B: int) -> list[WordGraph]:
+        """Graphs of transcripts, whose arcs have no weights yet."""
+        return [self._builder.chain(words) for words in self._units(transcripts, B)]
+
+    def _weigh_chains(self, layouts: Sequence[WordGraph], table: Tensor) -> Graph:
+        """Give the arcs their weights, from the log-probabilities (P, 2) of staying and leaving."""
+        return stack_graphs([layout.weigh(table, self.log_language) for layout in layouts])
 
     def _flat_start(self, transcript: Sequence[int]) -> Tensor:
         """States of the words, with a silence at both ends."""
         words = [self._builder.words[word] for word in transcript]
         return torch.cat([self._builder.silence, *words, self._builder.silence])
 
-    def _arguments(
-        self, frames: Frames, lengths: Tensor | None, graph: Graph, dtype: torch.dtype | None = None
-    ) -> dict[str, Any]:
+    def _arguments(self, frames: Frames, lengths: Tensor | None, graph: Graph) -> dict[str, Any]:
         """Arguments of the recursions of hmm_core on a graph of words."""
-        log_emission = self._score(frames)
-        log_emission = log_emission if dtype is None else log_emission.to(dtype)
+        return self._describe(self._score(frames), lengths, graph)
+
+    @staticmethod
+    def _describe(log_emission: Tensor, lengths: Tensor | None, graph: Graph) -> dict[str, Any]:
+        """Arguments of the recursions for these scores of frames."""
         return {
             "log_initial": graph.log_initial.to(log_emission),
             "log_transition": graph.log_transition.to(dtype=log_emission.dtype),
@@ -233,7 +240,7 @@ class WordRecognizer(TranscribedModel):
             If shapes disagree or a value is out of range.
         """
         frames = self._frames(x, lengths, observed=observed, allowed=allowed, frame_weights=frame_weights)
-        graph = self._graph() if transcripts is None else self._chains(transcripts, len(x))[1]
+        graph = self._graph() if transcripts is None else self._chains(transcripts, len(x))
         return hmm_core.log_likelihood(**self._arguments(frames, lengths, graph))
 
     def forward(self, x: Tensor, lengths: Tensor | None = None, transcripts: Tensor | None = None) -> Tensor:
@@ -260,7 +267,7 @@ class WordRecognizer(TranscribedModel):
         ValueError
             As ``log_likelihood``.
         """
-        graph = self._graph() if transcripts is None else self._chains(transcripts, len(x))[1]
+        graph = self._graph() if transcripts is None else self._chains(transcripts, len(x))
         frames = self._frames(x, lengths)
         state, total = hmm_core.posterior(**self._arguments(frames, lengths, graph))
         return hmm_core.Posterior(self._of_densities(state, graph), total)
@@ -292,7 +299,7 @@ class WordRecognizer(TranscribedModel):
         ValueError
             As ``log_likelihood``.
         """
-        graph = self._graph() if transcripts is None else self._chains(transcripts, len(x))[1]
+        graph = self._graph() if transcripts is None else self._chains(transcripts, len(x))
         path = hmm_core.viterbi(**self._arguments(self._frames(x, lengths), lengths, graph))
         index = graph.emission_index.expand(len(x), -1)
         density = index.gather(1, path.states.clamp_min(0)).masked_fill(path.states < 0, -1)
@@ -377,68 +384,25 @@ class WordRecognizer(TranscribedModel):
         """
         return [list(found.words) for found in self.recognize(x, lengths, **options)]
 
-    @torch.no_grad()
-    def accumulate(
-        self,
-        x: Tensor,
-        lengths: Tensor | None = None,
-        weights: Tensor | None = None,
-        *,
-        transcripts: Transcripts,
-        observed: Tensor | None = None,
-        allowed: Tensor | None = None,
-        frame_weights: Tensor | None = None,
+    def _count(
+        self, frames: Frames, lengths: Tensor | None, transcripts: Transcripts
     ) -> RecognizerStatistics:
-        """Collect what ``update`` needs (E-step); the results of several calls add.
-
-        Parameters
-        ----------
-        x, lengths, observed, allowed, frame_weights
-            The data, see ``SequenceModel``.
-        weights : Tensor, shape (B,), optional
-            Weight of each sequence, finite and >= 0; 1 if omitted.
-        transcripts : Tensor of int64, shape (B, N), or sequence of sequences of int
-            The words of each utterance.
-
-        Returns
-        -------
-        RecognizerStatistics
-            In float64.
-
-        Raises
-        ------
-        TypeError
-            If EM cannot train the emission.
-        ValueError
-            If shapes disagree, a value is out of range, or a frame that is read is not finite.
-        """
-        frames = self._frames(
-            self._working(x),
-            lengths,
-            weights,
-            observed=observed,
-            allowed=allowed,
-            frame_weights=frame_weights,
-        )
+        """Collect the statistics of checked frames."""
         weight = frames.weight
-        layouts, graph = self._chains(transcripts, len(x))
-        arguments = self._arguments(frames, lengths, graph, torch.float64)
-        state, log_likelihood = hmm_core.posterior(**arguments)
-        steps = hmm_core.expected_transitions(**arguments)
-        last = (torch.arange(x.shape[1], device=x.device) == frames.valid.sum(1, keepdim=True) - 1).to(state)
-        ends = torch.einsum("bt,btk->bk", last, state)
-        counts = weight.new_zeros(2 * self.num_states + 1)
-        for b, layout in enumerate(layouts):
-            K, R = layout.table.shape
-            index = layout.table.to(x.device).flatten()
-            counts.index_add_(0, index, weight[b] * steps[b, :K, :R].flatten())
-            counts.index_add_(0, 2 * layout.density.to(x.device) + 1, weight[b] * ends[b, :K])
-        share = self._of_densities(state * weight[:, None, None], graph)
+        layouts = self._layouts(transcripts, len(frames.x))
+        log_emission, level = take_level(self._score(frames).to(self._counting_dtype(frames)), frames.valid)
+
+        def score(leaves: Mapping[str, Tensor]) -> Tensor:
+            graph = self._weigh_chains(layouts, leaves["table"])
+            return hmm_core.log_likelihood(**self._describe(leaves["log_emission"], lengths, graph))
+
+        table = self.transition.log_prob().double()
+        found, counts = count(score, {"table": table, "log_emission": log_emission}, weight)
         return RecognizerStatistics(
-            log_likelihood=torch.where(weight > 0.0, log_likelihood * weight, 0.0).sum(),
+            log_likelihood=torch.where(weight > 0.0, (found.double() + level) * weight, 0.0).sum(),
             num_frames=(frames.valid.sum(1) * weight).sum(),
-            emission=self._accumulate_emission(frames, share),
-            transition=counts[:-1].view(-1, 2),
+            emission=self._accumulate_emission(frames, counts["log_emission"]),
+            transition=counts["table"],
         )
 
     def zero_statistics(self, device: torch.device | None = None) -> RecognizerStatistics:
@@ -458,28 +422,9 @@ class WordRecognizer(TranscribedModel):
         emission = self._trainable().zero_statistics(device)
         return RecognizerStatistics(zeros(()), zeros(()), emission, zeros(self.num_states, 2))
 
-    def update(self, statistics: RecognizerStatistics, **options: Any) -> UpdateReport:  # noqa: ANN401
-        """Replace the parameters by the most likely ones given the statistics (M-step).
-
-        Parameters
-        ----------
-        statistics : RecognizerStatistics
-            From ``accumulate``, summed over the data.
-        **options
-            Of the emission's ``update``.
-
-        Returns
-        -------
-        UpdateReport
-            What the emission did beside estimating.
-
-        Raises
-        ------
-        ValueError
-            If the statistics are of another shape, or not finite.
-        """
+    def _update_own(self, statistics: RecognizerStatistics) -> None:
+        """Estimate how long states last."""
         self.transition.update(statistics.transition)
-        return self._trainable().update(statistics.emission, **options)
 
     @torch.no_grad()
     def _learn_language(self, transcripts: Sequence[Sequence[int]]) -> None:
