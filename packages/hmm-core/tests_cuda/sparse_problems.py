@@ -113,9 +113,9 @@ STRUCTURES: dict[str, Callable[[bool], Arguments]] = {
     "leaps": _leaps,
     "random": lambda whole: _at_random(5, 6, whole, seed=5),
     "random, impossible": lambda whole: _at_random(5, 5, whole, impossible=0.4, seed=3, densities=2),
-    "random, varying in time": lambda whole: _at_random(4, 5, whole, time_varying=True, seed=8),
+    "random, varying in time": lambda whole: _at_random(4, 5, whole, time_varying=True, seed=6),
     "random, all per sequence": lambda whole: _at_random(
-        4, 6, whole, time_varying=True, per_sequence=True, densities=2, seed=9
+        4, 6, whole, time_varying=True, per_sequence=True, densities=2, seed=4
     ),
 }
 
