@@ -16,6 +16,7 @@ from ._config import AlignerConfig
 from ._corpus import Prepared, minibatches
 from ._features import FeatureStore
 from ._graph import SILENCE, UnitModel, UtteranceGraph, build_graph
+from ._shards import Shards
 from ._start import SHARED_PASSES, share, start_by_class
 
 # A pause shorter than this is left to the phones around it until the silence has been learned.
@@ -111,8 +112,10 @@ class Trainer:
         store: FeatureStore,
         models: Callable[[], Mapping[str, UnitModel]],
         config: AlignerConfig,
+        shards: Shards | None = None,
     ) -> None:
         self.model = model
+        self._shards = shards or Shards()
         self.config = config
         self.iteration = 0
         self.log_likelihood: list[float] = []
@@ -123,7 +126,7 @@ class Trainer:
         self._models = models
         # By number of the utterance, the density that each frame reads: small integers, one for every frame.
         self.densities: dict[int, Tensor] = {}
-        frames = sum(item.num_frames for item in utterances)
+        frames = sum(self._shards.gather(sum(item.num_frames for item in utterances)))
         budget = min(config.num_components, int(frames / config.frames_per_component))
         self._budget = max(budget, model.num_densities)
 
@@ -188,7 +191,10 @@ class Trainer:
                 steps += self.model.count_steps(graph, states)
                 log_score += score
                 num_frames += len(states)
-        return steps, log_score, num_frames
+        log_score, num_frames = (
+            sum(values) for values in zip(*self._shards.gather((log_score, num_frames)), strict=True)
+        )
+        return self._shards.sum(steps), log_score, num_frames
 
     def _statistics(self) -> MixtureStatistics:
         """Collect the statistics of all frames under the densities they were given."""
@@ -201,7 +207,9 @@ class Trainer:
             if waiting >= _CHUNK:
                 total += self._accumulate(chunk)
                 chunk, waiting = [], 0
-        return total + self._accumulate(chunk) if chunk else total
+        if chunk:
+            total += self._accumulate(chunk)
+        return self._shards.sum_statistics(total)
 
     def _accumulate(self, numbers: Sequence[int]) -> MixtureStatistics:
         """Collect the statistics of some utterances at once."""
