@@ -251,13 +251,18 @@ def test_an_interrupted_training_is_kept_and_continued(
     assert not left.exists()
 
 
-def test_an_interruption_before_the_first_iteration_leaves_nothing(
+def test_an_interruption_before_the_first_iteration_keeps_what_was_read(
     folder: Path, tmp_path: Path, own: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(CorpusAligner, "train", interrupted(0))
-    result = hmm_align("train", folder, tmp_path / "m", "--lexicon", own)
+    with monkeypatch.context() as patch:
+        patch.setattr(CorpusAligner, "train", interrupted(0))
+        result = hmm_align("train", folder, tmp_path / "m", "--lexicon", own)
     assert result.exit_code == 130
-    assert "interrupted" not in result.stderr
+    assert "interrupted" in result.stderr
+    assert files(tmp_path / "m.training") == {"features.f32", "features.jsonl"}
+    with monkeypatch.context() as patch:
+        patch.setattr("hmm_align._corpus.load_audio", None)
+        assert hmm_align("train", folder, tmp_path / "m", "--lexicon", own).exit_code == 0
     assert not (tmp_path / "m.training").exists()
 
 

@@ -327,11 +327,21 @@ def test_a_checkpoint_of_another_training_is_refused(
     assert caught.value.path.parent == tmp_path
 
 
-def test_a_resumed_training_always_searches_paths(corpus: Corpus, lexicon: Lexicon, tmp_path: Path) -> None:
-    # Otherwise it would not know the utterances that have none.
-    CorpusAligner.train(corpus, lexicon=lexicon, config=QUICK, workdir=tmp_path)
-    (checkpoint,) = tmp_path.iterdir()
-    assert load_tensors(checkpoint)[1]["iteration"] < QUICK.iterations
+def test_a_training_that_has_ended_is_not_repeated(
+    corpus: Corpus, lexicon: Lexicon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_long_enough", lambda utterances, *_: (list(utterances), []))
+    short = replace(corpus.utterances[0], id="long text", text=" ".join(["shoozy"] * 60))
+    some = replace(corpus, utterances=(*corpus.utterances[:8], short))
+    whole = CorpusAligner.train(some, lexicon=lexicon, config=QUICK, workdir=tmp_path)
+    kept = {"features.f32", "features.jsonl", "training.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == kept
+    steps: list[tuple[str, int, int]] = []
+    again = CorpusAligner.train(
+        some, lexicon=lexicon, config=QUICK, workdir=tmp_path, progress=lambda *step: steps.append(step)
+    )
+    assert_same(again, whole)  # the utterance without a path included
+    assert steps == []
 
 
 @pytest.fixture(scope="session")

@@ -83,7 +83,7 @@ def test_textgrid_returns_times_and_labels_to_a_microsecond(alignment: Alignment
         write_textgrid(alignment, path)
         back = read_textgrid(path)
         assert tuple(item.end for item in back.phones) == tuple(i.end for i in plain(alignment.phones))
-        quiet = {"#", "h#"}
+        quiet = {"#", "h#", "sil", "sp", "pau", "ssil"}  # other tools' names for it
         for got, wrote in zip(
             (*back.words, *back.phones), (*plain(alignment.words), *plain(alignment.phones)), strict=True
         ):

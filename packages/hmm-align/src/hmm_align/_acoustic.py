@@ -1,5 +1,6 @@
 """The acoustic model of an aligner: what each phone's states sound like, and how the states follow."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -9,10 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hmm_models import GaussianMixtures, ScaledPosterior, phone_topology, silence_topology
-from hmm_speech import Audio
 
 from ._config import AlignerConfig
-from ._features import FeatureExtractor
+from ._features import Extractor, FeatureExtractor
 from ._graph import SILENCE, InContext, UnitModel
 from ._network import make_network
 from ._phones import unit_of
@@ -75,7 +75,14 @@ class AcousticModel:
         )
         self.network: ScaledPosterior | None = None
 
-    def front_end(self, config: AlignerConfig) -> Callable[[Audio], Tensor]:
+    def described(self) -> str:
+        """Return what tells this model from others."""
+        digest = hashlib.sha256()
+        for name, value in self.to_tensors().items():
+            digest.update(name.encode() + value.detach().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def front_end(self, config: AlignerConfig) -> Extractor:
         """Return what turns a recording into features."""
         return FeatureExtractor(config)
 

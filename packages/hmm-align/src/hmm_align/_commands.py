@@ -3,8 +3,9 @@
 import csv
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -28,11 +29,14 @@ from hmm_speech import (
 )
 
 from ._config import AlignerConfig
-from ._diagnose import Diagnosis, diagnose
+from ._diagnose import Diagnosis, Usual
 from ._evaluate import evaluate, reliability
+from ._kept import JoinedAlignments
 from ._phones import unit_of
+from ._pool import WorkerError
 from ._report import write_report
 from ._result import Alignment
+from ._shards import Shards, join_shards, leave_shards
 from .corpus_aligner import CorpusAligner
 from .export import IntervalFileError, path_of, read_json, write_alignments, write_rows
 from .plot import plot_reliability
@@ -54,7 +58,7 @@ _UTTERANCE_COLUMNS = (
     "signs",
 )
 _PICTURES = (".svg", ".png", ".pdf")
-MENDABLE = (CorpusError, ImportError, IntervalFileError, ModelFileError, OSError)
+MENDABLE = (CorpusError, ImportError, IntervalFileError, ModelFileError, OSError, WorkerError)
 # Bytes; file systems allow 255, of which suffixes and the names of temporary files need some.
 _LONGEST_NAME = 200
 # How the reason of a problem begins if a word has no pronunciation.
@@ -71,11 +75,17 @@ class Session:
     Used as a context manager, it turns an error that the user can mend into one line and exit status 2.
     """
 
-    def __init__(self, quiet: bool, threads: int) -> None:
-        self.quiet = quiet
+    def __init__(self, quiet: bool, threads: int, jobs: int = 1) -> None:
+        # Of the processes that torchrun has started, the first one talks and writes.
+        self._shards = Shards(join_shards())
+        self._first = self._shards.rank == 0
+        self.quiet = quiet or not self._first
+        self.jobs = jobs
         self.problems: dict[str, str] = {}
         self.corpus: Corpus
         self._reserved = ExitStack()
+        if jobs > 1:
+            threads = 1
         if threads:
             torch.set_num_threads(threads)
 
@@ -86,6 +96,7 @@ class Session:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._reserved.close()
+        leave_shards()
         if isinstance(error, MENDABLE):
             self._name_problems()
             typer.echo(f"error: {error}", err=True)
@@ -113,6 +124,8 @@ class Session:
 
         The lock is the kernel's: that of a process that died is none.
         """
+        if not self._first:
+            return
         folder.mkdir(parents=True, exist_ok=True)
         lock = folder / f".{name}.lock"
         try:
@@ -155,11 +168,13 @@ class Session:
             aligner.lexicon.fallback = _guesser()
         return aligner
 
-    def train(self, model: Path, lexicon: Lexicon, frame_period: float, fresh: bool) -> CorpusAligner:
-        """Train and save; what an interrupted training left beside the model is used, then removed."""
-        workdir = model.with_name(f"{model.name}.training")
-        if fresh and workdir.exists():
-            shutil.rmtree(workdir)
+    def train(
+        self, model: Path, lexicon: Lexicon, frame_period: float, fresh: bool, workdir: Path
+    ) -> CorpusAligner:
+        """Train and save; what an interrupted training left in the working folder is used."""
+        if fresh and self._first:
+            shutil.rmtree(workdir, ignore_errors=True)
+        self._shards.wait()
         # Before the work: a place that cannot be written to should not show after it.
         model.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -169,55 +184,87 @@ class Session:
                     lexicon=lexicon,
                     config=AlignerConfig(frame_period=frame_period),
                     workdir=workdir,
+                    jobs=self.jobs,
+                    distributed=self._shards.number > 1,
                     progress=progress,
                 )
-            aligner.save(model)
+            if self._first:
+                aligner.save(model)
         except ModelFileError as error:
             raise ModelFileError(error.path, f"{error.reason}; --fresh starts the training anew") from error
+        except CorpusError:
+            shutil.rmtree(workdir, ignore_errors=True)
+            raise
         except KeyboardInterrupt:
             if workdir.exists():
                 typer.echo(f"interrupted: the same command continues from {workdir}", err=True)
             raise
-        if workdir.exists():
-            shutil.rmtree(workdir)
         report = aligner.training_report
         self.problems.update(report.problems)
         self._say(f"trained on {report.num_utterances} utterances: {model}")
         return aligner
 
-    def align(self, aligner: CorpusAligner, out: Path, formats: Sequence[str], loose: bool) -> None:
-        """Align the corpus, write the times, and list what has none."""
+    def align(
+        self, aligner: CorpusAligner, out: Path, formats: Sequence[str], loose: bool, workdir: Path
+    ) -> None:
+        """Align the corpus, write the times, and list what has none.
+
+        What is found lies in the working folder until everything is written: a run that was killed goes on
+        there, and memory does not grow with it.
+        """
         with self._progress() as progress:
-            alignments = aligner.align(self.corpus, loose=loose, progress=progress)
-        good = [alignment for alignment in alignments if alignment.ok]
-        self.problems.update((item.id, item.reason) for item in alignments if not item.ok)
-        written = write_alignments(good, out, formats)
+            mine = aligner.align_kept(
+                self.corpus.utterances,
+                workdir,
+                loose=loose,
+                jobs=self.jobs,
+                progress=progress,
+                shards=self._shards,
+            )
+        with closing(JoinedAlignments.of(self._shards, mine)) as alignments:
+            if self._first:
+                self._write(alignments, out, formats)
+
+    def _write(self, alignments: JoinedAlignments, out: Path, formats: Sequence[str]) -> None:
+        """Write everything that was found."""
+        good, seconds = 0, 0.0
+        for item in alignments:
+            if item.ok:
+                good, seconds = good + 1, seconds + item.duration
+            else:
+                self.problems[item.id] = item.reason
+        written = write_alignments(alignments, out, formats)
         write_rows(out / PROBLEMS_NAME, ("id", "reason"), sorted(self.problems.items()))
         suspicious = self._write_utterances(alignments, out / UTTERANCES_NAME)
-        total = len(good) + len(self.problems.keys() - {alignment.id for alignment in good})
-        minutes = sum(alignment.duration for alignment in good) / 60
+        total = good + len(self.problems)
         self._say(
-            f"aligned {len(good)} of {total} utterances, {minutes:.1f} minutes: {len(written)} files in {out}"
+            f"aligned {good} of {total} utterances, {seconds / 60:.1f} minutes: {len(written)} files in {out}"
         )
         if suspicious:
             self._say(f"{suspicious} look suspicious: see {out / UTTERANCES_NAME}, or make a report")
 
-    def _write_utterances(self, alignments: Sequence[Alignment], path: Path) -> int:
+    def _write_utterances(self, alignments: JoinedAlignments, path: Path) -> int:
         """Write the table of all utterances; return how many look suspicious."""
-        known = {item.id for item in alignments}
+        known = {item.id for item in self.corpus.utterances}
         failures = [
             Alignment.failure(name, reason)
             for name, reason in sorted(self.problems.items())
             if name not in known
         ]
-        diagnoses = diagnose([*alignments, *failures])
+        usual = Usual(alignments)
         audio = {item.id: item.audio.resolve() for item in self.corpus.utterances}
-        rows = [
-            _utterance_row(item, audio.get(item.id), found)
-            for item, found in zip([*alignments, *failures], diagnoses, strict=True)
-        ]
-        write_rows(path, _UTTERANCE_COLUMNS, rows)
-        return sum(found.ok and found.suspicious for found in diagnoses)
+        suspicious = 0
+
+        def rows() -> Iterator[tuple[object, ...]]:
+            """Describe one utterance after the other."""
+            nonlocal suspicious
+            for item in chain(alignments, failures):
+                found = usual.diagnose(item)
+                suspicious += found.ok and found.suspicious
+                yield _utterance_row(item, audio.get(item.id), found)
+
+        write_rows(path, _UTTERANCE_COLUMNS, rows())
+        return suspicious
 
     def evaluate(self, out: Path, reference: Path, picture: Path | None = None) -> None:
         """Print the table, and the names that only one side has; draw how reliable uncertainties are."""
@@ -255,14 +302,20 @@ class Session:
         suspicious = sum(item.ok and item.suspicious for item in found)
         self._say(f"{len(found)} utterances, {failed} failed, {suspicious} suspicious: {path}")
 
-    def finish(self) -> None:
-        """Name every problem, and leave with status 1 if there is one."""
+    def finish(self, workdir: Path) -> None:
+        """Remove what was kept for another run, name every problem, and leave with 1 if there is one."""
+        self._shards.wait()
+        if not self._first:
+            return
+        shutil.rmtree(workdir, ignore_errors=True)
         self._name_problems()
         if self.problems:
             raise typer.Exit(1)
 
     def _name_problems(self) -> None:
         """Print each utterance that has a problem, and its reason."""
+        if not self._first:
+            return
         for name, reason in sorted(self.problems.items()):
             typer.echo(f"problem: {name}: {reason}", err=True)
         if any(reason.startswith(_UNKNOWN_WORD) for reason in self.problems.values()):

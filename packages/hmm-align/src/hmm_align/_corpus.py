@@ -1,7 +1,9 @@
 """From a corpus to what is trained on and aligned: words, pronunciations, features, and what went wrong."""
 
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -20,8 +22,9 @@ from hmm_speech import (
 )
 
 from ._config import AlignerConfig
-from ._features import FeatureExtractor, FeatureStore
+from ._features import Extractor, FeatureExtractor, FeatureStore
 from ._graph import Pronunciation
+from ._pool import Pool
 
 Progress = Callable[[str, int, int], None]
 
@@ -62,29 +65,79 @@ def prepare(
     config: AlignerConfig,
     store: FeatureStore,
     progress: Progress | None = None,
-    extract: Callable[[Audio], Tensor] | None = None,
+    pool: Pool | None = None,
+    front_end: Extractor | None = None,
 ) -> tuple[list[Prepared], list[Problem]]:
-    """Read every utterance's text and audio; return those that can be used, and why the others cannot."""
-    extract = extract or FeatureExtractor(config)
-    usable: list[Prepared] = []
-    problems: list[Problem] = []
-    for done, utterance in enumerate(utterances, start=1):
-        try:
-            words, pronunciations = pronounce(utterance.text, lexicon)
-            audio = load_audio(utterance.audio, config.sample_rate)
-            _check_audible(audio, utterance)
-            features = extract(audio)
-            _check_finite(features, audio, utterance)
-        except (AudioError, TextError, UnknownWordError) as error:
-            problems.append(Problem(utterance.id, str(error)))
-        else:
-            number = store.append(features, utterance.speaker)
-            usable.append(
-                Prepared(utterance.id, words, pronunciations, number, len(features), audio.duration)
-            )
+    """Read every utterance's text and audio; return those that can be used, and why the others cannot.
+
+    What the store has kept of the same utterances is not read again.
+    """
+    reasons: dict[str, str] = {}
+    spoken: list[tuple[Utterance, tuple[str, ...], tuple[tuple[Pronunciation, ...], ...]]] = []
+
+    def advance(done: int) -> None:
         if progress is not None:
             progress("reading", done, len(utterances))
-    return usable, problems
+
+    for utterance in utterances:
+        try:
+            spoken.append((utterance, *pronounce(utterance.text, lexicon)))
+        except (TextError, UnknownWordError) as error:
+            reasons[utterance.id] = str(error)
+            advance(len(reasons))
+    front_end = front_end or FeatureExtractor(config)
+    notes = list(store.resume(_described([item[0] for item in spoken], front_end)))
+    rest = [item[0] for item in spoken[len(notes) :]]
+    heard = (pool or Pool(1)).map(partial(hear, front_end, config.sample_rate), rest)
+    for utterance, sound in zip(rest, heard, strict=True):
+        if isinstance(sound, str):
+            notes.append({"reason": sound})
+        else:
+            store.append(sound.features, utterance.speaker)
+            frames = len(sound.features)
+            notes.append({"frames": frames, "speaker": utterance.speaker, "duration": sound.duration})
+        store.note(notes[-1])
+        advance(len(utterances) - len(spoken) + len(notes))
+    usable: list[Prepared] = []
+    for (utterance, words, pronunciations), note in zip(spoken, notes, strict=True):
+        if "reason" in note:
+            reasons[utterance.id] = note["reason"]
+        else:
+            number, frames, duration = len(usable), note["frames"], note["duration"]
+            usable.append(Prepared(utterance.id, words, pronunciations, number, frames, duration))
+    return usable, [Problem(item.id, reasons[item.id]) for item in utterances if item.id in reasons]
+
+
+class Sound(NamedTuple):
+    """What is heard in a recording."""
+
+    features: Tensor  # (T, D)
+    duration: float  # seconds
+
+
+def hear(front_end: Extractor, sample_rate: int, utterance: Utterance) -> Sound | str:
+    """Return an utterance's features, or why it has none."""
+    try:
+        audio = load_audio(utterance.audio, sample_rate)
+        _check_audible(audio, utterance)
+        features = front_end(audio)
+        _check_finite(features, audio, utterance)
+    except AudioError as error:
+        return str(error)
+    return Sound(features, audio.duration)
+
+
+def _described(utterances: Iterable[Utterance], front_end: Extractor) -> str:
+    """Return what identifies the features of these utterances, without reading them."""
+    digest = hashlib.sha256(front_end.described.encode())
+    for item in utterances:
+        try:
+            state = item.audio.stat()
+            described = (item.id, item.speaker, str(item.audio), state.st_size, state.st_mtime_ns)
+        except OSError:
+            described = (item.id, item.speaker, str(item.audio), 0, 0)
+        digest.update(repr(described).encode())
+    return digest.hexdigest()
 
 
 def _check_audible(audio: Audio, utterance: Utterance) -> None:

@@ -1,6 +1,7 @@
 """Signs that an alignment is wrong, without knowing the right one."""
 
 import math
+from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ _NORMAL = 1.4826
 _MIDDLE, _MIDDLE_DEVIATIONS = 0.8, 1.2816
 
 
-class _Usual(NamedTuple):
+class _UsualLength(NamedTuple):
     """What is usual for the logarithm of a label's length: the middle, and deviations to either side."""
 
     middle: float
@@ -145,24 +146,38 @@ def diagnose(alignments: Iterable[Alignment], *, misfit: float = MISFIT) -> list
     >>> diagnose([Alignment("clip", 0.3, (word,), (word._replace(label="AH0"),))])[0].signs
     ("word 'a' at 0.00 s is uncertain (0.25)",)
     """
-    if not misfit < 0:
-        raise ValueError(f"misfit must be below 0; got {misfit!r}")
     alignments = list(alignments)
-    lengths: dict[str, list[float]] = defaultdict(list)
-    for item in alignments:
-        for phone in item.phones:
-            lengths[phone.label].append(math.log(phone.end - phone.start))
-    usual = {
-        label: _usual_length(np.asarray(values))
-        for label, values in lengths.items()
-        if label not in {"", UNEXPLAINED} and len(values) >= _FEWEST
-    }
-    good = [item.log_likelihood_per_frame for item in alignments if item.ok]
-    level = (0.0, math.inf)
-    if len(good) >= _FEWEST_UTTERANCES:
-        middle, deviation = _middle(np.asarray(good))
-        level = middle, max(deviation, _LEAST_DEVIATION)
-    return [_diagnose(item, usual, level, misfit) for item in alignments]
+    usual = Usual(alignments, misfit)
+    return [usual.diagnose(item) for item in alignments]
+
+
+class Usual:
+    """What is usual in a corpus, learned from all of it in one go."""
+
+    def __init__(self, alignments: Iterable[Alignment], misfit: float = MISFIT) -> None:
+        if not misfit < 0:
+            raise ValueError(f"misfit must be below 0; got {misfit!r}")
+        self.misfit = misfit
+        lengths: dict[str, array[float]] = defaultdict(lambda: array("d"))
+        good = array("d")
+        for item in alignments:
+            for phone in item.phones:
+                lengths[phone.label].append(math.log(phone.end - phone.start))
+            if item.ok:
+                good.append(item.log_likelihood_per_frame)
+        self._length = {
+            label: _usual_length(np.asarray(values))
+            for label, values in lengths.items()
+            if label not in {"", UNEXPLAINED} and len(values) >= _FEWEST
+        }
+        self._level = (0.0, math.inf)
+        if len(good) >= _FEWEST_UTTERANCES:
+            middle, deviation = _middle(np.asarray(good))
+            self._level = middle, max(deviation, _LEAST_DEVIATION)
+
+    def diagnose(self, item: Alignment) -> Diagnosis:
+        """Compare one alignment with what is usual."""
+        return _diagnose(item, self._length, self._level, self.misfit)
 
 
 def _middle(values: NDArray[np.float64]) -> tuple[float, float]:
@@ -171,7 +186,7 @@ def _middle(values: NDArray[np.float64]) -> tuple[float, float]:
     return median, _NORMAL * float(np.median(np.abs(values - median)))
 
 
-def _usual_length(values: NDArray[np.float64]) -> _Usual:
+def _usual_length(values: NDArray[np.float64]) -> _UsualLength:
     """Median of logarithms, and deviations below and above it, drawn to what is usual in speech.
 
     Phones before a pause are long: the tail above the median is the heavier one, and measured on its own.
@@ -183,11 +198,11 @@ def _usual_length(values: NDArray[np.float64]) -> _Usual:
         variance = len(values) * (distance / _MIDDLE_DEVIATIONS) ** 2 + _PRIOR_COUNT * _PRIOR_DEVIATION**2
         return math.sqrt(variance / (len(values) + _PRIOR_COUNT))
 
-    return _Usual(float(middle), deviation(middle - low), deviation(high - middle))
+    return _UsualLength(float(middle), deviation(middle - low), deviation(high - middle))
 
 
 def _diagnose(
-    item: Alignment, usual: dict[str, _Usual], level: tuple[float, float], misfit: float
+    item: Alignment, usual: dict[str, _UsualLength], level: tuple[float, float], misfit: float
 ) -> Diagnosis:
     """Compare one alignment with what is usual."""
     if not item.ok:
@@ -246,7 +261,7 @@ def _named(word: AlignedInterval) -> str:
     return f"word {word.label!r}" if word.label else "silence"
 
 
-def _length_z(phone: AlignedInterval, usual: dict[str, _Usual]) -> float:
+def _length_z(phone: AlignedInterval, usual: dict[str, _UsualLength]) -> float:
     """How unusual a phone's length is."""
     if phone.label not in usual:
         return 0.0

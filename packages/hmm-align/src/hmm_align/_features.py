@@ -2,7 +2,9 @@
 
 import os
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,15 +13,26 @@ from torch import Tensor
 from hmm_speech import MFCC, Audio, MeanVariance, deltas
 
 from ._config import AlignerConfig
+from ._journal import Journal, Record
+from ._shards import Shards
 
 # A mean farther from 0, in standard deviations of the samples, is no chance of what was said.
 _OFFSET = 0.1
+
+
+class Extractor(Protocol):
+    """Turns a recording into features (T, D)."""
+
+    described: str  # what tells its features from those of others
+
+    def __call__(self, audio: Audio, /) -> Tensor: ...
 
 
 class FeatureExtractor:
     """Cepstra with their first and second regression coefficients."""
 
     def __init__(self, config: AlignerConfig) -> None:
+        self.described = repr(config)
         self.mfcc = MFCC(
             sample_rate=config.sample_rate,
             frame_period=config.frame_period,
@@ -43,41 +56,92 @@ def _centred(waveform: Tensor) -> Tensor:
 
 
 class FeatureStore:
-    """Features (T, D) of many utterances in one file that grows, so that memory does not."""
+    """Features (T, D) of many utterances in one file that grows, so that memory does not.
+
+    What a journal beside it says of utterances is kept over the death of the process; see `resume`.
+    """
 
     def __init__(self, folder: Path, feature_dim: int, *, normalize: bool = True) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / "features.f32"
         self.feature_dim = feature_dim
         self._normalize = normalize
-        self._file = self.path.open("wb+")
+        self.path.touch()
+        self._file = self.path.open("r+b")
         self._start: list[int] = []
         self._length: list[int] = []
         self._speaker: list[str] = []
         self._normalizer: dict[str, MeanVariance] = defaultdict(lambda: MeanVariance(feature_dim))
+        self._journal: Journal | None = None
+        self.task = ""
+
+    def resume(self, task: str) -> Iterator[Record]:
+        """Yield what was noted for utterances, in order, as long as it is of the same task and all there.
+
+        An utterance whose note has "frames" and "speaker" has its features here. All notes must be taken
+        before others are made.
+        """
+        self.task = task
+        self._journal = Journal(self.path.with_suffix(".jsonl"), task)
+        size = self.path.stat().st_size
+        end = 0
+        for number, note in enumerate(self._journal):
+            start, end = end, end + note.get("frames", 0) * self.feature_dim * 4
+            if end > size:
+                self._journal.drop(number)
+                end = start
+                break
+            if "frames" in note:
+                self._register(start, note["frames"], note["speaker"])
+                self._normalizer[note["speaker"]].add(self._stored(len(self._start) - 1))
+            yield note
+        self._file.truncate(end)
+
+    def note(self, content: Record) -> None:
+        """Keep what is to be known of an utterance, after its features if it has any."""
+        if self._journal is not None:
+            self._file.flush()
+            self._journal.append(content)
 
     def append(self, features: Tensor, speaker: str) -> int:
         """Keep an utterance's features; return its number."""
-        self._start.append(self._file.seek(0, os.SEEK_END))
-        self._length.append(len(features))
-        self._speaker.append(speaker)
+        self._register(self._file.seek(0, os.SEEK_END), len(features), speaker)
         self._normalizer[speaker].add(features)
         self._file.write(features.contiguous().numpy().tobytes())
         return len(self._start) - 1
+
+    def _register(self, start: int, length: int, speaker: str) -> None:
+        """Remember where an utterance's features are."""
+        self._start.append(start)
+        self._length.append(length)
+        self._speaker.append(speaker)
+
+    def _stored(self, number: int, first: int = 0, end: int | None = None) -> Tensor:
+        """Return an utterance's features as they are stored."""
+        end = self._length[number] if end is None else min(end, self._length[number])
+        frame = self.feature_dim * 4
+        self._file.seek(self._start[number] + first * frame)
+        values = np.frombuffer(self._file.read((end - first) * frame), dtype=np.float32)
+        return torch.from_numpy(values.copy()).view(-1, self.feature_dim)
 
     def read(self, number: int, first: int = 0, end: int | None = None) -> Tensor:
         """Return an utterance's features (T, D), by default normalised to its speaker's mean and variance.
 
         Those from frame ``first`` to before ``end`` or the last there is.
         """
-        end = self._length[number] if end is None else min(end, self._length[number])
-        frame = self.feature_dim * 4
-        self._file.seek(self._start[number] + first * frame)
-        values = np.frombuffer(self._file.read((end - first) * frame), dtype=np.float32)
-        features = torch.from_numpy(values.copy()).view(-1, self.feature_dim)
+        features = self._stored(number, first, end)
         return self._normalizer[self._speaker[number]].normalize(features) if self._normalize else features
 
+    def share_speakers(self, shards: Shards) -> None:
+        """Normalise by what all processes have of a speaker."""
+        total: dict[str, MeanVariance] = defaultdict(lambda: MeanVariance(self.feature_dim))
+        for normalizers in shards.gather(dict(self._normalizer)):
+            for speaker, statistics in normalizers.items():
+                total[speaker] += statistics
+        self._normalizer = total
+
     def close(self) -> None:
-        """Delete the file."""
+        """Close the files, and leave them."""
         self._file.close()
-        self.path.unlink(missing_ok=True)
+        if self._journal is not None:
+            self._journal.close()

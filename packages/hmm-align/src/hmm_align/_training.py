@@ -17,6 +17,7 @@ from ._corpus import Prepared, minibatches
 from ._features import FeatureStore
 from ._graph import SILENCE, UnitModel, UtteranceGraph, build_graph
 from ._graph_batch import GraphBatch, without_steps
+from ._shards import Shards
 from ._start import SHARED_PASSES, share, start_by_class
 
 # A pause shorter than this is left to the phones around it until the silence has been learned.
@@ -112,8 +113,10 @@ class Trainer:
         store: FeatureStore,
         models: Callable[[], Mapping[str, UnitModel]],
         config: AlignerConfig,
+        shards: Shards | None = None,
     ) -> None:
         self.model = model
+        self._shards = shards or Shards()
         self.config = config
         self.iteration = 0
         self.log_likelihood: list[float] = []
@@ -125,7 +128,7 @@ class Trainer:
         self._graphs: dict[int, GraphBatch] = {}  # by number of the batch
         # By number of the utterance, the density that each frame reads: small integers, one for every frame.
         self.densities: dict[int, Tensor] = {}
-        frames = sum(item.num_frames for item in utterances)
+        frames = sum(self._shards.gather(sum(item.num_frames for item in utterances)))
         budget = min(config.num_components, int(frames / config.frames_per_component))
         self._budget = max(budget, model.num_densities)
 
@@ -195,7 +198,10 @@ class Trainer:
                 self.densities[item.number] = densities[: item.num_frames].clone()
                 log_score += score
                 num_frames += item.num_frames
-        return steps.numpy(), log_score, num_frames
+        log_score, num_frames = (
+            sum(values) for values in zip(*self._shards.gather((log_score, num_frames)), strict=True)
+        )
+        return self._shards.sum(steps.numpy()), log_score, num_frames
 
     def _graphs_of(self, number: int) -> GraphBatch:
         """Return the graphs of a batch; those of a large corpus are built anew each time."""
@@ -224,7 +230,9 @@ class Trainer:
             if waiting >= _CHUNK:
                 total += self._accumulate(chunk)
                 chunk, waiting = [], 0
-        return total + self._accumulate(chunk) if chunk else total
+        if chunk:
+            total += self._accumulate(chunk)
+        return self._shards.sum_statistics(total)
 
     def _accumulate(self, numbers: Sequence[int]) -> MixtureStatistics:
         """Collect the statistics of some utterances at once."""

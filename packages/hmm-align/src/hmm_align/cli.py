@@ -86,6 +86,9 @@ NoEnglish = Annotated[
 Guess = Annotated[bool, typer.Option("--g2p", help="Guess how unknown words sound (needs hmm-speech[g2p]).")]
 FramePeriod = Annotated[float, typer.Option(help="Seconds between frames.", min=0.001, max=0.05)]
 Threads = Annotated[int, typer.Option(help="CPU threads; 0 leaves the choice to torch.", min=0)]
+Jobs = Annotated[
+    int, typer.Option("--jobs", help="Processes, of one thread each; more than 1 overrides --threads.", min=1)
+]
 Fresh = Annotated[
     bool, typer.Option("--fresh", help="Start over instead of continuing a training that was interrupted.")
 ]
@@ -113,17 +116,20 @@ def train(
     g2p: Guess = False,
     frame_period: FramePeriod = 0.01,
     threads: Threads = 0,
+    jobs: Jobs = 1,
     fresh: Fresh = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a model on CORPUS alone and write it to MODEL."""
     from . import _commands
 
-    with _commands.Session(quiet, threads) as session:
+    with _commands.Session(quiet, threads, jobs) as session:
         session.read_corpus(corpus)
         session.reserve(model.parent, model.name)
-        session.train(model, session.lexicon(language, lexicon, no_english, g2p), frame_period, fresh)
-        session.finish()
+        workdir = model.with_name(f"{model.name}.training")
+        pronunciations = session.lexicon(language, lexicon, no_english, g2p)
+        session.train(model, pronunciations, frame_period, fresh, workdir)
+        session.finish(workdir)
 
 
 @app.command()
@@ -143,17 +149,19 @@ def run(
     formats: Formats = list(FORMATS),  # noqa: B006 - typer reads it once and copies it
     loose: Loose = False,
     threads: Threads = 0,
+    jobs: Jobs = 1,
     quiet: Quiet = False,
 ) -> None:
     """Align CORPUS, a folder or one recording, with a trained MODEL and write times to OUT."""
     from . import _commands
 
-    with _commands.Session(quiet, threads) as session:
+    with _commands.Session(quiet, threads, jobs) as session:
         session.read_corpus(corpus, text)
         aligner = session.load(model, lexicon, g2p)
         session.reserve(out, TIMES_NAME)
-        session.align(aligner, out, formats, loose)
-        session.finish()
+        workdir = out / f".{TIMES_NAME}"
+        session.align(aligner, out, formats, loose, workdir)
+        session.finish(workdir)
 
 
 @app.command("corpus")
@@ -168,20 +176,22 @@ def train_and_run(
     formats: Formats = list(FORMATS),  # noqa: B006 - typer reads it once and copies it
     loose: Loose = False,
     threads: Threads = 0,
+    jobs: Jobs = 1,
     fresh: Fresh = False,
     quiet: Quiet = False,
 ) -> None:
     """Train on CORPUS and align it; times and the model go to OUT."""
     from . import _commands
 
-    with _commands.Session(quiet, threads) as session:
+    with _commands.Session(quiet, threads, jobs) as session:
         session.read_corpus(corpus)
         pronunciations = session.lexicon(language, lexicon, no_english, g2p)
         session.reserve(out, MODEL_NAME)
         session.reserve(out, TIMES_NAME)
-        aligner = session.train(out / MODEL_NAME, pronunciations, frame_period, fresh)
-        session.align(aligner, out, formats, loose)
-        session.finish()
+        workdir = out / f"{MODEL_NAME}.training"
+        aligner = session.train(out / MODEL_NAME, pronunciations, frame_period, fresh, workdir)
+        session.align(aligner, out, formats, loose, workdir)
+        session.finish(workdir)
 
 
 @app.command()

@@ -5,8 +5,8 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -26,10 +26,14 @@ from ._corpus import Prepared, Progress, minibatches, prepare
 from ._decode import intervals, path_units, skipped_words, unit_ratios, unit_times, word_intervals
 from ._features import FeatureExtractor, FeatureStore
 from ._graph import SILENCE, Extended, UtteranceGraph, build_graph, min_frames
+from ._journal import Journal
+from ._kept import KeptAlignments
 from ._loose import free_densities, make_loose, with_filler
 from ._network import NetworkTrainer, make_network
 from ._phones import inventory, keep_known, unit_of
+from ._pool import Pool
 from ._result import UNEXPLAINED, Alignment
+from ._shards import Shards
 from ._start import classes_of, nearest_units, start_from
 from ._training import Trainer, best_paths, emissions, is_realigned
 from .sphinx import PREFIX, SphinxModel, find_model
@@ -143,6 +147,8 @@ class CorpusAligner:
         initial: "CorpusAligner | None" = None,
         mapping: Mapping[str, str] | None = None,
         workdir: str | os.PathLike[str] | None = None,
+        jobs: int = 1,
+        distributed: bool = False,
         progress: Progress | None = None,
     ) -> Self:
         """Train on a corpus, from nothing but it or from a model of another.
@@ -164,8 +170,15 @@ class CorpusAligner:
             For phones of this corpus, without stress and tone, the phones of ``initial`` to take them from.
             For the others the one that is made most like it, by `hmm_speech.articulatory_distance`.
         workdir : path, optional
-            Folder for checkpoints. A training that was interrupted goes on from the last one and ends as if
-            it had not been.
+            Folder for features and checkpoints, the caller's to remove. A training that was interrupted,
+            killed even, goes on from the last one and ends as if it had not been; one that has ended is not
+            repeated.
+        jobs : int
+            Processes that read the recordings, 1 or more.
+        distributed : bool
+            Share the corpus out to the processes of torch.distributed, which all call this. Each reads and
+            searches its share; statistics are added up, and all get the same model. Of the ``workdir``, the
+            first process keeps the checkpoints.
         progress : callable, optional
             Called with the name of the stage, the steps done and the steps in all.
 
@@ -180,7 +193,10 @@ class CorpusAligner:
             If no utterance can be used.
         ValueError
             If ``language`` is not known or comes with a ``lexicon``; if ``initial`` has other features or
-            numbers of states, lacks a phone that ``mapping`` names, or it is not known how a phone is made.
+            numbers of states, lacks a phone that ``mapping`` names, or it is not known how a phone is made;
+            if ``jobs`` is below 1; if ``distributed`` is to train a network.
+        RuntimeError
+            If ``distributed`` and torch.distributed has not been initialised.
         ModelFileError
             If ``workdir`` holds a checkpoint of another corpus, lexicon or configuration, or one that cannot
             be read.
@@ -198,12 +214,18 @@ class CorpusAligner:
         config = AlignerConfig() if config is None else config
         if initial is not None:
             _check_initial(initial, config)
+        shards = Shards(distributed)
+        if distributed and config.acoustic == "neural":
+            raise ValueError('acoustic must be "monophone" where training is distributed; got "neural"')
         with (
-            tempfile.TemporaryDirectory(prefix="hmm-align-") as folder,
-            closing(FeatureStore(Path(folder), FeatureExtractor(config).feature_dim)) as store,
+            _working_folder(workdir) as folder,
+            closing(FeatureStore(_share_of(folder, shards), FeatureExtractor(config).feature_dim)) as store,
         ):
-            prepared, problems = prepare(corpus.utterances, lexicon, config, store, progress)
-            known = inventory(prepared)
+            with Pool(jobs) as pool:
+                mine = shards.share(corpus.utterances)
+                prepared, problems = prepare(mine, lexicon, config, store, progress, pool)
+            store.share_speakers(shards)
+            known = sorted(set(shards.joined(inventory(prepared))))
             utterances = [keep_known(item, known) for item in prepared]
             acoustic = AcousticModel(
                 known,
@@ -213,24 +235,32 @@ class CorpusAligner:
                 config.variance_floor,
             )
             utterances, too_short = _long_enough(utterances, acoustic, config)
-            problems += too_short
-            if not utterances:
+            problems = shards.joined(problems) + shards.joined(too_short)
+            everything = sorted(shards.joined(utterances))
+            if not everything:
                 raise CorpusError(corpus.root, "no utterance can be trained on" + _first_reason(problems))
             trainer = Trainer(
-                acoustic, utterances, store, lambda: acoustic.scorer(_labels(utterances)).models, config
+                acoustic,
+                utterances,
+                store,
+                lambda: acoustic.scorer(_labels(utterances)).models,
+                config,
+                shards,
             )
             checkpoint = None if workdir is None else Path(workdir) / _CHECKPOINT
             start = partial(_start, trainer, lexicon.language, initial, mapping or {})
-            fingerprint = _fingerprint(corpus, utterances, config, initial, mapping)
-            kept = _Checkpoint(checkpoint, fingerprint, trainer, start)
-            _train_mixtures(trainer, kept, progress)
-            if config.acoustic == "neural":
-                _train_network(trainer, store, kept, progress)
-        lost = {item.id for item in trainer.lost}
+            fingerprint = _fingerprint(corpus, everything, config, initial, mapping)
+            kept = _Checkpoint(checkpoint, fingerprint, trainer, start, shards)
+            if kept.lost is None:
+                _train_mixtures(trainer, kept, progress)
+                if config.acoustic == "neural":
+                    _train_network(trainer, store, kept, progress)
+                kept.finish()
+            lost = set(kept.lost or ())
         problems += [
             Problem(name, "no path: the transcript does not fit the recording") for name in sorted(lost)
         ]
-        used = [item for item in utterances if item.id not in lost]
+        used = [item for item in everything if item.id not in lost]
         if not used:
             raise CorpusError(corpus.root, "no utterance can be trained on" + _first_reason(problems))
         report = TrainingReport(
@@ -243,16 +273,34 @@ class CorpusAligner:
 
     @overload
     def align(
-        self, data: Utterance, *, loose: bool = False, progress: Progress | None = None
+        self,
+        data: Utterance,
+        *,
+        loose: bool = False,
+        workdir: str | os.PathLike[str] | None = None,
+        jobs: int = 1,
+        progress: Progress | None = None,
     ) -> Alignment: ...
 
     @overload
     def align(
-        self, data: Corpus, *, loose: bool = False, progress: Progress | None = None
+        self,
+        data: Corpus,
+        *,
+        loose: bool = False,
+        workdir: str | os.PathLike[str] | None = None,
+        jobs: int = 1,
+        progress: Progress | None = None,
     ) -> list[Alignment]: ...
 
     def align(
-        self, data: Utterance | Corpus, *, loose: bool = False, progress: Progress | None = None
+        self,
+        data: Utterance | Corpus,
+        *,
+        loose: bool = False,
+        workdir: str | os.PathLike[str] | None = None,
+        jobs: int = 1,
+        progress: Progress | None = None,
     ) -> Alignment | list[Alignment]:
         """Find the words' and phones' times.
 
@@ -265,6 +313,13 @@ class CorpusAligner:
             Do not trust the transcript: speech that no word explains becomes an interval ``"<unk>"``, and a
             word that is not heard is `Alignment.skipped`. For transcripts that may be wrong, or that cover
             only a part of the recording; it takes about twice as long.
+        workdir : path, optional
+            Folder for features and for what has been aligned, the caller's to remove. A call that was
+            interrupted, killed even, goes on from there and ends as if it had not been. With that of the
+            training, the recordings are not read again.
+        jobs : int
+            Processes, of one thread each, 1 or more; all give what one process of one thread gives, bit for
+            bit. In a script, the call must then stand under ``if __name__ == "__main__":``.
         progress : callable, optional
             Called with the name of the stage, the steps done and the steps in all.
 
@@ -274,28 +329,49 @@ class CorpusAligner:
             One per utterance, in order. An utterance that cannot be aligned has ``ok=False`` and a reason; it
             does not stop the others.
 
+        Raises
+        ------
+        ValueError
+            If ``jobs`` is below 1.
+
         Notes
         -----
         The confidence of an interval is the mean posterior probability that its frames belong to it, if the
         transcript is right; whether it is, ``log_ratio`` tells, and `diagnose` names what does not fit.
         """
-        if isinstance(data, Utterance):
-            return self._align([data], loose, progress)[0]
-        return self._align(data.utterances, loose, progress)
-
-    def _align(
-        self, utterances: Sequence[Utterance], loose: bool, progress: Progress | None
-    ) -> list[Alignment]:
-        """Align utterances; a problem becomes a failure."""
-        config, acoustic = self.config, self._acoustic
+        utterances = [data] if isinstance(data, Utterance) else data.utterances
         with (
-            tempfile.TemporaryDirectory(prefix="hmm-align-") as folder,
-            closing(
-                FeatureStore(Path(folder), acoustic.feature_dim, normalize=acoustic.is_normalized)
-            ) as store,
+            _working_folder(workdir) as folder,
+            closing(self.align_kept(utterances, folder, loose=loose, jobs=jobs, progress=progress)) as kept,
         ):
-            extract = acoustic.front_end(config)
-            prepared, problems = prepare(utterances, self.lexicon, config, store, progress, extract)
+            found = list(kept)
+        return found[0] if isinstance(data, Utterance) else found
+
+    def align_kept(
+        self,
+        utterances: Sequence[Utterance],
+        folder: Path,
+        *,
+        loose: bool,
+        jobs: int,
+        progress: Progress | None,
+        shards: Shards | None = None,
+    ) -> KeptAlignments:
+        """Align a share of utterances, and leave what is found in a folder.
+
+        Memory is that of a batch, and of texts. Internal; `align` is the public face.
+        """
+        config, acoustic = self.config, self._acoustic
+        shards = shards or Shards()
+        folder = _share_of(folder, shards)
+        utterances = shards.share(utterances)
+        front_end = acoustic.front_end(config)
+        with (
+            closing(FeatureStore(folder, acoustic.feature_dim, normalize=acoustic.is_normalized)) as store,
+            Pool(jobs) as pool,
+        ):
+            prepared, problems = prepare(utterances, self.lexicon, config, store, progress, pool, front_end)
+            store.share_speakers(shards)
             usable = []
             for item in prepared:
                 try:
@@ -303,19 +379,46 @@ class CorpusAligner:
                 except TextError as error:
                     problems.append(Problem(item.id, str(error)))
             usable, too_short = _long_enough(usable, acoustic, config)
-            found = {
-                problem.id: Alignment.failure(problem.id, problem.reason)
-                for problem in [*problems, *too_short]
-            }
-            for batch in minibatches(usable, config.batch_frames):
-                scorer = acoustic.scorer(_labels(batch))
-                found.update((item.id, item) for item in self._align_batch(batch, store, scorer, loose))
-                if progress is not None:
-                    progress("aligning", len(found), len(utterances))
-        return [found[utterance.id] for utterance in utterances]
+            batches = minibatches(usable, config.batch_frames)
+            kept = KeptAlignments(
+                Journal(folder / "alignments.jsonl", self._task(store.task, batches, loose)),
+                [item.id for item in utterances],
+                [item.id for batch in batches for item in batch],
+                [*problems, *too_short],
+            )
+            with ExitStack() as stack:
+                stack.callback(kept.close)
+                tasks = (
+                    (batch, [store.read(item.number) for item in batch], loose)
+                    for batch in kept.rest(batches)
+                )
+                for found in pool.map(self._without_lexicon().align_task, tasks):
+                    kept.append(found)
+                    if progress is not None:
+                        progress("aligning", len(kept.journal) + len(kept.failures), len(utterances))
+                stack.pop_all()
+        return kept
+
+    def align_task(self, task: tuple[Sequence[Prepared], Sequence[Tensor], bool]) -> list[Alignment]:
+        """Align a batch as a process is given it: utterances of like length and their features. Internal."""
+        batch, features, loose = task
+        return list(self._align_batch(batch, features, self._acoustic.scorer(_labels(batch)), loose))
+
+    def _without_lexicon(self) -> "CorpusAligner":
+        """Return what aligns prepared utterances, small enough to be sent to a process."""
+        return CorpusAligner(self._acoustic, Lexicon({}), self.config, self.training_report)
+
+    def _task(self, heard: str, batches: Iterable[Sequence[Prepared]], loose: bool) -> str:
+        """Return what identifies an alignment: what was heard, model, utterances and choices."""
+        digest = hashlib.sha256(repr((heard, self.config, loose)).encode())
+        digest.update(self._acoustic.described().encode())
+        for batch in batches:
+            for item in batch:
+                digest.update(repr(item).encode())
+        return digest.hexdigest()
 
     def _align_batch(
-        self, batch: Sequence[Prepared], store: FeatureStore, scorer: Scorer, loose: bool
+        self, batch: Sequence[Prepared], features: Sequence[Tensor], scorer: Scorer, loose: bool
     ) -> Iterable[Alignment]:
         """Align utterances of like length together."""
         config, models, free = self.config, scorer.models, None
@@ -324,7 +427,7 @@ class CorpusAligner:
             build_graph(item.pronunciations, models, config.silence_prob, scorer.in_context, freedom)
             for item in batch
         ]
-        log_emission, lengths = emissions(scorer, [store.read(item.number) for item in batch])
+        log_emission, lengths = emissions(scorer, features)
         silent = log_emission[..., models[SILENCE].densities].amax(dim=-1)
         if freedom is not None:
             free = free_densities(scorer.free, log_emission, lengths)
@@ -358,7 +461,7 @@ class CorpusAligner:
             scale = config.network_scale
             for row, number in enumerate(aligned):
                 item = batch[number]
-                scores = self._acoustic.network_emission(store.read(item.number))
+                scores = self._acoustic.network_emission(features[number])
                 if free is not None:
                     other = free[number, : item.num_frames]
                     scores = with_filler(scores, other, scorer.num_background, config.filler_margin)
@@ -482,6 +585,21 @@ class CorpusAligner:
                 tuple(Problem(*item) for item in report["problems"]),
             ),
         )
+
+
+@contextmanager
+def _working_folder(workdir: str | os.PathLike[str] | None) -> Iterator[Path]:
+    """Give the folder that was asked for, or one that is removed at the end."""
+    if workdir is not None:
+        yield Path(workdir)
+        return
+    with tempfile.TemporaryDirectory(prefix="hmm-align-") as folder:
+        yield Path(folder)
+
+
+def _share_of(folder: Path, shards: Shards) -> Path:
+    """Name the folder of this process's share."""
+    return folder / f"shard{shards.rank}of{shards.number}" if shards.number > 1 else folder
 
 
 def _own_words(lexicon: Lexicon) -> tuple[bool, dict[str, tuple[tuple[str, ...], ...]]]:
@@ -611,17 +729,26 @@ class _Checkpoint:
     """What a training left in its folder, and where it leaves more; nothing happens without a path."""
 
     def __init__(
-        self, path: Path | None, fingerprint: str, trainer: Trainer, start: Callable[[], None]
+        self,
+        path: Path | None,
+        fingerprint: str,
+        trainer: Trainer,
+        start: Callable[[], None],
+        shards: Shards,
     ) -> None:
         self.tensors: dict[str, Tensor] = {}
         self.epoch = 0
+        # Of a training that has ended: the utterances without a path.
+        self.lost: list[str] | None = None
         self._path = path
         self._fingerprint = fingerprint
         self._trainer = trainer
-        if path is None or not path.exists():
+        self._shards = shards
+        found = load_tensors(path) if shards.rank == 0 and path is not None and path.exists() else ({}, {})
+        self.tensors, state = shards.gather(found)[0]
+        if path is None or not state:
             start()
             return
-        self.tensors, state = load_tensors(path)
         if state.get("fingerprint") != fingerprint:
             raise ModelFileError(
                 path, "it is of another corpus, lexicon or configuration; delete it or choose another workdir"
@@ -630,20 +757,27 @@ class _Checkpoint:
         trainer.iteration = state["iteration"]
         trainer.log_likelihood = state["log_likelihood"]
         self.epoch = state["epoch"]
+        self.lost = state["lost"]
         _LOGGER.info("training goes on after iteration %d and epoch %d", trainer.iteration, self.epoch)
 
     def save(self, tensors: dict[str, Tensor], epoch: int) -> None:
         """Keep the model, these tensors beside it, and how far the training has come."""
-        if self._path is None:
+        if self._path is None or self._shards.rank > 0:
             return
         state = {
             "fingerprint": self._fingerprint,
             "iteration": self._trainer.iteration,
             "log_likelihood": self._trainer.log_likelihood,
             "epoch": epoch,
+            "lost": self.lost,
         }
         self._path.parent.mkdir(parents=True, exist_ok=True)
         save_tensors(self._path, self._trainer.model.to_tensors() | tensors, state)
+
+    def finish(self) -> None:
+        """Keep what a training has come to."""
+        self.lost = sorted(self._shards.joined([item.id for item in self._trainer.lost]))
+        self.save({}, self.epoch)
 
 
 def _train_mixtures(trainer: Trainer, kept: _Checkpoint, progress: Progress | None) -> None:

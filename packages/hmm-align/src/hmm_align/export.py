@@ -285,12 +285,14 @@ def write_alignments(
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
         raise ValueError(f"formats must be among {', '.join(FORMATS)}; got {', '.join(unknown)}")
-    good = [alignment for alignment in alignments if alignment.ok]
-    bases = [Path(out_dir) / path_of(alignment.id) for alignment in good]
+    if iter(alignments) is alignments:  # it can be gone through only once
+        alignments = list(alignments)
+    bases = [Path(out_dir) / path_of(alignment.id) for alignment in alignments if alignment.ok]
     twice = [base for base, count in Counter(bases).items() if count > 1]
     if twice:
         raise ValueError(f"ids must be unique; {twice[0].name!r} occurs twice")
     written = []
+    good = (alignment for alignment in alignments if alignment.ok)
     for alignment, base in zip(good, bases, strict=True):
         for name, suffix, write in (("textgrid", ".TextGrid", write_textgrid), ("json", ".json", write_json)):
             if name in formats:
@@ -299,7 +301,7 @@ def write_alignments(
                 written.append(path)
     if "csv" in formats:
         written.append(Path(out_dir) / CSV_NAME)
-        write_csv(good, written[-1])
+        write_csv(alignments, written[-1])
     return written
 
 

@@ -1,5 +1,6 @@
 """Cepstra as the front end of CMU Sphinx computes them, and the features that acoustic models read."""
 
+import hashlib
 import math
 from pathlib import Path
 
@@ -56,6 +57,8 @@ class FrontEnd:
 
     def __init__(self, options: dict[str, str], transform: Floats | None, path: Path) -> None:
         _check_options(options, path)
+        changed = b"" if transform is None else transform.tobytes()
+        self.described = f"{sorted(options.items())} {hashlib.sha256(changed).hexdigest()}"
         number = {name: option(options, path, name, default) for name, default in _DEFAULTS.items()}
         flag = {name: options.get(name, default) == "yes" for name, default in _FLAGS.items()}
         self.sample_rate = _whole(path, "samprate", number["samprate"], 1000, 1_000_000)

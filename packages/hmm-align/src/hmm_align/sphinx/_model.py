@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,10 @@ from torch import Tensor
 
 from hmm_align._acoustic import Scorer
 from hmm_align._config import AlignerConfig
+from hmm_align._features import Extractor
 from hmm_align._graph import SILENCE, UnitModel
 from hmm_align._phones import unit_of
 from hmm_models import ModelFileError
-from hmm_speech import Audio
 
 from ._files import POSITIONS, SILENCE_PHONE, Definition, SphinxFiles, read_sphinx
 from ._front_end import FrontEnd
@@ -56,6 +57,7 @@ class SphinxModel:
     is_normalized = False
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         files = read_sphinx(folder)
         self._front_end = FrontEnd(files.options, files.transform, folder / "feat.params")
         dims = tuple(item.shape[2] for item in files.means)
@@ -81,7 +83,16 @@ class SphinxModel:
         self._mixtures = TiedMixtures(files)
         self._triphones = _Triphones(definition)
 
-    def front_end(self, _config: AlignerConfig) -> Callable[[Audio], Tensor]:
+    def __reduce__(self) -> tuple[Callable[[Path], "SphinxModel"], tuple[Path]]:
+        """Let other processes read the folder themselves, once each."""
+        return _read_once, (self._folder,)
+
+    def described(self) -> str:
+        """Return what tells this model from others: its files."""
+        files = [(item.name, item.stat()) for item in sorted(self._folder.iterdir())]
+        return repr([(name, state.st_size, state.st_mtime_ns) for name, state in files])
+
+    def front_end(self, _config: AlignerConfig) -> Extractor:
         """Return what turns a recording into features: what the model was trained with."""
         return self._front_end
 
@@ -90,6 +101,12 @@ class SphinxModel:
         units = _Units(self._files, self._mixtures, self._triphones)
         free = {label: units[label] for label in (SILENCE, *self.phones)}
         return Scorer(units, units.log_emission, units.num_background, free, units.in_context)
+
+
+@cache
+def _read_once(folder: Path) -> SphinxModel:
+    """Read a folder if this process has not read it yet."""
+    return SphinxModel(folder)
 
 
 class _Triphones:

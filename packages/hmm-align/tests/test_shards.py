@@ -1,0 +1,99 @@
+"""A corpus dealt out to two processes, as torchrun starts them on one machine or several."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from hmm_align import AlignerConfig, CorpusAligner, read_json
+from hmm_align._shards import Shards
+from hmm_models import load_tensors
+from hmm_speech import Corpus, Lexicon
+
+CONFIG = AlignerConfig(iterations=4, num_components=40)
+# The command with a training that is short.
+SHORT = """
+import sys
+import hmm_align._commands as commands
+from hmm_align import AlignerConfig
+from hmm_align.cli import app
+
+commands.AlignerConfig = lambda **choices: AlignerConfig(iterations=4, num_components=40, **choices)
+app(sys.argv[1:])
+"""
+
+
+def test_two_processes_train_and_align_what_one_does(
+    corpus: Corpus, lexicon: Lexicon, tmp_path: Path
+) -> None:
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    some = replace(corpus, utterances=corpus.utterances[:11])
+    for item in some:
+        (folder / item.audio.name).symlink_to(item.audio)
+        (folder / f"{item.id}.txt").write_text(item.text)
+    (folder / "bad.wav").touch()
+    (folder / "bad.txt").write_text("see")
+    lexicon.save(tmp_path / "own.dict")
+    (tmp_path / "short.py").write_text(SHORT)
+    out = tmp_path / "out"
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = ["corpus", str(folder), str(out), "--lexicon", str(tmp_path / "own.dict"), "--threads", "1"]
+    result = subprocess.run(
+        [*launch, str(tmp_path / "short.py"), *command], check=False, capture_output=True, text=True
+    )
+    assert "problem: bad: " in result.stderr, result.stderr
+    assert result.stderr.count("problem: bad: ") == 1
+    assert "aligned 11 of 12 utterances" in result.stdout
+    assert not [path for path in out.iterdir() if path.is_dir() or path.name.startswith(".")]
+
+    alone = CorpusAligner.train(
+        corpus.__class__(folder, corpus.utterances[:11]), lexicon=lexicon, config=CONFIG
+    )
+    alone.save(tmp_path / "alone.safetensors")
+    expected, trained = (
+        load_tensors(path)[0] for path in (tmp_path / "alone.safetensors", out / "model.safetensors")
+    )
+    assert trained.keys() == expected.keys()
+    for name, value in expected.items():
+        # Sums of shares are rounded otherwise than sums of everything.
+        torch.testing.assert_close(trained[name], value, rtol=1e-6, atol=1e-6)
+    together = CorpusAligner.load(out / "model.safetensors").training_report
+    assert together.num_utterances == alone.training_report.num_utterances == 11
+    assert together.log_likelihood_per_frame == pytest.approx(alone.training_report.log_likelihood_per_frame)
+    for wanted in alone.align(some):
+        found = read_json(out / f"{wanted.id}.json")
+        assert [phone.label for phone in found.phones] == [phone.label for phone in wanted.phones]
+        # Likewise, and files keep microseconds.
+        assert [phone.end for phone in found.phones] == pytest.approx(
+            [phone.end for phone in wanted.phones], abs=2e-5
+        )
+    rows = (out / "utterances.csv").read_text().splitlines()
+    assert [row.partition(",")[0] for row in rows] == [
+        "id",
+        "bad",
+        *(item.id for item in corpus.utterances[:11]),
+    ]
+
+
+def test_one_process_is_all_there_is() -> None:
+    alone = Shards()
+    assert alone.share([1, 2, 3]) == [1, 2, 3]
+    assert alone.gather("a") == ["a"]
+    with pytest.raises(RuntimeError, match=r"torch\.distributed must be initialised"):
+        Shards(distributed=True)
+
+
+def test_a_network_is_not_trained_in_shards(corpus: Corpus, lexicon: Lexicon, tmp_path: Path) -> None:
+    here = (tmp_path / "here").as_uri()
+    torch.distributed.init_process_group("gloo", init_method=here, rank=0, world_size=1)
+    try:
+        with pytest.raises(ValueError, match='acoustic must be "monophone" where training is distributed'):
+            CorpusAligner.train(
+                corpus, lexicon=lexicon, config=AlignerConfig(acoustic="neural"), distributed=True
+            )
+    finally:
+        torch.distributed.destroy_process_group()
