@@ -16,7 +16,8 @@ on that grid are anyway.
 The peer is viter, a Kaldi-style trainer in Rust, with monophones as here and the same words and
 pronunciations; all times are scored by the same code (hmm_metrics.boundary_errors). Without viter its rows
 are left out, and the output says so. Seconds are those
-of one run, training and aligning together. With --quick only the smaller set is aligned, and nothing written.
+of one run, training and aligning together. With --quick only the smaller set is aligned, and nothing written;
+with --variants our acoustic models alone are compared, their options included, and nothing written either.
 """
 
 import csv
@@ -31,7 +32,6 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
 
 import torch
 
@@ -63,6 +63,15 @@ ESPEAK = {
 }  # fmt: skip
 HEADER = ["set", "aligner", "times", "boundaries", "coverage", "mean_ms", "median_ms", "bias_ms"]
 WITHIN = (0.010, 0.020, 0.025, 0.050, 0.100)
+
+# What the acoustic model can be.
+VARIANTS = {
+    "neural": AlignerConfig(acoustic="neural"),
+    "monophone": AlignerConfig(acoustic="monophone"),
+    "triphone": AlignerConfig(acoustic="triphone"),
+    "triphone mllt": AlignerConfig(acoustic="triphone", feature_transform="mllt"),
+    "triphone lda+mllt": AlignerConfig(acoustic="triphone", feature_transform="lda+mllt"),
+}
 
 Times = dict[str, list[Interval]]
 
@@ -96,8 +105,8 @@ def times_of(alignments: list[Alignment]) -> Times:
 class Ours:
     """Trains and aligns with hmm-align; keeps the models by the names of the sets they were trained on."""
 
-    def __init__(self, acoustic: Literal["neural", "monophone"]) -> None:
-        self.config = AlignerConfig(acoustic=acoustic)
+    def __init__(self, config: AlignerConfig) -> None:
+        self.config = config
         self.models: dict[str, CorpusAligner] = {}
 
     def __call__(self, name: str, corpus: Corpus, lexicon: Lexicon) -> Times:
@@ -174,6 +183,14 @@ def report(columns: list[str], rows: Iterator[list[str]]) -> list[list[str]]:
     return found
 
 
+def peers() -> dict[str, Callable[[str, Corpus, Lexicon], Times]]:
+    """Return the other aligners that are installed."""
+    if Path(sys.executable).with_name("viter").exists() or shutil.which("viter"):
+        return {f"viter {version('viter')} monophone": viter}
+    print("viter is not installed: its rows are left out")
+    return {}
+
+
 def main() -> int:
     """Train, align, score, print, write."""
     if not DATA.is_dir():
@@ -181,13 +198,12 @@ def main() -> int:
         return 2
     torch.set_num_threads(min(2, os.cpu_count() or 1))
     guess = EnglishG2P()
-    mine = {f"hmm-align {version('hmm-align')} {kind}": Ours(kind) for kind in ("neural", "monophone")}
+    variants, quick = "--variants" in sys.argv, "--quick" in sys.argv
+    configs = {name: VARIANTS[name] for name in (VARIANTS if variants else ("neural", "monophone"))}
+    mine = {f"hmm-align {version('hmm-align')} {name}": Ours(config) for name, config in configs.items()}
     aligners: dict[str, Callable[[str, Corpus, Lexicon], Times]] = dict(mine)
-    if Path(sys.executable).with_name("viter").exists() or shutil.which("viter"):
-        aligners[f"viter {version('viter')} monophone"] = viter
-    else:
-        print("viter is not installed: its rows are left out")
-    quick = "--quick" in sys.argv
+    if not variants:
+        aligners |= peers()
     rows: list[list[str]] = []
     columns = [
         *HEADER,
@@ -211,7 +227,7 @@ def main() -> int:
             times = times_of(trained.models[source].align(corpus))
             rest = [f"{len(times)}/{len(corpus)}", f"{time.perf_counter() - began:.1f}"]
             rows += report(columns, rows_of(target, f"{source} > {target}", aligner, times, rest))
-    if quick:
+    if quick or variants:
         return 0
     card = machine_card(dt.datetime.now(tz=dt.UTC).date())
     with RESULTS.open("w", encoding="utf-8", newline="") as file:

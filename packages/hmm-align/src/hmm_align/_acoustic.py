@@ -11,6 +11,7 @@ from hmm_models import GaussianMixtures, ScaledPosterior, phone_topology, silenc
 
 from ._graph import SILENCE, UnitModel
 from ._network import make_network
+from ._tied import TiedModel
 
 # Added to the count of every allowed step, so that a state seen once does not become certain of anything.
 _STEP_PRIOR = 5.0
@@ -20,8 +21,8 @@ class AcousticModel:
     """Units (the silence and the phones), each with its own densities and transition probabilities.
 
     Densities are numbered unit by unit, the silence's first. Features should have mean 0 and variance 1.
-    Mixtures of Gaussians find the words; where there is a ``network`` of the same densities, it places their
-    boundaries.
+    Mixtures of Gaussians find the words; where there is a ``network`` of the same densities, or a model of
+    ``tied`` states, it places their boundaries.
     """
 
     def __init__(
@@ -56,6 +57,11 @@ class AcousticModel:
             variance_floor=variance_floor,
         )
         self.network: ScaledPosterior | None = None
+        self.tied: TiedModel | None = None
+
+    def observe(self, features: Tensor) -> Tensor:
+        """Return what the densities read of an utterance's features: these."""
+        return features
 
     @torch.no_grad()
     def log_emission(self, features: Tensor) -> Tensor:
@@ -99,6 +105,8 @@ class AcousticModel:
         tensors = {f"mixtures.{name}": value.detach() for name, value in self.mixtures.state_dict().items()}
         if self.network is not None:
             tensors |= {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        if self.tied is not None:
+            tensors |= {f"tied.{name}": value for name, value in self.tied.to_tensors().items()}
         for number, unit in enumerate(self.units.values()):
             tensors[f"unit{number}.log_transition"] = torch.from_numpy(unit.log_transition)
             tensors[f"unit{number}.log_final"] = torch.from_numpy(unit.log_final)
@@ -115,6 +123,8 @@ class AcousticModel:
             channels = state["classifier.output.weight"].shape[1]
             self.network = make_network(self.feature_dim, channels, self.num_densities)
             self.network.load_state_dict(state)
+        state = _part(tensors, "tied.")
+        self.tied = TiedModel.of_tensors(self, state) if state else None
         for number, (label, unit) in enumerate(self.units.items()):
             self.units[label] = unit._replace(
                 log_transition=tensors[f"unit{number}.log_transition"].numpy(),

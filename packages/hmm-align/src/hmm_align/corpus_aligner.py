@@ -23,15 +23,16 @@ from ._config import AlignerConfig
 from ._corpus import Prepared, Progress, minibatches, prepare
 from ._decode import intervals, path_units, unit_ratios, unit_times, word_intervals
 from ._features import FeatureExtractor, FeatureStore
-from ._graph import SILENCE, UnitModel, build_graph, min_frames
+from ._graph import SILENCE, Unit, UnitModel, build_graph, min_frames
 from ._network import NetworkTrainer, make_network
 from ._phones import inventory, keep_known, unit_of
 from ._result import Alignment
 from ._start import classes_of, nearest_units, start_from
+from ._tied_training import TiedTrainer
 from ._training import Trainer, best_paths, emissions, is_realigned
 
 _LOGGER = logging.getLogger("hmm_align")
-_FORMAT = 2  # 1 had no network
+_FORMAT = 3  # 1 had no network, 2 no tied states
 _KIND = "hmm_align.CorpusAligner"
 _CHECKPOINT = "training.safetensors"
 # What a model's densities depend on.
@@ -92,13 +93,16 @@ class CorpusAligner:
     Each phone is a left-to-right HMM with Gaussian mixture emissions, whatever its stress and its neighbours;
     a silence may stand between any two words. The best path chooses pronunciations and silences. Boundaries
     are the expected ones given these choices, and are therefore finer than a frame. They are expected by the
-    mixtures, or with ``AlignerConfig(acoustic="neural")`` by a hybrid of the same HMM and a convolutional
+    mixtures; with ``AlignerConfig(acoustic="triphone")`` by those of states that know the phones before and
+    after, tied by decision trees; with ``acoustic="neural"`` by a hybrid of the same HMM and a convolutional
     network, which has learned from the best paths of all utterances and sees each frame with its neighbours.
 
     References
     ----------
     .. [1] D. Povey et al., "The Kaldi speech recognition toolkit", ASRU 2011 (the monophone recipe).
     .. [2] H. Bourlard and N. Morgan, "Connectionist speech recognition", Kluwer, 1994 (the hybrid).
+    .. [3] S. J. Young, J. J. Odell and P. C. Woodland, "Tree-based state tying for high accuracy acoustic
+       modelling", HLT 1994 (the trees).
 
     Examples
     --------
@@ -222,6 +226,8 @@ class CorpusAligner:
             _train_mixtures(trainer, kept, progress)
             if config.acoustic == "neural":
                 _train_network(trainer, store, kept, progress)
+            elif config.acoustic == "triphone":
+                _train_tied(trainer, utterances, store, lexicon.language, progress)
         lost = {item.id for item in trainer.lost}
         problems += [
             Problem(name, "no path: the transcript does not fit the recording") for name in sorted(lost)
@@ -321,7 +327,7 @@ class CorpusAligner:
         chains, starts = zip(
             *(path_units(graphs[number], paths[number][0]) for number in aligned), strict=True
         )
-        # The mixtures chose the path, and tell whether it fits; the network places its boundaries.
+        # The monophones chose the path, and tell whether it fits; what refines them places its boundaries.
         ratios = [
             unit_ratios(
                 log_emission[number, : batch[number].num_frames],
@@ -338,7 +344,12 @@ class CorpusAligner:
                 log_emission[row, : item.num_frames] = self._acoustic.network_emission(
                     store.read(item.number)
                 )
-        found = unit_times(chains, starts, models, log_emission, lengths, scale)
+        placed: Sequence[Sequence[Unit]] = chains
+        if config.acoustic == "triphone" and self._acoustic.tied is not None:
+            placed, models = self._acoustic.tied.in_context(chains)
+            features = [store.read(batch[number].number) for number in aligned]
+            log_emission, lengths = emissions(self._acoustic.tied, features)
+        found = unit_times(placed, starts, models, log_emission, lengths, scale)
         for number, chain, ratio, times in zip(aligned, chains, ratios, found, strict=True):
             item, (_, score) = batch[number], paths[number]
             phones = intervals(chain, times, ratio, item.duration, config)
@@ -503,7 +514,7 @@ def _check_initial(initial: CorpusAligner, config: AlignerConfig) -> None:
 
 
 def _start(
-    trainer: Trainer, language: str, initial: CorpusAligner | None, mapping: Mapping[str, str]
+    trainer: Trainer[AcousticModel], language: str, initial: CorpusAligner | None, mapping: Mapping[str, str]
 ) -> None:
     """Give the model its first densities: those of another model, by class, or flat."""
     units = trainer.model.phones
@@ -547,7 +558,7 @@ class _Checkpoint:
     """What a training left in its folder, and where it leaves more; nothing happens without a path."""
 
     def __init__(
-        self, path: Path | None, fingerprint: str, trainer: Trainer, start: Callable[[], None]
+        self, path: Path | None, fingerprint: str, trainer: Trainer[AcousticModel], start: Callable[[], None]
     ) -> None:
         self.tensors: dict[str, Tensor] = {}
         self.epoch = 0
@@ -582,7 +593,7 @@ class _Checkpoint:
         save_tensors(self._path, self._trainer.model.to_tensors() | tensors, state)
 
 
-def _train_mixtures(trainer: Trainer, kept: _Checkpoint, progress: Progress | None) -> None:
+def _train_mixtures(trainer: Trainer[AcousticModel], kept: _Checkpoint, progress: Progress | None) -> None:
     """Iterate to the end, leaving a checkpoint before each search of paths."""
     config = trainer.config
     while trainer.iteration < config.iterations:
@@ -590,12 +601,35 @@ def _train_mixtures(trainer: Trainer, kept: _Checkpoint, progress: Progress | No
         if progress is not None:
             progress("training", trainer.iteration, config.iterations)
         last = trainer.iteration == config.iterations
-        if config.acoustic == "neural" if last else is_realigned(trainer.iteration + 1):
+        if config.acoustic != "monophone" if last else is_realigned(trainer.iteration + 1):
             kept.save({}, epoch=0)
 
 
+def _train_tied(
+    trainer: Trainer[AcousticModel],
+    utterances: Sequence[Prepared],
+    store: FeatureStore,
+    language: str,
+    progress: Progress | None,
+) -> None:
+    """Train the tied states of triphones from the best paths of the trained monophones.
+
+    That takes a fraction of what these took, and is begun anew by a training that was interrupted in it.
+    """
+    trainer.search()
+    if not trainer.densities:
+        return
+    tied = TiedTrainer(trainer.model, utterances, store, trainer.densities, language, trainer.config)
+    _LOGGER.info("%d tied states", tied.model.num_densities)
+    while tied.iteration < tied.config.iterations:
+        tied.step()
+        if progress is not None:
+            progress("training triphones", tied.iteration, tied.config.iterations)
+    trainer.model.tied = tied.model
+
+
 def _train_network(
-    trainer: Trainer, store: FeatureStore, kept: _Checkpoint, progress: Progress | None
+    trainer: Trainer[AcousticModel], store: FeatureStore, kept: _Checkpoint, progress: Progress | None
 ) -> None:
     """Teach a network the best paths of the trained mixtures, leaving a checkpoint before each epoch."""
     model, config = trainer.model, trainer.config

@@ -15,7 +15,7 @@ def exp_(value: Tensor) -> Tensor:
     """
     tiny = torch.finfo(value.dtype).tiny
     value.clamp_(min=math.log(tiny) + 1.0).exp_()
-    return torch.nn.functional.threshold_(value, 4.0 * tiny, 0.0)
+    return torch.threshold_(value, 4.0 * tiny, 0.0)
 
 
 def logsumexp(value: Tensor, dim: int = -1) -> Tensor:
