@@ -23,7 +23,8 @@ and all times are scored by the same code (hmm_metrics.boundary_errors). A clip 
 left out of its errors and counted under `aligned`. Seconds are those of one run, start of the program
 included for peers; viter aligns what it trains on while it trains.
 With --quick only the smallest set is aligned by the aligners that train in seconds, and nothing written;
---without-peers leaves out the peers.
+--without-peers leaves out the peers; with --variants our acoustic models alone are compared, their options
+included, and nothing written either.
 """
 
 import csv
@@ -38,7 +39,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import soundfile
 import torch
@@ -94,6 +95,14 @@ HEADER = ["set", "aligner", "times", "boundaries", "coverage", "mean_ms", "media
 WITHIN = (0.010, 0.020, 0.025, 0.050, 0.100)
 
 Times = dict[str, Tiers]
+# What the acoustic model can be.
+VARIANTS = {
+    "monophone": AlignerConfig(),
+    "neural": AlignerConfig(acoustic="neural"),
+    "triphone": AlignerConfig(acoustic="triphone"),
+    "triphone mllt": AlignerConfig(acoustic="triphone", feature_transform="mllt"),
+    "triphone lda+mllt": AlignerConfig(acoustic="triphone", feature_transform="lda+mllt"),
+}
 
 
 class Outcome(NamedTuple):
@@ -170,8 +179,8 @@ def times_of(alignments: list[Alignment]) -> Times:
 class Trained:
     """hmm-align, trained on the first set."""
 
-    def __init__(self, acoustic: Literal["neural", "monophone"]) -> None:
-        self.config = AlignerConfig(acoustic=acoustic)
+    def __init__(self, config: AlignerConfig) -> None:
+        self.config = config
 
     def __call__(self, corpora: Mapping[str, Corpus], lexicon: Lexicon) -> Outcome:
         """Train and align."""
@@ -334,12 +343,13 @@ def main() -> int:
         print("no speech: HMM_SPEECH_DATA must name the folder that holds", *SETS)
         return 2
     torch.set_num_threads(min(2, os.cpu_count() or 1))
-    quick, alone = "--quick" in sys.argv, "--without-peers" in sys.argv
+    quick, variants = "--quick" in sys.argv, "--variants" in sys.argv
+    alone = variants or "--without-peers" in sys.argv
     ours = f"hmm-align {version('hmm-align')}"
-    any_language: dict[str, Aligner] = {f"{ours} monophone": Trained("monophone")}
+    names = ["monophone"] if quick else list(VARIANTS) if variants else ["monophone", "neural", "triphone"]
+    any_language: dict[str, Aligner] = {f"{ours} {name}": Trained(VARIANTS[name]) for name in names}
     english: dict[str, Aligner] = {}  # with a model that knows all, so that there is nothing unheard
-    if not quick:
-        any_language[f"{ours} neural"] = Trained("neural")
+    if not quick and not variants:
         english[f"{ours} sphinx:en-us"] = pretrained
     if not alone:
         viter = peer_version("viter_align.py")
@@ -369,7 +379,7 @@ def main() -> int:
                 rest = [f"{len(times)}/{len(corpora[item])}", f"{outcome.train:.1f}"]
                 rest.append(f"{outcome.align[item]:.1f}")
                 rows += report(columns, rows_of(item, label, aligner, times, rest))
-    if quick:
+    if quick or variants:
         return 0
     card = machine_card(dt.datetime.now(tz=dt.UTC).date())
     with RESULTS.open("w", encoding="utf-8", newline="") as file:

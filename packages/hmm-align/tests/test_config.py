@@ -7,7 +7,7 @@ import pytest
 
 from hmm_align import AlignerConfig
 
-FREE = {"acoustic", "silence_prob", "boundary_shift", "start"}
+FREE = {"acoustic", "feature_transform", "silence_prob", "boundary_shift", "start"}
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(AlignerConfig) if field.name not in FREE])
@@ -32,9 +32,22 @@ def test_a_scale_above_one_is_refused(name: str) -> None:
 
 
 def test_an_unknown_acoustic_model_is_refused() -> None:
-    choices: dict[str, Any] = {"acoustic": "triphone"}
-    with pytest.raises(ValueError, match="acoustic must be one of monophone, neural; got 'triphone'"):
+    choices: dict[str, Any] = {"acoustic": "biphone"}
+    with pytest.raises(
+        ValueError, match="acoustic must be one of monophone, triphone, neural; got 'biphone'"
+    ):
         AlignerConfig(**choices)
+
+
+def test_an_unknown_transform_is_refused() -> None:
+    choices: dict[str, Any] = {"feature_transform": "pca"}
+    with pytest.raises(ValueError, match=r"must be one of none, mllt, lda\+mllt; got 'pca'"):
+        AlignerConfig(**choices)
+
+
+def test_more_tied_states_than_can_be_numbered_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"tied_states must lie in \(0, 32767\]; got 32768"):
+        AlignerConfig(tied_states=32_768)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -89,7 +89,7 @@ def test_a_batch_finds_the_paths_of_its_utterances(model: AcousticModel) -> None
 
 
 @pytest.fixture
-def trainer(tmp_path: Path, model: AcousticModel) -> Iterator[Trainer]:
+def trainer(tmp_path: Path, model: AcousticModel) -> Iterator[Trainer[AcousticModel]]:
     """Return a trainer on noise around three places, in the order silence, a, b, silence."""
     config = AlignerConfig(
         iterations=8, num_components=30, frames_per_component=30.0, silence_components=9, batch_frames=200
@@ -109,7 +109,7 @@ def trainer(tmp_path: Path, model: AcousticModel) -> Iterator[Trainer]:
     store.close()
 
 
-def test_the_likelihood_rises_and_the_path_is_found(trainer: Trainer) -> None:
+def test_the_likelihood_rises_and_the_path_is_found(trainer: Trainer[AcousticModel]) -> None:
     trainer.flat_start()
     for _ in range(8):
         trainer.step()
@@ -122,7 +122,7 @@ def test_the_likelihood_rises_and_the_path_is_found(trainer: Trainer) -> None:
         assert borders == pytest.approx([30, 55, 70], abs=1)
 
 
-def test_mixtures_grow_to_the_budget_and_then_settle(trainer: Trainer) -> None:
+def test_mixtures_grow_to_the_budget_and_then_settle(trainer: Trainer[AcousticModel]) -> None:
     def components() -> int:
         return int(torch.isfinite(trainer.model.mixtures.weight_logits).sum())
 
@@ -137,7 +137,7 @@ def test_mixtures_grow_to_the_budget_and_then_settle(trainer: Trainer) -> None:
     assert sizes[6:] == [18, 18, 18]
 
 
-def test_a_silence_has_no_more_components_than_allowed(trainer: Trainer) -> None:
+def test_a_silence_has_no_more_components_than_allowed(trainer: Trainer[AcousticModel]) -> None:
     trainer.config = replace(trainer.config, silence_components=1)
     trainer.flat_start()
     for _ in range(8):
@@ -148,7 +148,7 @@ def test_a_silence_has_no_more_components_than_allowed(trainer: Trainer) -> None
 
 
 def test_statistics_do_not_depend_on_how_many_are_collected_at_once(
-    trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+    trainer: Trainer[AcousticModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer.flat_start()
     whole = trainer._statistics()
@@ -159,7 +159,7 @@ def test_statistics_do_not_depend_on_how_many_are_collected_at_once(
     assert float(whole.occupancy.sum()) == pytest.approx(540)
 
 
-def test_an_utterance_without_a_path_is_lost_and_its_frames_with_it(trainer: Trainer) -> None:
+def test_an_utterance_without_a_path_is_lost_and_its_frames_with_it(trainer: Trainer[AcousticModel]) -> None:
     trainer.flat_start()
     (first, *rest) = [item for batch in trainer._batches for item in batch]
     impossible = first._replace(pronunciations=((("a", "b") * 20,),))  # 120 states, 90 frames
@@ -170,7 +170,9 @@ def test_an_utterance_without_a_path_is_lost_and_its_frames_with_it(trainer: Tra
     assert sorted(trainer.densities) == [item.number for item in rest]
 
 
-def test_graphs_that_are_not_kept_are_built_anew(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_graphs_that_are_not_kept_are_built_anew(
+    trainer: Trainer[AcousticModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
     trainer.flat_start()
     kept = trainer.search()
     assert len(trainer._graphs) == len(trainer._batches)

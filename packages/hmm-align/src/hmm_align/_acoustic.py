@@ -16,6 +16,7 @@ from ._features import Extractor, FeatureExtractor
 from ._graph import SILENCE, InContext, UnitModel
 from ._network import make_network
 from ._phones import unit_of
+from ._tied import TiedModel
 
 # Added to the count of every allowed step, so that a state seen once does not become certain of anything.
 _STEP_PRIOR = 5.0
@@ -35,8 +36,8 @@ class AcousticModel:
     """Units (the silence and the phones), each with its own densities and transition probabilities.
 
     Densities are numbered unit by unit, the silence's first. Features should have mean 0 and variance 1.
-    Mixtures of Gaussians find the words; where there is a ``network`` of the same densities, it places their
-    boundaries.
+    Mixtures of Gaussians find the words; where there is a ``network`` of the same densities, or a model of
+    ``tied`` states, it places their boundaries.
     """
 
     # Features are normalised to a speaker's mean and variance before they are scored.
@@ -74,6 +75,11 @@ class AcousticModel:
             variance_floor=variance_floor,
         )
         self.network: ScaledPosterior | None = None
+        self.tied: TiedModel | None = None
+
+    def observe(self, features: Tensor) -> Tensor:
+        """Return what the densities read of an utterance's features: these."""
+        return features
 
     def described(self) -> str:
         """Return what tells this model from others."""
@@ -134,6 +140,8 @@ class AcousticModel:
         tensors = {f"mixtures.{name}": value.detach() for name, value in self.mixtures.state_dict().items()}
         if self.network is not None:
             tensors |= {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        if self.tied is not None:
+            tensors |= {f"tied.{name}": value for name, value in self.tied.to_tensors().items()}
         for number, unit in enumerate(self.units.values()):
             tensors[f"unit{number}.log_transition"] = torch.from_numpy(unit.log_transition)
             tensors[f"unit{number}.log_final"] = torch.from_numpy(unit.log_final)
@@ -150,6 +158,8 @@ class AcousticModel:
             channels = state["classifier.output.weight"].shape[1]
             self.network = make_network(self.feature_dim, channels, self.num_densities)
             self.network.load_state_dict(state)
+        state = _part(tensors, "tied.")
+        self.tied = TiedModel.of_tensors(self, state) if state else None
         for number, (label, unit) in enumerate(self.units.items()):
             self.units[label] = unit._replace(
                 log_transition=tensors[f"unit{number}.log_transition"].numpy(),

@@ -4,7 +4,10 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-ACOUSTICS = ("monophone", "neural")
+ACOUSTICS = ("monophone", "triphone", "neural")
+TRANSFORMS = ("none", "mllt", "lda+mllt")
+# Training keeps the number of each frame's state in 16 bits.
+_MOST_STATES = 32_767
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,11 +16,13 @@ class AlignerConfig:
 
     Parameters
     ----------
-    acoustic : {"monophone", "neural"}
-        What places the boundaries. The mixtures of Gaussians of a ``"monophone"`` are trained first in either
-        case, and choose pronunciations and silences; ``"neural"`` then teaches a small convolutional network
-        the states that they found, which sees a frame's surroundings. It takes longer, and is a little better
-        on some recordings and a little worse on others.
+    acoustic : {"monophone", "triphone", "neural"}
+        What places the boundaries. The mixtures of Gaussians of a ``"monophone"`` are trained first in any
+        case, and choose pronunciations and silences. ``"triphone"`` then trains further mixtures for states
+        that depend on the phones before and after, tied by decision trees: better where there are many
+        minutes of one voice. ``"neural"`` teaches a small convolutional network the states that were found,
+        which sees a frame's surroundings: a little better on some recordings and a little worse on others.
+        Both take longer.
     sample_rate : int
         Hz; recordings are resampled to it.
     frame_period : float
@@ -52,6 +57,14 @@ class AlignerConfig:
     posterior_scale : float
         Power, in (0, 1], to which densities are raised where boundaries and confidences are computed from
         posteriors: neighbouring frames are not as independent as the model takes them to be.
+    tied_states : int
+        States of a ``"triphone"`` model at most; each split must also leave 100 frames on either side and
+        gain 200 nats.
+    feature_transform : {"none", "mllt", "lda+mllt"}
+        Of a ``"triphone"`` model: with ``"mllt"`` (maximum likelihood linear transform) its features are
+        turned so that their dimensions vary independently, and with ``"lda+mllt"`` they are before that the
+        directions in which the cepstra of five frames part the tied states best (linear discriminant
+        analysis), instead of cepstra and their slopes.
     network_channels : int
         Width of the network.
     network_epochs : int
@@ -76,7 +89,7 @@ class AlignerConfig:
     0.005
     """
 
-    acoustic: Literal["monophone", "neural"] = "monophone"
+    acoustic: Literal["monophone", "triphone", "neural"] = "monophone"
     sample_rate: int = 16_000
     frame_period: float = 0.010
     window: float = 0.025
@@ -88,11 +101,13 @@ class AlignerConfig:
     num_components: int = 1000
     frames_per_component: float = 80.0
     silence_components: int = 1
-    iterations: int = 28
+    iterations: int = 40
     start: str = "class"
     silence_prob: float = 0.2
     variance_floor: float = 0.01
     posterior_scale: float = 0.05
+    tied_states: int = 2000
+    feature_transform: Literal["none", "mllt", "lda+mllt"] = "none"
     network_channels: int = 128
     network_epochs: int = 6
     network_scale: float = 0.15
@@ -118,6 +133,7 @@ class AlignerConfig:
             "iterations",
             "variance_floor",
             "posterior_scale",
+            "tied_states",
             "network_channels",
             "network_epochs",
             "network_scale",
@@ -132,10 +148,11 @@ class AlignerConfig:
             raise ValueError(f'start must be "class" or "flat"; got {self.start!r}')
         if not math.isfinite(self.boundary_shift):
             raise ValueError(f"boundary_shift must be finite; got {self.boundary_shift!r}")
-        for name in ("posterior_scale", "network_scale"):
-            if getattr(self, name) > 1:
-                raise ValueError(f"{name} must lie in (0, 1]; got {getattr(self, name)!r}")
-        if self.acoustic not in ACOUSTICS:
-            raise ValueError(f"acoustic must be one of {', '.join(ACOUSTICS)}; got {self.acoustic!r}")
+        for name, most in (("posterior_scale", 1), ("network_scale", 1), ("tied_states", _MOST_STATES)):
+            if getattr(self, name) > most:
+                raise ValueError(f"{name} must lie in (0, {most}]; got {getattr(self, name)!r}")
+        for name, known in (("acoustic", ACOUSTICS), ("feature_transform", TRANSFORMS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}; got {getattr(self, name)!r}")
         if not 0 < self.silence_prob < 1:
             raise ValueError(f"silence_prob must lie in (0, 1); got {self.silence_prob!r}")

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from ._graph import SILENCE, UnitModel, UtteranceGraph, build_graph
 from ._graph_batch import GraphBatch, without_steps
 from ._shards import Shards
 from ._start import SHARED_PASSES, share, start_by_class
+from ._tied import TiedModel
 
 # A pause shorter than this is left to the phones around it until the silence has been learned.
 _SHORTEST_PAUSE = 0.15  # seconds
@@ -36,10 +38,11 @@ _CHUNK = 100_000
 _KEPT_SLOTS = 1 << 24
 
 
-def emissions(model: AcousticModel | Scorer, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+def emissions(model: AcousticModel | TiedModel | Scorer, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Return log emissions (B, T, P), padded, and lengths (B,)."""
     lengths = torch.tensor([len(item) for item in features])
-    flat = model.log_emission(torch.cat(list(features)))
+    observed = features if isinstance(model, Scorer) else [model.observe(item) for item in features]
+    flat = model.log_emission(torch.cat(list(observed)))
     if len(features) == 1:  # without a copy: it may be long
         return flat.unsqueeze(0), lengths
     items = list(torch.split(flat, lengths.tolist()))
@@ -103,19 +106,22 @@ def is_realigned(iteration: int) -> bool:
     return iteration <= 12 or iteration % 4 == 3
 
 
-class Trainer:
+M = TypeVar("M", AcousticModel, TiedModel)
+
+
+class Trainer(Generic[M]):
     """Trains an acoustic model on prepared utterances, one iteration at a time."""
 
     def __init__(
         self,
-        model: AcousticModel,
+        model: M,
         utterances: Sequence[Prepared],
         store: FeatureStore,
         models: Callable[[], Mapping[str, UnitModel]],
         config: AlignerConfig,
         shards: Shards | None = None,
     ) -> None:
-        self.model = model
+        self.model: M = model
         self._shards = shards or Shards()
         self.config = config
         self.iteration = 0
@@ -132,16 +138,16 @@ class Trainer:
         budget = min(config.num_components, int(frames / config.frames_per_component))
         self._budget = max(budget, model.num_densities)
 
-    def flat_start(self) -> None:
+    def flat_start(self: "Trainer[AcousticModel]") -> None:
         """Estimate one Gaussian a state from evenly dealt frames."""
         models = self._models()
         for item in self._utterances:
             features = self._store.read(item.number)
             densities = flat_densities(features, item.pronunciations, models, self.config.frame_period)
             self.densities[item.number] = densities.to(torch.int16)
-        self.model.mixtures.update(self._statistics(), min_occupancy=_MIN_OCCUPANCY, min_weight=_MIN_WEIGHT)
+        self._update(self._statistics())
 
-    def class_start(self, classes: Mapping[str, str]) -> None:
+    def class_start(self: "Trainer[AcousticModel]", classes: Mapping[str, str]) -> None:
         """Estimate one Gaussian a state from paths that know no more than how each unit's class sounds."""
         sharing = start_by_class(self.model, classes, self.config.num_ceps)
         for number in range(SHARED_PASSES + 1):
@@ -150,22 +156,30 @@ class Trainer:
             statistics = self._statistics()
             if number < SHARED_PASSES:
                 statistics = share(statistics, sharing)
-            self.model.mixtures.update(statistics, min_occupancy=_MIN_OCCUPANCY, min_weight=_MIN_WEIGHT)
+            self._update(statistics)
         self.log_likelihood.clear()
 
     def step(self) -> None:
         """Search paths where it is due, and re-estimate."""
         self.iteration += 1
-        if is_realigned(self.iteration):
+        if self._searches():
             self._realign()
         statistics = self._statistics()
-        self.model.mixtures.update(statistics, min_occupancy=_MIN_OCCUPANCY, min_weight=_MIN_WEIGHT)
+        self._update(statistics)
         grown = min(1.0, self.iteration / (_GROWING * self.config.iterations))
         num_components = self.model.num_densities + round(grown * (self._budget - self.model.num_densities))
         targets = split_targets(statistics.occupancy.sum(dim=1), num_components, power=_SPLIT_POWER)
         silence = self.model.units[SILENCE].densities
         targets[silence] = targets[silence].clamp_max(self.config.silence_components)
         self.model.mixtures.split(targets.maximum(self.model.mixtures.num_components))
+
+    def _searches(self) -> bool:
+        """Tell whether this iteration searches paths."""
+        return is_realigned(self.iteration)
+
+    def _update(self, statistics: MixtureStatistics) -> None:
+        """Re-estimate the mixtures."""
+        self.model.mixtures.update(statistics, min_occupancy=_MIN_OCCUPANCY, min_weight=_MIN_WEIGHT)
 
     def _realign(self, *, even: bool = False) -> None:
         """Find every utterance's best path; keep its densities, and estimate transitions from it."""
@@ -222,20 +236,24 @@ class Trainer:
     def _statistics(self) -> MixtureStatistics:
         """Collect the statistics of all frames under the densities they were given."""
         total = MixtureStatistics.zeros(*self.model.mixtures.mean.shape)
+        for features, densities in self._chunks():
+            total += self.model.mixtures.accumulate(features, density_index=densities)
+        return self._shards.sum_statistics(total)
+
+    def _chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the observed features (N, D) of some utterances at once, and the densities (N,)."""
         chunk: list[int] = []
         waiting = 0
         for number in sorted(self.densities):
             chunk.append(number)
             waiting += len(self.densities[number])
             if waiting >= _CHUNK:
-                total += self._accumulate(chunk)
+                yield self._read(chunk)
                 chunk, waiting = [], 0
         if chunk:
-            total += self._accumulate(chunk)
-        return self._shards.sum_statistics(total)
+            yield self._read(chunk)
 
-    def _accumulate(self, numbers: Sequence[int]) -> MixtureStatistics:
-        """Collect the statistics of some utterances at once."""
-        features = torch.cat([self._store.read(number) for number in numbers])
-        densities = torch.cat([self.densities[number] for number in numbers]).long()
-        return self.model.mixtures.accumulate(features, density_index=densities)
+    def _read(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return what the densities read of some utterances, and which densities."""
+        observed = torch.cat([self.model.observe(self._store.read(number)) for number in numbers])
+        return observed, torch.cat([self.densities[number] for number in numbers]).long()

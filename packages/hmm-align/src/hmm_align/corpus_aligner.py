@@ -25,7 +25,7 @@ from ._config import AlignerConfig
 from ._corpus import Prepared, Progress, minibatches, prepare
 from ._decode import intervals, path_units, skipped_words, unit_ratios, unit_times, word_intervals
 from ._features import FeatureExtractor, FeatureStore
-from ._graph import SILENCE, Extended, UtteranceGraph, build_graph, min_frames
+from ._graph import SILENCE, Extended, Unit, UtteranceGraph, build_graph, min_frames
 from ._journal import Journal
 from ._kept import KeptAlignments
 from ._loose import free_densities, make_loose, with_filler
@@ -35,11 +35,12 @@ from ._pool import Pool
 from ._result import UNEXPLAINED, Alignment
 from ._shards import Shards
 from ._start import classes_of, nearest_units, start_from
+from ._tied_training import TiedTrainer
 from ._training import Trainer, best_paths, emissions, is_realigned
 from .sphinx import PREFIX, SphinxModel, find_model
 
 _LOGGER = logging.getLogger("hmm_align")
-_FORMAT = 2  # 1 had no network
+_FORMAT = 3  # 1 had no network, 2 no tied states
 _KIND = "hmm_align.CorpusAligner"
 _CHECKPOINT = "training.safetensors"
 # What a model's densities depend on.
@@ -100,13 +101,16 @@ class CorpusAligner:
     Each phone is a left-to-right HMM with Gaussian mixture emissions, whatever its stress and its neighbours;
     a silence may stand between any two words. The best path chooses pronunciations and silences. Boundaries
     are the expected ones given these choices, and are therefore finer than a frame. They are expected by the
-    mixtures, or with ``AlignerConfig(acoustic="neural")`` by a hybrid of the same HMM and a convolutional
+    mixtures; with ``AlignerConfig(acoustic="triphone")`` by those of states that know the phones before and
+    after, tied by decision trees; with ``acoustic="neural"`` by a hybrid of the same HMM and a convolutional
     network, which has learned from the best paths of all utterances and sees each frame with its neighbours.
 
     References
     ----------
     .. [1] D. Povey et al., "The Kaldi speech recognition toolkit", ASRU 2011 (the monophone recipe).
     .. [2] H. Bourlard and N. Morgan, "Connectionist speech recognition", Kluwer, 1994 (the hybrid).
+    .. [3] S. J. Young, J. J. Odell and P. C. Woodland, "Tree-based state tying for high accuracy acoustic
+       modelling", HLT 1994 (the trees).
 
     Examples
     --------
@@ -194,7 +198,7 @@ class CorpusAligner:
         ValueError
             If ``language`` is not known or comes with a ``lexicon``; if ``initial`` has other features or
             numbers of states, lacks a phone that ``mapping`` names, or it is not known how a phone is made;
-            if ``jobs`` is below 1; if ``distributed`` is to train a network.
+            if ``jobs`` is below 1; if ``distributed`` is to train anything but monophones.
         RuntimeError
             If ``distributed`` and torch.distributed has not been initialised.
         ModelFileError
@@ -215,8 +219,10 @@ class CorpusAligner:
         if initial is not None:
             _check_initial(initial, config)
         shards = Shards(distributed)
-        if distributed and config.acoustic == "neural":
-            raise ValueError('acoustic must be "monophone" where training is distributed; got "neural"')
+        if distributed and config.acoustic != "monophone":
+            raise ValueError(
+                f'acoustic must be "monophone" where training is distributed; got "{config.acoustic}"'
+            )
         with (
             _working_folder(workdir) as folder,
             closing(FeatureStore(_share_of(folder, shards), FeatureExtractor(config).feature_dim)) as store,
@@ -255,6 +261,8 @@ class CorpusAligner:
                 _train_mixtures(trainer, kept, progress)
                 if config.acoustic == "neural":
                     _train_network(trainer, store, kept, progress)
+                elif config.acoustic == "triphone":
+                    _train_tied(trainer, utterances, store, lexicon.language, progress)
                 kept.finish()
             lost = set(kept.lost or ())
         problems += [
@@ -446,7 +454,7 @@ class CorpusAligner:
         chains, starts = zip(
             *(path_units(graphs[number], paths[number][0]) for number in aligned), strict=True
         )
-        # The mixtures chose the path, and tell whether it fits; the network places its boundaries.
+        # The monophones chose the path, and tell whether it fits; what refines them places its boundaries.
         ratios = [
             unit_ratios(
                 log_emission[number, : batch[number].num_frames],
@@ -466,7 +474,13 @@ class CorpusAligner:
                     other = free[number, : item.num_frames]
                     scores = with_filler(scores, other, scorer.num_background, config.filler_margin)
                 log_emission[row, : item.num_frames] = scores
-        found = unit_times(chains, starts, models, log_emission, lengths, scale)
+        placed: Sequence[Sequence[Unit]] = chains
+        # Tied states know no other speech: beside it, the mixtures place the boundaries.
+        tied = self._acoustic.tied if isinstance(self._acoustic, AcousticModel) else None
+        if config.acoustic == "triphone" and tied is not None and free is None:
+            placed, models = tied.in_context(chains)
+            log_emission, lengths = emissions(tied, [features[number] for number in aligned])
+        found = unit_times(placed, starts, models, log_emission, lengths, scale)
         for number, chain, ratio, times in zip(aligned, chains, ratios, found, strict=True):
             item, (_, score) = batch[number], paths[number]
             phones = intervals(chain, times, ratio, item.duration, config)
@@ -685,7 +699,7 @@ def _check_initial(initial: CorpusAligner, config: AlignerConfig) -> None:
 
 
 def _start(
-    trainer: Trainer, language: str, initial: CorpusAligner | None, mapping: Mapping[str, str]
+    trainer: Trainer[AcousticModel], language: str, initial: CorpusAligner | None, mapping: Mapping[str, str]
 ) -> None:
     """Give the model its first densities: those of another model, by class, or flat."""
     units = trainer.model.phones
@@ -732,7 +746,7 @@ class _Checkpoint:
         self,
         path: Path | None,
         fingerprint: str,
-        trainer: Trainer,
+        trainer: Trainer[AcousticModel],
         start: Callable[[], None],
         shards: Shards,
     ) -> None:
@@ -780,7 +794,7 @@ class _Checkpoint:
         self.save({}, self.epoch)
 
 
-def _train_mixtures(trainer: Trainer, kept: _Checkpoint, progress: Progress | None) -> None:
+def _train_mixtures(trainer: Trainer[AcousticModel], kept: _Checkpoint, progress: Progress | None) -> None:
     """Iterate to the end, leaving a checkpoint before each search of paths."""
     config = trainer.config
     while trainer.iteration < config.iterations:
@@ -788,12 +802,35 @@ def _train_mixtures(trainer: Trainer, kept: _Checkpoint, progress: Progress | No
         if progress is not None:
             progress("training", trainer.iteration, config.iterations)
         last = trainer.iteration == config.iterations
-        if config.acoustic == "neural" if last else is_realigned(trainer.iteration + 1):
+        if config.acoustic != "monophone" if last else is_realigned(trainer.iteration + 1):
             kept.save({}, epoch=0)
 
 
+def _train_tied(
+    trainer: Trainer[AcousticModel],
+    utterances: Sequence[Prepared],
+    store: FeatureStore,
+    language: str,
+    progress: Progress | None,
+) -> None:
+    """Train the tied states of triphones from the best paths of the trained monophones.
+
+    That takes a fraction of what these took, and is begun anew by a training that was interrupted in it.
+    """
+    trainer.search()
+    if not trainer.densities:
+        return
+    tied = TiedTrainer(trainer.model, utterances, store, trainer.densities, language, trainer.config)
+    _LOGGER.info("%d tied states", tied.model.num_densities)
+    while tied.iteration < tied.config.iterations:
+        tied.step()
+        if progress is not None:
+            progress("training triphones", tied.iteration, tied.config.iterations)
+    trainer.model.tied = tied.model
+
+
 def _train_network(
-    trainer: Trainer, store: FeatureStore, kept: _Checkpoint, progress: Progress | None
+    trainer: Trainer[AcousticModel], store: FeatureStore, kept: _Checkpoint, progress: Progress | None
 ) -> None:
     """Teach a network the best paths of the trained mixtures, leaving a checkpoint before each epoch."""
     model, config = trainer.model, trainer.config
