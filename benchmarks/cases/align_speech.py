@@ -18,10 +18,10 @@ on that grid are anyway.
 Ours: models trained here, and the model of American English in pocketsphinx's wheel, read by hmm-align.
 Peers, from PyPI, each in an environment of its own (`benchmarks/peers/`): pocketsphinx's aligner with the
 same model; viter, a Kaldi-style trainer in Rust, with monophones and with its full recipe; pstrain,
-SphinxTrain's successor, with its default recipe. All get the same words, pronunciations and clips of 16 kHz, and all times
-are scored by the same code (hmm_metrics.boundary_errors). A clip that an aligner gives up is left out of its
-errors and counted under `aligned`. Seconds are those of one run, start of the program included for peers;
-viter aligns what it trains on while it trains.
+SphinxTrain's successor, with its default recipe. All get the same words, pronunciations and clips of 16 kHz,
+and all times are scored by the same code (hmm_metrics.boundary_errors). A clip that an aligner gives up is
+left out of its errors and counted under `aligned`. Seconds are those of one run, start of the program
+included for peers; viter aligns what it trains on while it trains.
 With --quick only the smallest set is aligned by the aligners that train in seconds, and nothing written;
 --without-peers leaves out the peers.
 """

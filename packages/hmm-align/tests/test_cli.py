@@ -25,7 +25,7 @@ from hmm_align import (
 from hmm_align.cli import LANGUAGES as OFFERED
 from hmm_align.cli import app, main
 from hmm_models import ModelFileError, load_tensors, save_tensors
-from hmm_speech import LANGUAGES, Corpus, Lexicon
+from hmm_speech import LANGUAGES, Corpus, Lexicon, load_audio
 
 TEXT = ("masa see zoom ash", "either of hem shoozy", "see hem masa zoom", "ash of shoozy see")
 HINT = "words without a pronunciation: give it with --lexicon, or guess with --g2p"
@@ -509,3 +509,17 @@ def test_one_recording_is_aligned_with_a_model_that_was_trained_elsewhere(
     result = hmm_align("run", folder, model, out, "--text", "masa")
     assert result.exit_code == 2
     assert "--text is what is said in one recording" in result.output
+
+
+def test_layouts_are_folders_of_their_own(folder: Path, tmp_path: Path, own: Path, model: Path) -> None:
+    out = tmp_path / "out"
+    layouts = ("--format", "mfa", "--format", "fastspeech2", "--mel-rate", 16000, "--hop-length", 200)
+    assert hmm_align("run", folder, model, out, "--lexicon", own, *layouts).exit_code == 0
+    found = files(out)
+    assert "mfa/corpus/clip0.TextGrid" in found
+    assert "fastspeech2/train.txt" in found
+    assert "clip0.json" not in found
+    durations = np.load(out / "fastspeech2" / "duration" / "corpus-duration-clip0.npy")
+    assert durations.sum() == 1 + len(load_audio(folder / "clip0.wav").waveform) // 200
+    result = hmm_align("run", folder, model, out, "--format", "htk")
+    assert result.exit_code == 2

@@ -10,6 +10,9 @@ if _TYPE_CHECKING:
     from ._diagnose import diagnose as diagnose
     from ._evaluate import EvaluationReport as EvaluationReport
     from ._evaluate import evaluate as evaluate
+    from ._layouts import MelFrames as MelFrames
+    from ._layouts import write_fastspeech2 as write_fastspeech2
+    from ._layouts import write_mfa as write_mfa
     from ._report import write_report as write_report
     from ._result import AlignedInterval as AlignedInterval
     from ._result import Alignment as Alignment
@@ -61,6 +64,7 @@ _EXPORTS = {
     "ForwardSumAligner": ".aligners._forward_sum",
     "ForwardSumAlignment": ".aligners._forward_sum",
     "IntervalFileError": ".export",
+    "MelFrames": "._layouts",
     "MonotonicAligner": ".aligners._monotonic",
     "MonotonicAlignment": ".aligners._monotonic",
     "Tiers": ".export",
@@ -77,7 +81,9 @@ _EXPORTS = {
     "read_textgrid": ".export",
     "write_alignments": ".export",
     "write_csv": ".export",
+    "write_fastspeech2": "._layouts",
     "write_json": ".export",
+    "write_mfa": "._layouts",
     "write_report": "._report",
     "write_textgrid": ".export",
 }

@@ -28,6 +28,7 @@ from hmm_speech import (
 from ._config import AlignerConfig
 from ._diagnose import Diagnosis, diagnose
 from ._evaluate import evaluate
+from ._layouts import LAYOUTS, MelFrames, write_fastspeech2, write_mfa
 from ._phones import unit_of
 from ._report import write_report
 from ._result import Alignment
@@ -153,13 +154,18 @@ class Session:
         self._say(f"trained on {report.num_utterances} utterances: {model}")
         return aligner
 
-    def align(self, aligner: CorpusAligner, out: Path, formats: Sequence[str]) -> None:
-        """Align the corpus, write the times, and list what has none."""
+    def align(self, aligner: CorpusAligner, out: Path, formats: Sequence[str], mel: tuple[int, int]) -> None:
+        """Align the corpus, write the times, and list what has none; ``mel`` is a sample rate and a hop."""
         with self._progress() as progress:
             alignments = aligner.align(self.corpus, progress=progress)
         good = [alignment for alignment in alignments if alignment.ok]
         self.problems.update((item.id, item.reason) for item in alignments if not item.ok)
-        written = write_alignments(good, out, formats)
+        written = write_alignments(good, out, [name for name in formats if name not in LAYOUTS])
+        if "mfa" in formats:
+            written += write_mfa(good, self.corpus, out / "mfa")
+        if "fastspeech2" in formats:
+            frames = MelFrames(sample_rate=mel[0], hop_length=mel[1])
+            written += write_fastspeech2(good, self.corpus, out / "fastspeech2", frames)
         write_rows(out / PROBLEMS_NAME, ("id", "reason"), sorted(self.problems.items()))
         suspicious = self._write_utterances(alignments, out / UTTERANCES_NAME)
         total = len(good) + len(self.problems.keys() - {alignment.id for alignment in good})

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 FORMATS = ("textgrid", "json", "csv")
+LAYOUTS = ("mfa", "fastspeech2")  # more than files of times: folders for programs that read them
 LANGUAGES = ("en", "ko", "ko-jamo", "ja", "cmn")  # those of hmm_speech, which would load torch
 MODEL_NAME = "model.safetensors"
 
@@ -26,9 +27,9 @@ app = typer.Typer(
 
 def _check_formats(formats: Iterable[str]) -> list[str]:
     """Refuse an unknown format before any work is done."""
-    unknown = sorted(set(formats) - set(FORMATS))
+    unknown = sorted(set(formats) - {*FORMATS, *LAYOUTS})
     if unknown:
-        raise typer.BadParameter(f"{', '.join(unknown)} is not one of {', '.join(FORMATS)}")
+        raise typer.BadParameter(f"{', '.join(unknown)} is not one of {', '.join((*FORMATS, *LAYOUTS))}")
     return list(formats)
 
 
@@ -90,8 +91,15 @@ Fresh = Annotated[
 ]
 Formats = Annotated[
     list[str],
-    typer.Option("--format", help="textgrid, json or csv; repeat it for several.", callback=_check_formats),
+    typer.Option(
+        "--format",
+        help="textgrid, json, csv; mfa or fastspeech2 for a folder OUT/mfa or OUT/fastspeech2 in that "
+        "layout. Repeat it for several.",
+        callback=_check_formats,
+    ),
 ]
+MelRate = Annotated[int, typer.Option(help="For fastspeech2: Hz of its spectrograms.", min=1000)]
+HopLength = Annotated[int, typer.Option(help="For fastspeech2: samples between frames.", min=1, max=1024)]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but problems.")]
 
 
@@ -132,6 +140,8 @@ def run(
     lexicon: LexiconFile = None,
     g2p: Guess = False,
     formats: Formats = list(FORMATS),  # noqa: B006 - typer reads it once and copies it
+    mel_rate: MelRate = 22_050,
+    hop_length: HopLength = 256,
     threads: Threads = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -140,7 +150,7 @@ def run(
 
     with _commands.Session(quiet, threads) as session:
         session.read_corpus(corpus, text)
-        session.align(session.load(model, lexicon, g2p), out, formats)
+        session.align(session.load(model, lexicon, g2p), out, formats, (mel_rate, hop_length))
         session.finish()
 
 
@@ -154,6 +164,8 @@ def train_and_run(
     g2p: Guess = False,
     frame_period: FramePeriod = 0.01,
     formats: Formats = list(FORMATS),  # noqa: B006 - typer reads it once and copies it
+    mel_rate: MelRate = 22_050,
+    hop_length: HopLength = 256,
     threads: Threads = 0,
     fresh: Fresh = False,
     quiet: Quiet = False,
@@ -165,7 +177,7 @@ def train_and_run(
         session.read_corpus(corpus)
         pronunciations = session.lexicon(language, lexicon, no_english, g2p)
         aligner = session.train(out / MODEL_NAME, pronunciations, frame_period, fresh)
-        session.align(aligner, out, formats)
+        session.align(aligner, out, formats, (mel_rate, hop_length))
         session.finish()
 
 
