@@ -36,7 +36,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let trainings be short."""
 
     def config(**choices: Any) -> AlignerConfig:
-        return AlignerConfig(iterations=4, num_components=40, **choices)
+        return AlignerConfig(**({"iterations": 4, "num_components": 40} | choices))
 
     monkeypatch.setattr(commands, "AlignerConfig", config)
 
@@ -107,10 +107,14 @@ def test_options_reach_the_aligner(
     used: list[int] = []
     monkeypatch.setattr("torch.set_num_threads", used.append)
     options = ["--lexicon", own, "--no-english", "--frame-period", 0.005, "--threads", 2, "--quiet"]
+    options += ["--acoustic", "neural", "--set", "network_epochs=1", "--set", "silence_prob=0.3"]
+    options += ["--set", "network_channels=8"]
     result = hmm_align("train", folder, tmp_path / "m", *options)
     assert (result.exit_code, result.output, used) == (0, "", [2])
     trained = CorpusAligner.load(tmp_path / "m")
     assert trained.config.frame_period == 0.005
+    assert trained.config.acoustic == "neural"
+    assert (trained.config.network_epochs, trained.config.silence_prob) == (1, 0.3)
     assert dict(trained.lexicon) == dict(Lexicon.load(own))
 
 
@@ -523,3 +527,20 @@ def test_layouts_are_folders_of_their_own(folder: Path, tmp_path: Path, own: Pat
     assert durations.sum() == 1 + len(load_audio(folder / "clip0.wav").waveform) // 200
     result = hmm_align("run", folder, model, out, "--format", "htk")
     assert result.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--acoustic", "loud"], "loud is not one of monophone, neural"),
+        (["--set", "loud=1"], "--set must name one of acoustic, sample_rate,"),
+        (["--set", "iterations=many"], "--set iterations must be of type int; got 'many'"),
+        (["--set", "silence_prob=2"], "silence_prob must lie in (0, 1); got 2.0"),
+    ],
+)
+def test_a_wrong_choice_is_named_before_the_work(
+    folder: Path, tmp_path: Path, options: list[str], reason: str
+) -> None:
+    result = hmm_align("train", folder, tmp_path / "m", *options)
+    assert result.exit_code == 2
+    assert reason in " ".join(result.output.split())

@@ -4,9 +4,10 @@ import csv
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import torch
 import typer
@@ -52,6 +53,8 @@ _UTTERANCE_COLUMNS = (
     "signs",
 )
 MENDABLE = (CorpusError, ImportError, IntervalFileError, ModelFileError, OSError)
+# The choices of a training, and what their values are.
+_CHOICES: dict[str, type] = {name: type(value) for name, value in asdict(AlignerConfig()).items()}
 # How the reason of a problem begins if a word has no pronunciation.
 _UNKNOWN_WORD = str(UnknownWordError("")).removesuffix("''")
 
@@ -124,7 +127,24 @@ class Session:
             aligner.lexicon.fallback = _guesser()
         return aligner
 
-    def train(self, model: Path, lexicon: Lexicon, frame_period: float, fresh: bool) -> CorpusAligner:
+    def config(self, frame_period: float, acoustic: str, settings: Sequence[str]) -> AlignerConfig:
+        """Return the choices of a training; ``settings`` are of the form ``name=value``."""
+        chosen: dict[str, Any] = {"frame_period": frame_period, "acoustic": acoustic}
+        for setting in settings:
+            name, _, value = setting.partition("=")
+            if name not in _CHOICES:
+                raise _usage_error(f"--set must name one of {', '.join(_CHOICES)}; got {setting!r}")
+            kind = _CHOICES[name]
+            try:
+                chosen[name] = kind(value)
+            except ValueError as error:
+                raise _usage_error(f"--set {name} must be of type {kind.__name__}; got {value!r}") from error
+        try:
+            return AlignerConfig(**chosen)
+        except ValueError as error:
+            raise _usage_error(str(error)) from error
+
+    def train(self, model: Path, lexicon: Lexicon, config: AlignerConfig, fresh: bool) -> CorpusAligner:
         """Train and save; what an interrupted training left beside the model is used, then removed."""
         workdir = model.with_name(f"{model.name}.training")
         if fresh and workdir.exists():
@@ -136,7 +156,7 @@ class Session:
                 aligner = CorpusAligner.train(
                     self.corpus,
                     lexicon=lexicon,
-                    config=AlignerConfig(frame_period=frame_period),
+                    config=config,
                     workdir=workdir,
                     progress=progress,
                 )

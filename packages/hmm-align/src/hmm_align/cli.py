@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from ._config import ACOUSTICS
+
 FORMATS = ("textgrid", "json", "csv")
 LAYOUTS = ("mfa", "fastspeech2")  # more than files of times: folders for programs that read them
 LANGUAGES = ("en", "ko", "ko-jamo", "ja", "cmn")  # those of hmm_speech, which would load torch
@@ -38,6 +40,13 @@ def _check_language(language: str) -> str:
     if language not in LANGUAGES:
         raise typer.BadParameter(f"{language} is not one of {', '.join(LANGUAGES)}")
     return language
+
+
+def _check_acoustic(acoustic: str) -> str:
+    """Refuse an unknown kind of model before any work is done."""
+    if acoustic not in ACOUSTICS:
+        raise typer.BadParameter(f"{acoustic} is not one of {', '.join(ACOUSTICS)}")
+    return acoustic
 
 
 CorpusFolder = Annotated[
@@ -84,6 +93,17 @@ NoEnglish = Annotated[
     typer.Option("--no-english", help="Use the pronunciations of --lexicon alone, not the language's own."),
 ]
 Guess = Annotated[bool, typer.Option("--g2p", help="Guess how unknown words sound (needs hmm-speech[g2p]).")]
+Acoustic = Annotated[
+    str, typer.Option(help="What places the boundaries: monophone or neural.", callback=_check_acoustic)
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Any other choice of AlignerConfig, as in --set silence_prob=0.3; repeat it for several.",
+        show_default=False,
+    ),
+]
 FramePeriod = Annotated[float, typer.Option(help="Seconds between frames.", min=0.001, max=0.05)]
 Threads = Annotated[int, typer.Option(help="CPU threads; 0 leaves the choice to torch.", min=0)]
 Fresh = Annotated[
@@ -112,6 +132,8 @@ def train(
     no_english: NoEnglish = False,
     g2p: Guess = False,
     frame_period: FramePeriod = 0.01,
+    acoustic: Acoustic = "monophone",
+    settings: Settings = None,
     threads: Threads = 0,
     fresh: Fresh = False,
     quiet: Quiet = False,
@@ -120,8 +142,9 @@ def train(
     from . import _commands
 
     with _commands.Session(quiet, threads) as session:
+        config = session.config(frame_period, acoustic, settings or [])
         session.read_corpus(corpus)
-        session.train(model, session.lexicon(language, lexicon, no_english, g2p), frame_period, fresh)
+        session.train(model, session.lexicon(language, lexicon, no_english, g2p), config, fresh)
         session.finish()
 
 
@@ -163,6 +186,8 @@ def train_and_run(
     no_english: NoEnglish = False,
     g2p: Guess = False,
     frame_period: FramePeriod = 0.01,
+    acoustic: Acoustic = "monophone",
+    settings: Settings = None,
     formats: Formats = list(FORMATS),  # noqa: B006 - typer reads it once and copies it
     mel_rate: MelRate = 22_050,
     hop_length: HopLength = 256,
@@ -174,9 +199,10 @@ def train_and_run(
     from . import _commands
 
     with _commands.Session(quiet, threads) as session:
+        config = session.config(frame_period, acoustic, settings or [])
         session.read_corpus(corpus)
         pronunciations = session.lexicon(language, lexicon, no_english, g2p)
-        aligner = session.train(out / MODEL_NAME, pronunciations, frame_period, fresh)
+        aligner = session.train(out / MODEL_NAME, pronunciations, config, fresh)
         session.align(aligner, out, formats, (mel_rate, hop_length))
         session.finish()
 
