@@ -26,7 +26,7 @@ from hmm_align import (
 from hmm_align.cli import LANGUAGES as OFFERED
 from hmm_align.cli import app, main
 from hmm_models import ModelFileError, load_tensors, save_tensors
-from hmm_speech import LANGUAGES, Corpus, Lexicon
+from hmm_speech import LANGUAGES, Corpus, Lexicon, load_audio
 
 TEXT = ("masa see zoom ash", "either of hem shoozy", "see hem masa zoom", "ash of shoozy see")
 HINT = "words without a pronunciation: give it with --lexicon, or guess with --g2p"
@@ -37,7 +37,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let trainings be short."""
 
     def config(**choices: Any) -> AlignerConfig:
-        return AlignerConfig(iterations=4, num_components=40, **choices)
+        return AlignerConfig(**({"iterations": 4, "num_components": 40} | choices))
 
     monkeypatch.setattr(commands, "AlignerConfig", config)
 
@@ -108,10 +108,14 @@ def test_options_reach_the_aligner(
     used: list[int] = []
     monkeypatch.setattr("torch.set_num_threads", used.append)
     options = ["--lexicon", own, "--no-english", "--frame-period", 0.005, "--threads", 2, "--quiet"]
+    options += ["--acoustic", "neural", "--set", "network_epochs=1", "--set", "silence_prob=0.3"]
+    options += ["--set", "network_channels=8"]
     result = hmm_align("train", folder, tmp_path / "m", *options)
     assert (result.exit_code, result.output, used) == (0, "", [2])
     trained = CorpusAligner.load(tmp_path / "m")
     assert trained.config.frame_period == 0.005
+    assert trained.config.acoustic == "neural"
+    assert (trained.config.network_epochs, trained.config.silence_prob) == (1, 0.3)
     assert dict(trained.lexicon) == dict(Lexicon.load(own))
 
 
@@ -604,3 +608,34 @@ def test_one_recording_is_aligned_with_a_model_that_was_trained_elsewhere(
     result = hmm_align("run", folder, model, out, "--text", "masa")
     assert result.exit_code == 2
     assert "--text is what is said in one recording" in result.output
+
+
+def test_layouts_are_folders_of_their_own(folder: Path, tmp_path: Path, own: Path, model: Path) -> None:
+    out = tmp_path / "out"
+    layouts = ("--format", "mfa", "--format", "fastspeech2", "--mel-rate", 16000, "--hop-length", 200)
+    assert hmm_align("run", folder, model, out, "--lexicon", own, *layouts).exit_code == 0
+    found = files(out)
+    assert "mfa/corpus/clip0.TextGrid" in found
+    assert "fastspeech2/train.txt" in found
+    assert "clip0.json" not in found
+    durations = np.load(out / "fastspeech2" / "duration" / "corpus-duration-clip0.npy")
+    assert durations.sum() == 1 + len(load_audio(folder / "clip0.wav").waveform) // 200
+    result = hmm_align("run", folder, model, out, "--format", "htk")
+    assert result.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--acoustic", "loud"], "loud is not one of monophone, neural"),
+        (["--set", "loud=1"], "--set must name one of acoustic, sample_rate,"),
+        (["--set", "iterations=many"], "--set iterations must be of type int; got 'many'"),
+        (["--set", "silence_prob=2"], "silence_prob must lie in (0, 1); got 2.0"),
+    ],
+)
+def test_a_wrong_choice_is_named_before_the_work(
+    folder: Path, tmp_path: Path, options: list[str], reason: str
+) -> None:
+    result = hmm_align("train", folder, tmp_path / "m", *options)
+    assert result.exit_code == 2
+    assert reason in " ".join(result.output.split())

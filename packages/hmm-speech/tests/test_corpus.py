@@ -15,6 +15,8 @@ from hmm_speech import (
     load_audio,
     read_corpus,
     read_folder,
+    read_kss,
+    read_librispeech,
     read_ljspeech,
     read_recording,
     read_speaker_folders,
@@ -283,3 +285,60 @@ def test_one_recording_has_its_transcript_beside_it_or_given(tmp_path: Path) -> 
     ):
         with pytest.raises(CorpusError, match=reason):
             read_recording(path)
+
+
+def test_librispeech_lists_its_transcripts_by_chapter(tmp_path: Path) -> None:
+    lines = "84-121123-0000 GO  DO YOU HEAR\n84-121123-0001 BUT\n84-121123-0002\n"
+    root = make(tmp_path / "dev-clean", {
+        "84/121123/84-121123.trans.txt": lines,
+        "84/121123/84-121123-0000.flac": "",
+        "84/121123/84-121123-0002.flac": "",
+        "84/121123/84-121123-0003.flac": "",
+        "174/50561/174-50561.trans.txt": "174-50561-0000 FORGOTTEN TOO\n",
+        "174/50561/174-50561-0000.flac": "",
+        "SPEAKERS.TXT": "; readers",
+    })  # fmt: skip
+    corpus = read_corpus(root)
+    assert summary(corpus) == [
+        ("174-50561-0000", "174/50561/174-50561-0000.flac", "FORGOTTEN TOO", "174"),
+        ("84-121123-0000", "84/121123/84-121123-0000.flac", "GO DO YOU HEAR", "84"),
+    ]
+    assert corpus.problems == (
+        Problem("84-121123-0001", "no recording beside 84-121123.trans.txt"),
+        Problem("84-121123-0002", "empty transcript (line 3 of 84-121123.trans.txt)"),
+        Problem("84-121123-0003", "no transcript in 84-121123.trans.txt"),
+    )
+    assert summary(read_librispeech(root / "174")) == [
+        ("174-50561-0000", "50561/174-50561-0000.flac", "FORGOTTEN TOO", "174")
+    ]
+    with pytest.raises(CorpusError, match=r"there is no transcript X\.trans\.txt"):
+        read_librispeech(make(tmp_path / "none", {"a.wav": ""}))
+
+
+@pytest.mark.parametrize("place", ["", "kss/"])
+def test_kss_takes_the_numbers_in_words(tmp_path: Path, place: str) -> None:
+    lines = (
+        "1/1_0000.wav|3개를 샀다.|세 개를 샀다.|세 개를 샀다.|2.1|I bought three.",
+        "1/1_0001.wav|그는 웃었다.||그는 웃었다.|1.5|He laughed.",
+        "1/1_0002.wav|그는.|그는.|그는.|1.5|He.",
+        "1/1_0001.wav|또.|또.|또.|1.5|Again.",
+        "2/2_0000.wav||||1.0|",
+    )
+    recordings = {f"{place}{name}": "" for name in ("1/1_0000.wav", "1/1_0001.wav", "2/2_0000.wav")}
+    files = {"transcript.v.1.3.txt": "", "transcript.v.1.4.txt": "\n".join(lines)}
+    corpus = read_corpus(make(tmp_path / "kss", recordings | files))
+    assert summary(corpus) == [
+        ("1_0000", f"{place}1/1_0000.wav", "세 개를 샀다.", "kss"),
+        ("1_0001", f"{place}1/1_0001.wav", "그는 웃었다.", "kss"),
+    ]
+    assert corpus.problems == (
+        Problem("1_0001", "listed again"),
+        Problem("1_0002", "no recording 1/1_0002.wav"),
+        Problem("2_0000", "empty transcript (line 5 of transcript.v.1.4.txt)"),
+    )
+    with pytest.raises(CorpusError, match="there is no transcript"):
+        read_kss(make(tmp_path / "none", {"a.wav": ""}))
+    with pytest.raises(CorpusError, match="the file is empty"):
+        read_kss(make(tmp_path / "empty", {"transcript.v.1.4.txt": "\n"}))
+    with pytest.raises(CorpusError, match="not UTF-8 text"):
+        read_kss(make(tmp_path / "damaged", {"transcript.v.1.4.txt": b"\xff"}))

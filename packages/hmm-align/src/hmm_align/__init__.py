@@ -12,6 +12,9 @@ if _TYPE_CHECKING:
     from ._evaluate import Reliability as Reliability
     from ._evaluate import evaluate as evaluate
     from ._evaluate import reliability as reliability
+    from ._layouts import MelFrames as MelFrames
+    from ._layouts import write_fastspeech2 as write_fastspeech2
+    from ._layouts import write_mfa as write_mfa
     from ._report import write_report as write_report
     from ._result import AlignedInterval as AlignedInterval
     from ._result import Alignment as Alignment
@@ -65,6 +68,7 @@ _EXPORTS = {
     "ForwardSumAligner": ".aligners._forward_sum",
     "ForwardSumAlignment": ".aligners._forward_sum",
     "IntervalFileError": ".export",
+    "MelFrames": "._layouts",
     "MonotonicAligner": ".aligners._monotonic",
     "MonotonicAlignment": ".aligners._monotonic",
     "Reliability": "._evaluate",
@@ -85,7 +89,9 @@ _EXPORTS = {
     "reliability": "._evaluate",
     "write_alignments": ".export",
     "write_csv": ".export",
+    "write_fastspeech2": "._layouts",
     "write_json": ".export",
+    "write_mfa": "._layouts",
     "write_report": "._report",
     "write_textgrid": ".export",
 }

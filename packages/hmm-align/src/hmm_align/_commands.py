@@ -4,11 +4,11 @@ import csv
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import torch
 import typer
@@ -32,6 +32,7 @@ from ._config import AlignerConfig
 from ._diagnose import Diagnosis, Usual
 from ._evaluate import evaluate, reliability
 from ._kept import JoinedAlignments
+from ._layouts import LAYOUTS, MelFrames, write_fastspeech2, write_mfa
 from ._phones import unit_of
 from ._pool import WorkerError
 from ._report import write_report
@@ -61,6 +62,8 @@ _PICTURES = (".svg", ".png", ".pdf")
 MENDABLE = (CorpusError, ImportError, IntervalFileError, ModelFileError, OSError, WorkerError)
 # Bytes; file systems allow 255, of which suffixes and the names of temporary files need some.
 _LONGEST_NAME = 200
+# The choices of a training, and what their values are.
+_CHOICES: dict[str, type] = {name: type(value) for name, value in asdict(AlignerConfig()).items()}
 # How the reason of a problem begins if a word has no pronunciation.
 _UNKNOWN_WORD = str(UnknownWordError("")).removesuffix("''")
 
@@ -168,8 +171,25 @@ class Session:
             aligner.lexicon.fallback = _guesser()
         return aligner
 
+    def config(self, frame_period: float, acoustic: str, settings: Sequence[str]) -> AlignerConfig:
+        """Return the choices of a training; ``settings`` are of the form ``name=value``."""
+        chosen: dict[str, Any] = {"frame_period": frame_period, "acoustic": acoustic}
+        for setting in settings:
+            name, _, value = setting.partition("=")
+            if name not in _CHOICES:
+                raise _usage_error(f"--set must name one of {', '.join(_CHOICES)}; got {setting!r}")
+            kind = _CHOICES[name]
+            try:
+                chosen[name] = kind(value)
+            except ValueError as error:
+                raise _usage_error(f"--set {name} must be of type {kind.__name__}; got {value!r}") from error
+        try:
+            return AlignerConfig(**chosen)
+        except ValueError as error:
+            raise _usage_error(str(error)) from error
+
     def train(
-        self, model: Path, lexicon: Lexicon, frame_period: float, fresh: bool, workdir: Path
+        self, model: Path, lexicon: Lexicon, config: AlignerConfig, fresh: bool, workdir: Path
     ) -> CorpusAligner:
         """Train and save; what an interrupted training left in the working folder is used."""
         if fresh and self._first:
@@ -182,7 +202,7 @@ class Session:
                 aligner = CorpusAligner.train(
                     self.corpus,
                     lexicon=lexicon,
-                    config=AlignerConfig(frame_period=frame_period),
+                    config=config,
                     workdir=workdir,
                     jobs=self.jobs,
                     distributed=self._shards.number > 1,
@@ -205,9 +225,15 @@ class Session:
         return aligner
 
     def align(
-        self, aligner: CorpusAligner, out: Path, formats: Sequence[str], loose: bool, workdir: Path
+        self,
+        aligner: CorpusAligner,
+        out: Path,
+        formats: Sequence[str],
+        mel: tuple[int, int],
+        loose: bool,
+        workdir: Path,
     ) -> None:
-        """Align the corpus, write the times, and list what has none.
+        """Align the corpus, write the times, and list what has none; ``mel`` is a sample rate and a hop.
 
         What is found lies in the working folder until everything is written: a run that was killed goes on
         there, and memory does not grow with it.
@@ -223,9 +249,11 @@ class Session:
             )
         with closing(JoinedAlignments.of(self._shards, mine)) as alignments:
             if self._first:
-                self._write(alignments, out, formats)
+                self._write(alignments, out, formats, mel)
 
-    def _write(self, alignments: JoinedAlignments, out: Path, formats: Sequence[str]) -> None:
+    def _write(
+        self, alignments: JoinedAlignments, out: Path, formats: Sequence[str], mel: tuple[int, int]
+    ) -> None:
         """Write everything that was found."""
         good, seconds = 0, 0.0
         for item in alignments:
@@ -233,7 +261,12 @@ class Session:
                 good, seconds = good + 1, seconds + item.duration
             else:
                 self.problems[item.id] = item.reason
-        written = write_alignments(alignments, out, formats)
+        written = write_alignments(alignments, out, [name for name in formats if name not in LAYOUTS])
+        if "mfa" in formats:
+            written += write_mfa(alignments, self.corpus, out / "mfa")
+        if "fastspeech2" in formats:
+            frames = MelFrames(sample_rate=mel[0], hop_length=mel[1])
+            written += write_fastspeech2(alignments, self.corpus, out / "fastspeech2", frames)
         write_rows(out / PROBLEMS_NAME, ("id", "reason"), sorted(self.problems.items()))
         suspicious = self._write_utterances(alignments, out / UTTERANCES_NAME)
         total = good + len(self.problems)

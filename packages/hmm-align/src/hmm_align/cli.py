@@ -11,7 +11,10 @@ from typing import Annotated
 
 import typer
 
+from ._config import ACOUSTICS
+
 FORMATS = ("textgrid", "json", "csv")
+LAYOUTS = ("mfa", "fastspeech2")  # more than files of times: folders for programs that read them
 LANGUAGES = ("en", "ko", "ko-jamo", "ja", "cmn")  # those of hmm_speech, which would load torch
 MODEL_NAME = "model.safetensors"
 TIMES_NAME = "alignments"
@@ -27,9 +30,9 @@ app = typer.Typer(
 
 def _check_formats(formats: Iterable[str]) -> list[str]:
     """Refuse an unknown format before any work is done."""
-    unknown = sorted(set(formats) - set(FORMATS))
+    unknown = sorted(set(formats) - {*FORMATS, *LAYOUTS})
     if unknown:
-        raise typer.BadParameter(f"{', '.join(unknown)} is not one of {', '.join(FORMATS)}")
+        raise typer.BadParameter(f"{', '.join(unknown)} is not one of {', '.join((*FORMATS, *LAYOUTS))}")
     return list(formats)
 
 
@@ -38,6 +41,13 @@ def _check_language(language: str) -> str:
     if language not in LANGUAGES:
         raise typer.BadParameter(f"{language} is not one of {', '.join(LANGUAGES)}")
     return language
+
+
+def _check_acoustic(acoustic: str) -> str:
+    """Refuse an unknown kind of model before any work is done."""
+    if acoustic not in ACOUSTICS:
+        raise typer.BadParameter(f"{acoustic} is not one of {', '.join(ACOUSTICS)}")
+    return acoustic
 
 
 CorpusFolder = Annotated[
@@ -84,6 +94,18 @@ NoEnglish = Annotated[
     typer.Option("--no-english", help="Use the pronunciations of --lexicon alone, not the language's own."),
 ]
 Guess = Annotated[bool, typer.Option("--g2p", help="Guess how unknown words sound (needs hmm-speech[g2p]).")]
+Acoustic = Annotated[
+    str,
+    typer.Option(help="What places the boundaries: monophone, triphone or neural.", callback=_check_acoustic),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Any other choice of AlignerConfig, as in --set silence_prob=0.3; repeat it for several.",
+        show_default=False,
+    ),
+]
 FramePeriod = Annotated[float, typer.Option(help="Seconds between frames.", min=0.001, max=0.05)]
 Threads = Annotated[int, typer.Option(help="CPU threads; 0 leaves the choice to torch.", min=0)]
 Jobs = Annotated[
@@ -94,7 +116,12 @@ Fresh = Annotated[
 ]
 Formats = Annotated[
     list[str],
-    typer.Option("--format", help="textgrid, json or csv; repeat it for several.", callback=_check_formats),
+    typer.Option(
+        "--format",
+        help="textgrid, json, csv; mfa or fastspeech2 for a folder OUT/mfa or OUT/fastspeech2 in that "
+        "layout. Repeat it for several.",
+        callback=_check_formats,
+    ),
 ]
 Loose = Annotated[
     bool,
@@ -103,6 +130,8 @@ Loose = Annotated[
         help="Do not trust the transcripts: mark speech that no word explains, leave out words nobody says.",
     ),
 ]
+MelRate = Annotated[int, typer.Option(help="For fastspeech2: Hz of its spectrograms.", min=1000)]
+HopLength = Annotated[int, typer.Option(help="For fastspeech2: samples between frames.", min=1, max=1024)]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but problems.")]
 
 
@@ -115,6 +144,8 @@ def train(
     no_english: NoEnglish = False,
     g2p: Guess = False,
     frame_period: FramePeriod = 0.01,
+    acoustic: Acoustic = "monophone",
+    settings: Settings = None,
     threads: Threads = 0,
     jobs: Jobs = 1,
     fresh: Fresh = False,
@@ -124,11 +155,12 @@ def train(
     from . import _commands
 
     with _commands.Session(quiet, threads, jobs) as session:
+        config = session.config(frame_period, acoustic, settings or [])
         session.read_corpus(corpus)
         session.reserve(model.parent, model.name)
         workdir = model.with_name(f"{model.name}.training")
         pronunciations = session.lexicon(language, lexicon, no_english, g2p)
-        session.train(model, pronunciations, frame_period, fresh, workdir)
+        session.train(model, pronunciations, config, fresh, workdir)
         session.finish(workdir)
 
 
@@ -148,6 +180,8 @@ def run(
     g2p: Guess = False,
     formats: Formats = list(FORMATS),  # noqa: B006 - typer reads it once and copies it
     loose: Loose = False,
+    mel_rate: MelRate = 22_050,
+    hop_length: HopLength = 256,
     threads: Threads = 0,
     jobs: Jobs = 1,
     quiet: Quiet = False,
@@ -160,7 +194,7 @@ def run(
         aligner = session.load(model, lexicon, g2p)
         session.reserve(out, TIMES_NAME)
         workdir = out / f".{TIMES_NAME}"
-        session.align(aligner, out, formats, loose, workdir)
+        session.align(aligner, out, formats, (mel_rate, hop_length), loose, workdir)
         session.finish(workdir)
 
 
@@ -173,8 +207,12 @@ def train_and_run(
     no_english: NoEnglish = False,
     g2p: Guess = False,
     frame_period: FramePeriod = 0.01,
+    acoustic: Acoustic = "monophone",
+    settings: Settings = None,
     formats: Formats = list(FORMATS),  # noqa: B006 - typer reads it once and copies it
     loose: Loose = False,
+    mel_rate: MelRate = 22_050,
+    hop_length: HopLength = 256,
     threads: Threads = 0,
     jobs: Jobs = 1,
     fresh: Fresh = False,
@@ -184,13 +222,14 @@ def train_and_run(
     from . import _commands
 
     with _commands.Session(quiet, threads, jobs) as session:
+        config = session.config(frame_period, acoustic, settings or [])
         session.read_corpus(corpus)
         pronunciations = session.lexicon(language, lexicon, no_english, g2p)
         session.reserve(out, MODEL_NAME)
         session.reserve(out, TIMES_NAME)
         workdir = out / f"{MODEL_NAME}.training"
-        aligner = session.train(out / MODEL_NAME, pronunciations, frame_period, fresh, workdir)
-        session.align(aligner, out, formats, loose, workdir)
+        aligner = session.train(out / MODEL_NAME, pronunciations, config, fresh, workdir)
+        session.align(aligner, out, formats, (mel_rate, hop_length), loose, workdir)
         session.finish(workdir)
 
 

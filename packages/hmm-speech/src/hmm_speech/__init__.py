@@ -15,10 +15,14 @@ from ._corpus import Problem as Problem
 from ._corpus import Utterance as Utterance
 from ._corpus import read_corpus as read_corpus
 from ._corpus import read_folder as read_folder
+from ._corpus import read_kss as read_kss
+from ._corpus import read_librispeech as read_librispeech
 from ._corpus import read_ljspeech as read_ljspeech
 from ._corpus import read_recording as read_recording
 from ._corpus import read_speaker_folders as read_speaker_folders
 from ._deltas import deltas as deltas
+from ._durations import durations_from_intervals as durations_from_intervals
+from ._durations import intervals_from_durations as intervals_from_durations
 from ._features import MFCC as MFCC
 from ._features import LogMel as LogMel
 from ._features import frame_times as frame_times
@@ -56,7 +60,9 @@ __all__ = [
     "articulatory_class",
     "articulatory_distance",
     "deltas",
+    "durations_from_intervals",
     "frame_times",
+    "intervals_from_durations",
     "load_audio",
     "map_phones",
     "mel_filterbank",
@@ -64,6 +70,8 @@ __all__ = [
     "num_frames",
     "read_corpus",
     "read_folder",
+    "read_kss",
+    "read_librispeech",
     "read_ljspeech",
     "read_recording",
     "read_speaker_folders",

@@ -11,6 +11,7 @@ from typing import NamedTuple
 _AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif")  # the earlier wins
 _TEXT_SUFFIXES = (".txt", ".lab")  # the earlier wins
 _NOTES = frozenset({"readme", "license", "licence", "copying", "notice", "changelog", "authors"})
+_LIBRISPEECH = ".trans.txt"
 _TIMED_LINE = re.compile(r"\s*(\d+(?:\.\d+)?)\s+\d+(?:\.\d+)?(?:\s+\S.*)?")
 
 
@@ -118,7 +119,8 @@ def read_corpus(path: str | os.PathLike[str]) -> Corpus:
     -------
     Corpus
         See :func:`read_ljspeech` (taken if there is a ``metadata.csv`` with ``|`` between its columns),
-        :func:`read_speaker_folders` (if there are recordings in sub-folders) and :func:`read_folder`.
+        :func:`read_kss` (a ``transcript.v.1.x.txt``), :func:`read_librispeech` (files ``X.trans.txt`` beside
+        recordings), :func:`read_speaker_folders` (recordings in sub-folders) and :func:`read_folder`.
 
     Raises
     ------
@@ -148,7 +150,11 @@ def read_corpus(path: str | os.PathLike[str]) -> Corpus:
     metadata = root / "metadata.csv"
     if metadata.is_file() and b"|" in metadata.read_bytes():
         return read_ljspeech(root)
+    if _kss_transcripts(root):
+        return read_kss(root)
     files = _files(root)
+    if any(file.name.endswith(_LIBRISPEECH) for file in files):
+        return read_librispeech(root)
     in_folders = any(len(file.parts) > 1 and file.suffix.lower() in _AUDIO_SUFFIXES for file in files)
     return _read_pairs(root, files, per_speaker=in_folders)
 
@@ -258,12 +264,7 @@ def read_ljspeech(path: str | os.PathLike[str]) -> Corpus:
     metadata = root / "metadata.csv"
     if not metadata.is_file():
         raise CorpusError(root, "there is no metadata.csv")
-    try:
-        lines = metadata.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise CorpusError(
-            metadata, f"the file is not UTF-8 text ({error.reason} at byte {error.start})"
-        ) from error
+    lines = _lines(metadata)
     recordings = {
         stem: file
         for folder in (root, root / "wavs")
@@ -272,9 +273,7 @@ def read_ljspeech(path: str | os.PathLike[str]) -> Corpus:
     }
     utterances, problems = [], []
     seen: dict[str, int] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for number, line in lines:
         columns = [column.strip() for column in line.split("|")]
         name = (
             Path(columns[0]).stem if columns[0].lower().endswith(_AUDIO_SUFFIXES) else Path(columns[0]).name
@@ -293,10 +292,152 @@ def read_ljspeech(path: str | os.PathLike[str]) -> Corpus:
         else:
             utterances.append(Utterance(name, recordings[name], text, root.name))
         seen.setdefault(name, number)
-    if not seen:
-        raise CorpusError(metadata, "the file is empty")
     problems += [Problem(name, "no transcript in metadata.csv") for name in recordings if name not in seen]
     return _corpus(root, utterances, problems)
+
+
+def read_kss(path: str | os.PathLike[str]) -> Corpus:
+    """Read the Korean Single Speaker corpus: ``transcript.v.1.4.txt`` and numbered folders of recordings.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The folder; its name is the speaker. The transcript, the last of its versions, has a line
+        ``1/1_0000.wav|as written|numbers in words|letters apart|seconds|English`` per recording; the third
+        column is taken, or the second where that is empty. Recordings lie in ``1/`` to ``4/``, or in
+        ``kss/1/`` and so on.
+
+    Returns
+    -------
+    Corpus
+        Ids are such as ``1_0000``. Listed recordings that are absent are problems.
+
+    Raises
+    ------
+    CorpusError
+        If the path is not a folder, or the transcript is absent, not UTF-8 or empty.
+
+    References
+    ----------
+    .. [1] K. Park, "KSS Dataset: Korean Single Speaker Speech Dataset", 2018 (CC BY-NC-SA 4.0).
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Path(folder, "1").mkdir()
+    ...     Path(folder, "1", "1_0000.wav").touch()
+    ...     line = "1/1_0000.wav|3개|세 개|세 개|1.0|three"
+    ...     _ = Path(folder, "transcript.v.1.4.txt").write_text(line, encoding="utf-8")
+    ...     [(u.id, u.text) for u in read_kss(folder)]
+    [('1_0000', '세 개')]
+    """
+    root = _folder(path)
+    transcripts = _kss_transcripts(root)
+    if not transcripts:
+        raise CorpusError(root, "there is no transcript.v.1.4.txt")
+    utterances, problems = [], []
+    for number, line in _lines(transcripts[-1]):
+        columns = [column.strip() for column in line.split("|")]
+        name = Path(columns[0]).stem
+        text = " ".join(next((c for c in (*columns[2:3], *columns[1:2]) if c), "").split())
+        places = (folder / columns[0] for folder in (root, root / "kss"))
+        audio = next((place for place in places if columns[0] and place.is_file()), None)
+        if audio is None:
+            problems.append(Problem(name or f"{transcripts[-1].name}:{number}", f"no recording {columns[0]}"))
+        elif not text:
+            problems.append(Problem(name, f"empty transcript (line {number} of {transcripts[-1].name})"))
+        else:
+            utterances.append(Utterance(name, audio, text, root.name))
+    return _unique(root, utterances, problems)
+
+
+def read_librispeech(path: str | os.PathLike[str]) -> Corpus:
+    """Read LibriSpeech, or a part of it: ``speaker/chapter/speaker-chapter.trans.txt`` beside recordings.
+
+    Parameters
+    ----------
+    path : str or path-like
+        ``LibriSpeech``, a part such as ``dev-clean``, a speaker or a chapter. A line of a transcript is
+        ``84-121123-0000 GO DO YOU HEAR``; the recording ``84-121123-0000.flac`` lies beside it, or one with
+        another suffix of :func:`read_folder`.
+
+    Returns
+    -------
+    Corpus
+        The speaker is what the id begins with. Listed recordings that are absent, and recordings that are not
+        listed, are problems.
+
+    Raises
+    ------
+    CorpusError
+        If the path is not a folder, holds no ``X.trans.txt``, or one of them is not UTF-8.
+
+    References
+    ----------
+    .. [1] V. Panayotov, G. Chen, D. Povey and S. Khudanpur, "Librispeech: an ASR corpus based on public
+       domain audio books", ICASSP 2015.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Path(folder, "84-121123-0000.flac").touch()
+    ...     _ = Path(folder, "84-121123.trans.txt").write_text("84-121123-0000 GO DO YOU HEAR")
+    ...     [(u.id, u.text, u.speaker) for u in read_librispeech(folder)]
+    [('84-121123-0000', 'GO DO YOU HEAR', '84')]
+    """
+    root = _folder(path)
+    transcripts = [root / file for file in _files(root) if file.name.endswith(_LIBRISPEECH)]
+    if not transcripts:
+        raise CorpusError(root, f"there is no transcript X{_LIBRISPEECH}")
+    utterances, problems = [], []
+    for transcript in transcripts:
+        recordings = _by_stem(transcript.parent)
+        listed = set()
+        for number, line in _lines(transcript):
+            name, _, text = line.strip().partition(" ")
+            listed.add(name)
+            if name not in recordings:
+                problems.append(Problem(name, f"no recording beside {transcript.name}"))
+            elif not text.strip():
+                problems.append(Problem(name, f"empty transcript (line {number} of {transcript.name})"))
+            else:
+                speaker = name.partition("-")[0]
+                utterances.append(Utterance(name, recordings[name], " ".join(text.split()), speaker))
+        problems += [
+            Problem(name, f"no transcript in {transcript.name}") for name in recordings if name not in listed
+        ]
+    return _unique(root, utterances, problems)
+
+
+def _kss_transcripts(root: Path) -> list[Path]:
+    """List the versions of the transcript of KSS in a folder, the last one last."""
+    return sorted(root.glob("transcript.v.*.txt"))
+
+
+def _lines(path: Path) -> list[tuple[int, str]]:
+    """Return the lines of a list that hold something, numbered from 1."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise CorpusError(
+            path, f"the file is not UTF-8 text ({error.reason} at byte {error.start})"
+        ) from error
+    lines = [(number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    if not lines:
+        raise CorpusError(path, "the file is empty")
+    return lines
+
+
+def _unique(root: Path, utterances: Iterable[Utterance], problems: list[Problem]) -> Corpus:
+    """Make a corpus in which a name that was listed again counts once."""
+    found: dict[str, Utterance] = {}
+    for utterance in utterances:
+        if utterance.id in found:
+            problems.append(Problem(utterance.id, "listed again"))
+        found.setdefault(utterance.id, utterance)
+    return _corpus(root, found.values(), problems)
 
 
 def read_recording(path: str | os.PathLike[str], text: str | None = None) -> Corpus:

@@ -20,9 +20,17 @@ def _check_frame_period(frame_period: float) -> None:
         raise ValueError(f"frame_period must be a finite number of seconds > 0; got {frame_period}")
 
 
-def _check_end(name: str, end: float, frame_period: float, num_frames: int) -> None:
+def _check_first_centre(first_centre: float) -> None:
+    """Frames are centred at the start of the recording or behind it."""
+    if not (math.isfinite(first_centre) and first_centre >= 0):
+        raise ValueError(f"first_centre must be a finite number of seconds >= 0; got {first_centre}")
+
+
+def _check_end(name: str, end: float, frame_period: float, num_frames: int, first_centre: float) -> None:
     """Refuse a last time that no rounding of the number of frames explains."""
-    low, high = (num_frames - 2) * frame_period, (num_frames + 1) * frame_period
+    # As far behind the last centre as the first is behind the start, and a frame more or less.
+    low = (num_frames - 2) * frame_period + 2 * first_centre
+    high = low + 3 * frame_period
     slack = _ROUNDING * frame_period
     if not low - slack <= end <= high + slack:
         raise ValueError(
@@ -64,16 +72,22 @@ def _boundaries(intervals: IntervalSequence | ArrayLike, frame_period: float) ->
 
 
 def durations_from_intervals(
-    intervals: IntervalSequence | ArrayLike, frame_period: float, num_frames: int, *, min_frames: int = 1
+    intervals: IntervalSequence | ArrayLike,
+    frame_period: float,
+    num_frames: int,
+    *,
+    min_frames: int = 1,
+    first_centre: float = 0.0,
 ) -> NDArray[np.int64]:
     r"""Frames of each token: integers that always add up to the number of frames.
 
-    Frame t, centred at ``t * frame_period``, belongs to the token whose interval holds its centre, so the
-    token from ``start`` to ``end`` gets
+    Frame t, centred at ``first_centre + t * frame_period``, belongs to the token whose interval holds its
+    centre, so the token from ``start`` to ``end`` gets
 
-    .. math:: d = \lceil \mathrm{end} / p \rceil - \lceil \mathrm{start} / p \rceil
+    .. math:: d = \lceil (\mathrm{end} - c) / p \rceil - \lceil (\mathrm{start} - c) / p \rceil
 
-    frames of period p, with the first boundary at frame 0 and the last at `num_frames`.
+    frames of period p, c being the centre of the first, with the first boundary at frame 0 and the last at
+    `num_frames`.
 
     Parameters
     ----------
@@ -87,6 +101,10 @@ def durations_from_intervals(
         ``num_samples / hop_length`` are fine; the last token ends with the last frame.
     min_frames : int, default 1
         Least duration of a token; 0 lets tokens shorter than a frame vanish.
+    first_centre : float, default 0
+        Centre of frame 0 in seconds: 0 where frames are centred (``center=True`` of librosa and torch), half
+        of the window where frame 0 begins with the recording, half of the hop where a vocoder's front end
+        pads by ``(window - hop) / 2``.
 
     Returns
     -------
@@ -126,9 +144,10 @@ def durations_from_intervals(
             f"num_frames must be >= N * min_frames = {num_tokens} * {min_frames} "
             f"= {num_tokens * min_frames}; got {num_frames}"
         )
-    _check_end("intervals", float(times[-1]), frame_period, num_frames)
+    _check_first_centre(first_centre)
+    _check_end("intervals", float(times[-1]), frame_period, num_frames, first_centre)
 
-    first_frame = np.ceil(times / frame_period - _ROUNDING).astype(np.int64)
+    first_frame = np.ceil((times - first_centre) / frame_period - _ROUNDING).astype(np.int64)
     first_frame[0], first_frame[-1] = 0, num_frames
     # Every token needs min_frames: push boundaries later where the one before is too near, then earlier where
     # the tokens that follow would run out of frames.
@@ -138,7 +157,12 @@ def durations_from_intervals(
 
 
 def intervals_from_durations(
-    durations: ArrayLike, frame_period: float, labels: Sequence[str], *, end: float | None = None
+    durations: ArrayLike,
+    frame_period: float,
+    labels: Sequence[str],
+    *,
+    end: float | None = None,
+    first_centre: float = 0.0,
 ) -> list[tuple[float, float, str]]:
     """Contiguous intervals of tokens from their durations in frames.
 
@@ -152,7 +176,9 @@ def intervals_from_durations(
         One label for each token.
     end : float, optional
         Length of the recording in seconds, where the last interval ends. The end of the last frame,
-        ``(num_frames - 0.5) * frame_period``, if omitted.
+        ``first_centre + (num_frames - 0.5) * frame_period``, if omitted.
+    first_centre : float, default 0
+        As in :func:`durations_from_intervals`.
 
     Returns
     -------
@@ -190,11 +216,14 @@ def intervals_from_durations(
             f"labels must have one entry for each of N = {len(frames)} durations; got {len(labels)}"
         )
     num_frames = int(frames.sum())
+    _check_first_centre(first_centre)
     if end is None:
-        end = (num_frames - 0.5) * frame_period
-    _check_end("end", end, frame_period, num_frames)
+        end = first_centre + (num_frames - 0.5) * frame_period
+    else:
+        _check_end("end", end, frame_period, num_frames, first_centre)
     first_frame = np.append(0, np.cumsum(frames))
-    times = np.clip((first_frame - 0.5) * frame_period, 0.0, end)
+    times = np.clip(first_centre + (first_frame - 0.5) * frame_period, 0.0, end)
+    times[first_frame == 0] = 0.0
     # Also where the last tokens have no frames.
     times[first_frame == num_frames] = end
     return [

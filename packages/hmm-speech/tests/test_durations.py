@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hmm_tts import durations_from_intervals, intervals_from_durations
+from hmm_speech import durations_from_intervals, intervals_from_durations
 
 periods = st.sampled_from([0.01, 0.005, 0.0125, 256 / 22050, 1 / 3])
 
@@ -149,3 +149,27 @@ def test_real_phones_fill_the_frames_of_any_hop(hop_length: int, speech_data: Pa
         durations = durations_from_intervals(phones, hop_length / record["sample_rate"], num_frames)
         assert durations.sum() == num_frames
         assert durations.min() >= 1
+
+
+@given(
+    st.lists(st.integers(1, 30), min_size=1, max_size=20),
+    st.sampled_from(
+        [(22050, 256, 0), (22050, 256, 512), (24000, 300, 150), (16000, 200, 400), (48000, 240, 600)]
+    ),
+)
+def test_durations_come_back_wherever_the_first_frame_is_centred(
+    durations: list[int], convention: tuple[int, int, int]
+) -> None:
+    sample_rate, hop_length, centre = convention
+    period, first_centre = hop_length / sample_rate, centre / sample_rate
+    tier = intervals_from_durations(durations, period, ["a"] * len(durations), first_centre=first_centre)
+    assert tier[0][0] == 0.0
+    # A recording goes on behind its last frame as far as its first frame is behind its start.
+    tier[-1] = (tier[-1][0], (sum(durations) - 1) * period + 2 * first_centre, "a")
+    back = durations_from_intervals(tier, period, sum(durations), first_centre=first_centre)
+    assert back.tolist() == durations
+
+
+def test_a_centre_before_the_recording_is_refused() -> None:
+    with pytest.raises(ValueError, match="first_centre must be a finite number of seconds >= 0; got -1"):
+        durations_from_intervals([0.0, 1.0], 0.1, 10, first_centre=-1)
