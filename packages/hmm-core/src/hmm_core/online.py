@@ -140,7 +140,8 @@ class FilterState(_Stream):
     Notes
     -----
     The model is copied. One thread at a time may step a state. Memory: the model, the exponentials of its
-    weights, and O(K).
+    weights, and O(K). On CUDA a step can be captured in a CUDA graph; what is read from the state then waits
+    for the device.
 
     Examples
     --------
@@ -344,7 +345,8 @@ class ViterbiState(_Stream):
     The frames that all surviving paths share are committed as soon as there are any [1]_; :meth:`take` hands
     them out. Memory: the model, 4 bytes a state and open frame, and 4 bytes a committed frame that was not
     taken. With ``max_delay`` the first is bounded and a step never allocates it; otherwise it doubles where
-    more frames than ever before stay open. One thread at a time may step a state.
+    more frames than ever before stay open. One thread at a time may step a state. On CUDA,
+    a step with ``max_delay`` can be captured in a CUDA graph; take the states at least every 1024 frames.
 
     References
     ----------
