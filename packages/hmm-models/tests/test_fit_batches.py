@@ -54,6 +54,22 @@ def test_batches_give_what_everything_at_once_gives() -> None:
     torch.testing.assert_close(parts.emission.mean, whole.emission.mean, rtol=1e-5, atol=1e-5)
 
 
+def test_the_best_of_several_starts_is_kept() -> None:
+    x = torch.randn(6, 40, 2, generator=torch.Generator().manual_seed(3)).double()
+    batches = Batches(x, torch.full((6,), 40), 2)
+    model = GaussianHMM(4, 2).double()
+    result = model.fit_batches(batches, restarts=5, seed=4, max_iterations=30)
+    ends = [start.log_likelihood[-1] for start in result.restarts]
+    assert max(ends) - min(ends) > 1.0
+    assert result.log_likelihood[-1] == max(ends)
+    assert model.score(x) == pytest.approx(max(ends), rel=1e-9)
+    short = model.fit_batches(batches, restarts=3, restart_iterations=2, max_iterations=8, tolerance=-1.0)
+    assert [len(start.reports) for start in short.restarts] == [2] * 3
+    assert len(short.reports) == 8
+    with pytest.raises(ValueError, match="restarts must be 1 with step_power; got 2"):
+        model.fit_batches(batches, restarts=2, step_power=0.7)
+
+
 def test_stepwise_em_gets_further_in_its_first_pass() -> None:
     x, lengths = corpus(200)
     start = GaussianHMM(2, 2)

@@ -1,12 +1,20 @@
 """Gradient descent: checkpoints, low precision, other objectives, long sequences."""
 
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from hmm_models import GaussianHMM, HiddenMarkovModel, NeuralHMM, SemiMarkovHMM
+from hmm_models import (
+    GaussianHMM,
+    GaussianMixtures,
+    HiddenMarkovModel,
+    NeuralHMM,
+    ProbabilityTable,
+    SemiMarkovHMM,
+)
 
 
 class Network(nn.Module):
@@ -140,3 +148,20 @@ def test_scores_of_frames_are_those_of_the_recursions() -> None:
     torch.testing.assert_close(found[0, : lengths[0]], model.emission.log_prob(x[0, : lengths[0]]))
     weights = torch.full((6, 30), 2.0)
     torch.testing.assert_close(model.log_emission(x, lengths, frame_weights=weights), 2.0 * found)
+
+
+def test_priors_of_tables_count_as_they_do_in_em() -> None:
+    x = torch.randn(4, 30, 4).double()
+    table = ProbabilityTable(torch.zeros(3, 3), concentration=torch.tensor([[40.0, 1.0, 1.0]]))
+    model = HiddenMarkovModel(GaussianMixtures(3, 1, 4), transition=table).double()
+    model.fit(x, max_iterations=2000, tolerance=1e-12)
+    best = model.transition.log_prob().detach().exp()
+    options: dict[str, Any] = {"optimizer": partial(torch.optim.SGD, lr=0.05), "max_epochs": 20}
+    for batch_size in (None, 1):  # parts of the loss bear parts of the prior
+        found = model.fit_sgd(x, batch_size=batch_size, **options)
+        assert found.log_likelihood[0] == pytest.approx(model.score(x), rel=1e-6)
+        # EM ends where the gradient of likelihood and prior is 0; that of the likelihood alone is not.
+        torch.testing.assert_close(model.transition.log_prob().detach().exp(), best, rtol=0.0, atol=1e-4)
+    model.transition.concentration = None
+    model.fit_sgd(x, **options)
+    assert (model.transition.log_prob().detach().exp() - best).abs().max() > 1e-3

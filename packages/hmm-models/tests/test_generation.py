@@ -49,6 +49,23 @@ def test_it_is_the_dense_solution(windows: tuple[tuple[float, ...], ...]) -> Non
         torch.testing.assert_close(found[b], expected, rtol=1e-10, atol=1e-10)
 
 
+def test_it_is_what_nnmnkwii_gives() -> None:
+    t, n = torch.arange(7.0, dtype=torch.float64).unsqueeze(-1), torch.arange(3)
+    mean, variance = (1.0 + t * (n + 1)).sin(), 1.0 + 0.5 * (t + 2.0 * n).cos()
+    # paramgen.mlpg of nnmnkwii 0.1.3, which must be compiled and is therefore not asked each time.
+    theirs = [
+        0.524703064321,
+        0.719221310684,
+        -0.133560451822,
+        -0.448841615291,
+        -0.597438394018,
+        -0.208998069376,
+        -0.084233538589,
+    ]
+    found = mlpg(mean.unsqueeze(0), variance.unsqueeze(0), WINDOWS)[0, :, 0]
+    torch.testing.assert_close(found, torch.tensor(theirs, dtype=torch.float64), rtol=0.0, atol=1e-11)
+
+
 @pytest.mark.parametrize("length", [0, 1, 2, 3, 7])
 def test_a_sequence_in_a_batch_is_what_it_is_alone(length: int) -> None:
     mean, variance = problem(2, 7, 6)

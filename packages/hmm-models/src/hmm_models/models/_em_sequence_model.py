@@ -499,6 +499,8 @@ class EMSequenceModel(FittedChain, GeneratingModel, Generic[_Posterior, _Path]):
         algorithm: Algorithm = "baum_welch",
         initialize: bool = True,
         seed: int = 0,
+        restarts: int = 1,
+        restart_iterations: int | None = None,
         step_power: float | None = None,
         process_group: ProcessGroup | None = None,
         distributed: bool = False,
@@ -522,6 +524,8 @@ class EMSequenceModel(FittedChain, GeneratingModel, Generic[_Posterior, _Path]):
             Call ``initialize`` first, on the first batch; False continues from the present parameters.
         seed : int, default 0
             See ``initialize``.
+        restarts, restart_iterations
+            See ``fit``; starts, all on the first batch, are compared on all of them. Not with ``step_power``.
         step_power : float, optional
             In (0.5, 1]: update after every batch (stepwise EM), which gets further in the first passes. Batch
             t enters the running average of the statistics with weight :math:`(t + 2)^{-power}`. Then the
@@ -548,8 +552,8 @@ class EMSequenceModel(FittedChain, GeneratingModel, Generic[_Posterior, _Path]):
         TypeError
             If EM cannot train the emission, an option is unknown, or ``batches`` is a generator.
         ValueError
-            If ``batches`` is empty, ``step_power`` out of range, a batch holds a sequence that
-            no path can produce, or as ``accumulate``.
+            If ``batches`` is empty, a number out of range, a batch holds a sequence that no path can produce,
+            or as ``accumulate``.
         LikelihoodDecreaseError
             As ``fit``, without ``step_power``.
 
@@ -566,20 +570,15 @@ class EMSequenceModel(FittedChain, GeneratingModel, Generic[_Posterior, _Path]):
         emission = self._trainable()
         starting, updating = split_options(emission, options)
         check_algorithm(algorithm)
-        if step_power is not None and not 0.5 < step_power <= 1.0:
-            raise ValueError(f"step_power must be in (0.5, 1]; got {step_power}")
-        if isinstance(batches, Iterator):
-            raise TypeError(
-                f"batches must be iterable more than once, as a list is; got a {type(batches).__name__}"
-            )
-        if initialize:
-            first = next(iter(batches), None)
-            if first is None:
-                raise ValueError("batches must hold at least one batch; got none")
-            known = {name: value for name, value in _named(first).items() if name != "context"}
-            self.initialize(**cast(dict[str, Any], known), seed=seed, **starting)
-        if distributed:
-            broadcast_model(self, process_group)
+        check_restarts(restarts, restart_iterations, initialize)
+        _check_batches(batches, step_power, restarts)
+        known = _first_of(batches) if initialize else {}
+
+        def start(index: int) -> None:
+            if initialize:
+                self.initialize(**known, seed=seed + index, random_segments=index > 0, **starting)
+            if distributed:
+                broadcast_model(self, process_group)
 
         def collect(found: SequenceStatistics) -> SequenceStatistics:
             if distributed:
@@ -589,33 +588,46 @@ class EMSequenceModel(FittedChain, GeneratingModel, Generic[_Posterior, _Path]):
         def update(statistics: SequenceStatistics) -> UpdateReport:
             return self.update(statistics, **updating)
 
-        if step_power is not None:
-            result = run_stepwise_em(
-                lambda: map(collect, self._each_statistics(batches, algorithm)),
-                update,
-                max_iterations,
-                tolerance,
-                step_power,
-            )
-        else:
-            result = run_em(
+        def train(iterations: int) -> FitResult:
+            if step_power is not None:
+                return run_stepwise_em(
+                    lambda: map(collect, self._each_statistics(batches, algorithm)),
+                    update,
+                    iterations,
+                    tolerance,
+                    step_power,
+                )
+            return run_em(
                 lambda: collect(
                     sum_statistics(self._each_statistics(batches, algorithm), self.zero_statistics)
                 ),
                 update,
                 emission.rounding,
-                max_iterations,
+                iterations,
                 tolerance,
                 lambda: self._log_prior(updating),
             )
+
+        if restarts > 1:
+            self._materialize(known["x"], known.get("lengths"), known.get("observed"))
+            result = run_restarts(
+                self,
+                start,
+                train,
+                lambda: self._log_prior(updating),
+                restarts,
+                max_iterations,
+                restart_iterations,
+            )
+        else:
+            start(0)
+            result = train(max_iterations)
         return self._recorded(result, stepwise=step_power is not None)
 
     @torch.no_grad()
     def _log_prior(self, options: Mapping[str, Any]) -> float:
         """Log-density of the parameters under the priors of the tables, and of the emission's ``update``."""
-        prior = options.get("prior")
-        tables = [part for name, part in self.named_children() if name != "emission"]
-        total = sum(float(cast(Any, part).log_prior()) for part in tables if hasattr(part, "log_prior"))
+        prior, total = options.get("prior"), float(self._log_prior_of_tables())
         return total if prior is None else total + float(cast(Any, self.emission).log_prior(prior))
 
     def _each_statistics(
@@ -627,6 +639,26 @@ class EMSequenceModel(FittedChain, GeneratingModel, Generic[_Posterior, _Path]):
             if float(found.log_likelihood) == -torch.inf:
                 raise ValueError(f"batch {index} holds a sequence that no path of the model can produce")
             yield found
+
+
+def _check_batches(batches: object, step_power: float | None, restarts: int) -> None:
+    """Refuse steps out of range, and what cannot be gone through again."""
+    if step_power is not None and not 0.5 < step_power <= 1.0:
+        raise ValueError(f"step_power must be in (0.5, 1]; got {step_power}")
+    if restarts > 1 and step_power is not None:
+        raise ValueError(f"restarts must be 1 with step_power; got {restarts}")
+    if isinstance(batches, Iterator):
+        raise TypeError(
+            f"batches must be iterable more than once, as a list is; got a {type(batches).__name__}"
+        )
+
+
+def _first_of(batches: Iterable[Mapping[str, Tensor] | PaddedBatch]) -> dict[str, Any]:
+    """Arguments of ``initialize`` that the first batch holds."""
+    first = next(iter(batches), None)
+    if first is None:
+        raise ValueError("batches must hold at least one batch; got none")
+    return {name: value for name, value in _named(first).items() if name != "context"}
 
 
 def _named(batch: Mapping[str, Tensor] | PaddedBatch) -> Mapping[str, Tensor]:

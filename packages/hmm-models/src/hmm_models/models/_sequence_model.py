@@ -330,8 +330,8 @@ class SequenceModel(Estimator, ABC):
         Returns
         -------
         FitResult
-            ``log_likelihood`` (or the objective) at the start and after each epoch; ``converged`` if the
-            patience ran out. The model keeps the parameters of the best epoch.
+            ``log_likelihood`` (or the objective) at the start and after each epoch, without priors;
+            ``converged`` if the patience ran out. The model keeps the parameters of the best epoch.
 
         Raises
         ------
@@ -348,7 +348,8 @@ class SequenceModel(Estimator, ABC):
         -----
         Start from ``initialize`` or ``fit``, or from parameters of your own. Gradients need no clipping: they
         are differences of expected counts per frame. Each epoch costs one more forward pass than it trains.
-        Priors of tables are left to EM; an objective of one's own can add ``log_prior``.
+        Priors of tables count as in EM: the loss is the negative logarithm of likelihood and priors together,
+        per frame. An objective of one's own replaces both; it can add ``log_prior``.
         """
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size must be >= 1; got {batch_size}")
@@ -369,15 +370,22 @@ class SequenceModel(Estimator, ABC):
 
         processes.check(lambda: self._refuse_impossible(x, lengths, weights, data, evaluate), x.device)
         num_frames = processes.sum((frames.weight * frames.valid.sum(1)).sum()) or 1.0
+        num_sequences = processes.sum(torch.tensor(float(len(x)), device=x.device)) or 1.0
+
+        def log_prior() -> Tensor:
+            return torch.zeros((), device=x.device) if objective is not None else self._log_prior_of_tables()
 
         def loss(rows: Tensor) -> Tensor:
             part = {name: None if value is None else value[rows] for name, value in data.items()}
             total = evaluate(x[rows], None if lengths is None else lengths[rows], **part)
-            return -(total * frames.weight[rows].to(total)).sum() / num_frames
+            # The loss adds up over sequences: each bears its part of the prior.
+            prior = log_prior() * (len(rows) / num_sequences)
+            return -((total * frames.weight[rows].to(total)).sum() + prior) / num_frames
 
         result = run_sgd(
             self,
             loss,
+            log_prior,
             len(x),
             num_frames,
             optimizer=optimizer(self.parameters()),
@@ -389,6 +397,12 @@ class SequenceModel(Estimator, ABC):
             processes=processes,
         )
         return self._recorded(result)
+
+    def _log_prior_of_tables(self) -> Tensor:
+        """Log-density of the tables of starts and steps under their priors; differentiable."""
+        parts = [part for name, part in self.named_children() if name != "emission"]
+        values = [cast(Any, part).log_prior() for part in parts if hasattr(part, "log_prior")]
+        return torch.stack(values).sum() if values else torch.zeros(())
 
     @torch.no_grad()
     def _refuse_impossible(

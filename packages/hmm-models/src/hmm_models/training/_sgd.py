@@ -30,6 +30,7 @@ class _Loss(nn.Module):
 def run_sgd(
     model: nn.Module,
     loss: Callable[[Tensor], Tensor],
+    log_prior: Callable[[], Tensor],
     num_sequences: int,
     num_frames: float,
     *,
@@ -43,6 +44,7 @@ def run_sgd(
 ) -> FitResult:
     """Minimise a loss that adds up over sequences, given their numbers, to nats per frame of all of them.
 
+    It holds ``log_prior``, which the history of log-likelihoods leaves out.
     ``num_sequences`` are those of this process, ``num_frames`` those of all. In a step every process takes a
     batch, an empty one where its sequences are used up.
     """
@@ -63,8 +65,12 @@ def run_sgd(
                 sum((part_of(rows).double() for rows in parts), torch.zeros((), device=device))
             )
 
+    def log_likelihood(value: float) -> float:
+        with torch.no_grad():
+            return -value * num_frames - float(log_prior())
+
     best = evaluate()
-    history, waited = [-best * num_frames], 0
+    history, waited = [log_likelihood(best)], 0
     kept = {name: value.detach().clone() for name, value in model.state_dict().items()}
     while len(history) <= max_epochs and waited < patience:
         try:
@@ -78,7 +84,7 @@ def run_sgd(
             now = evaluate()
         except (FloatingPointError, ValueError) as error:  # the data is in order: it was scored before
             raise FloatingPointError(f"epoch {len(history)}: {error}; lower the learning rate") from error
-        history.append(-now * num_frames)
+        history.append(log_likelihood(now))
         waited = 0 if now < best - tolerance else waited + 1
         _LOGGER.debug("epoch %d: log-likelihood %.6f per frame", len(history) - 1, -now)
         if now < best:
