@@ -222,8 +222,8 @@ def test_tied_states_place_boundaries_where_they_are(
     assert tied is not None
     assert triphone._acoustic.num_densities < tied.num_densities <= 60
     found = errors(triphone.align(corpus), truth)
-    # Three minutes of noise are too little to turn 39 dimensions well: measured 88 and 93 %, else 96.
-    assert found.within[0.02] > (0.93 if triphone.config.feature_transform == "none" else 0.85)
+    # Measured: 99.8 % with none and with both, 87.6 % with MLLT alone, which a minute of noise misleads.
+    assert found.within[0.02] > (0.85 if triphone.config.feature_transform == "mllt" else 0.93)
     assert found.median < 0.008
     monophone = CorpusAligner(
         triphone._acoustic,
