@@ -72,6 +72,7 @@ def test_speech_without_a_word_and_words_without_speech_are_named() -> None:
         words=(silence, one._replace(label="word"), other),
         phones=(silence, one, other),
         skipped=(SkippedWord(0.7, "very", 1),),
+        loose=True,
     )
     found = diagnose([*corpus(), odd])[-1]
     assert found.signs == (
@@ -101,6 +102,8 @@ def test_what_does_not_fit_the_sound_is_named(place: int, name: str) -> None:
     words[place] = words[place]._replace(log_ratio=-4.2)
     found = diagnose([*corpus(), replace(odd, words=tuple(words))])
     assert found[-1].signs == (f"{name} does not fit the sound (log ratio -4.2)",)
+    # A loose alignment would have left the word out.
+    assert not diagnose([*corpus(), replace(odd, words=tuple(words), loose=True)])[-1].suspicious
     assert min(found, key=lambda item: item.rank).id == "odd"
     assert not any(item.suspicious for item in diagnose([replace(odd, words=tuple(words))], misfit=-5.0))
 

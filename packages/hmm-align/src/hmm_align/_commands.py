@@ -1,6 +1,7 @@
 """What the commands do, once they are called."""
 
 import csv
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -64,6 +65,8 @@ MENDABLE = (CorpusError, ImportError, IntervalFileError, ModelFileError, OSError
 _LONGEST_NAME = 200
 # The choices of a training, and what their values are.
 _CHOICES: dict[str, type] = {name: type(value) for name, value in asdict(AlignerConfig()).items()}
+# What our files are called while they are written.
+_TEMPORARY = re.compile(r"\..+\.(?:TextGrid|json|csv|html|safetensors)\.[0-9a-f]+\.tmp")
 # How the reason of a problem begins if a word has no pronunciation.
 _UNKNOWN_WORD = str(UnknownWordError("")).removesuffix("''")
 
@@ -125,12 +128,13 @@ class Session:
     def reserve(self, folder: Path, name: str) -> None:
         """Keep other runs from writing something in a folder until this one ends, however it ends.
 
-        The lock is the kernel's: that of a process that died is none.
+        The lock is the kernel's: that of a process that died is none, and what it was writing is removed.
         """
         if not self._first:
             return
         folder.mkdir(parents=True, exist_ok=True)
         lock = folder / f".{name}.lock"
+        killed = lock.exists()
         try:
             self._reserved.enter_context(FileLock(lock, timeout=0))
         except Timeout as error:
@@ -138,6 +142,10 @@ class Session:
                 f"another run is writing {name} in {folder}: let it end, or write elsewhere"
             ) from error
         self._reserved.callback(lock.unlink, missing_ok=True)
+        if killed:
+            for path in folder.rglob(".*.tmp"):
+                if _TEMPORARY.fullmatch(path.name):
+                    path.unlink()
 
     def lexicon(self, language: str, path: Path | None, no_english: bool, guess: bool) -> Lexicon:
         """Load the pronunciations: the language's, over them those of the file; or the file's alone."""

@@ -124,10 +124,10 @@ def diagnose(alignments: Iterable[Alignment], *, misfit: float = MISFIT) -> list
     Notes
     -----
     Suspicious are words and silences that the average of all states explains better, by more than
-    ``-misfit``: another word was said, or one too many or too few is in the transcript; of a loose alignment,
-    speech that no word explains and words that are not heard. Further words less certain than 0.4, phones
-    whose logarithmic length lies more than four robust deviations from the median of their label, and
-    utterances whose log-likelihood per frame lies so far below the median.
+    ``-misfit``: another word was said, or one too many or too few is in the transcript. Of a loose alignment
+    it is, instead, speech that no word explains and words that are not heard. Further words less certain than
+    0.4, phones whose logarithmic length lies more than four robust deviations from the median of their label,
+    and utterances whose log-likelihood per frame lies so far below the median.
 
     Deviations are robust, so that the outliers that are looked for do not hide each other: those of
     likelihoods from the median absolute deviation; those of lengths, which have a longer tail above the
@@ -234,7 +234,7 @@ def _diagnose(
     signs += [
         f"{_named(word)} at {word.start:.2f} s does not fit the sound (log ratio {word.log_ratio:.1f})"
         for word in sorted(item.words, key=lambda word: word.log_ratio)
-        if word.log_ratio < misfit and word.label != UNEXPLAINED
+        if word.log_ratio < misfit and not item.loose
     ]
     signs += [
         f"word {word.label!r} at {word.start:.2f} s is uncertain ({word.confidence:.2f})"

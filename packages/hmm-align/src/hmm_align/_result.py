@@ -86,7 +86,9 @@ class Alignment:
     log_likelihood_per_frame : float
         Natural logarithm, per frame; ``-inf`` if the alignment failed.
     skipped : tuple of SkippedWord
-        Words that were not heard, in order; they are in no tier. Always empty unless the alignment is loose.
+        Words that were not heard, in order; they are in no tier. Always empty unless ``loose``.
+    loose : bool
+        Whether the transcript was not trusted.
 
     Raises
     ------
@@ -109,6 +111,7 @@ class Alignment:
     reason: str = ""
     log_likelihood_per_frame: float = 0.0
     skipped: tuple[SkippedWord, ...] = ()
+    loose: bool = False
 
     def __post_init__(self) -> None:
         if self.ok == bool(self.reason):

@@ -492,6 +492,7 @@ class CorpusAligner:
                 tuple(phones),
                 log_likelihood_per_frame=score / item.num_frames,
                 skipped=tuple(skipped_words(chain, phones, item.words)),
+                loose=loose,
             )
 
     def save(self, path: str | os.PathLike[str]) -> None:

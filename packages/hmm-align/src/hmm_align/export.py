@@ -173,7 +173,8 @@ def write_json(alignment: Alignment, path: str | Path) -> None:
         "words": [_rounded(word)._asdict() for word in alignment.words],
         "phones": [_rounded(phone)._asdict() for phone in alignment.phones],
     }
-    if alignment.skipped:
+    if alignment.loose:
+        content["loose"] = True
         content["skipped"] = [word._asdict() for word in alignment.skipped]
     with replacing(Path(path)) as temporary:
         temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
@@ -216,6 +217,7 @@ def read_json(path: str | Path) -> Alignment:
             reason=content["reason"],
             log_likelihood_per_frame=-math.inf if log_likelihood is None else log_likelihood,
             skipped=tuple(SkippedWord(**word) for word in content.get("skipped", ())),
+            loose=content.get("loose", False),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise IntervalFileError(path, f"is not an alignment ({type(error).__name__}: {error})") from error
