@@ -31,7 +31,6 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
 
 import torch
 
@@ -96,8 +95,8 @@ def times_of(alignments: list[Alignment]) -> Times:
 class Ours:
     """Trains and aligns with hmm-align; keeps the models by the names of the sets they were trained on."""
 
-    def __init__(self, acoustic: Literal["neural", "monophone"]) -> None:
-        self.config = AlignerConfig(acoustic=acoustic)
+    def __init__(self, config: AlignerConfig) -> None:
+        self.config = config
         self.models: dict[str, CorpusAligner] = {}
 
     def __call__(self, name: str, corpus: Corpus, lexicon: Lexicon) -> Times:
@@ -181,7 +180,12 @@ def main() -> int:
         return 2
     torch.set_num_threads(min(2, os.cpu_count() or 1))
     guess = EnglishG2P()
-    mine = {f"hmm-align {version('hmm-align')} {kind}": Ours(kind) for kind in ("neural", "monophone")}
+    ours = {
+        "neural": AlignerConfig(acoustic="neural"),
+        "monophone": AlignerConfig(),
+        "monophone 5 ms": AlignerConfig.at_frame_period(0.005),
+    }
+    mine = {f"hmm-align {version('hmm-align')} {kind}": Ours(config) for kind, config in ours.items()}
     aligners: dict[str, Callable[[str, Corpus, Lexicon], Times]] = dict(mine)
     if Path(sys.executable).with_name("viter").exists() or shutil.which("viter"):
         aligners[f"viter {version('viter')} monophone"] = viter

@@ -123,7 +123,7 @@ class Session:
                 aligner = CorpusAligner.train(
                     self.corpus,
                     lexicon=lexicon,
-                    config=AlignerConfig(frame_period=frame_period),
+                    config=AlignerConfig.at_frame_period(frame_period),
                     workdir=workdir,
                     progress=progress,
                 )
