@@ -98,6 +98,7 @@ Times = dict[str, Tiers]
 # What the acoustic model can be.
 VARIANTS = {
     "monophone": AlignerConfig(),
+    "monophone 5 ms": AlignerConfig.at_frame_period(0.005),
     "neural": AlignerConfig(acoustic="neural"),
     "triphone": AlignerConfig(acoustic="triphone"),
     "triphone mllt": AlignerConfig(acoustic="triphone", feature_transform="mllt"),

@@ -35,11 +35,12 @@ HINT = "words without a pronunciation: give it with --lexicon, or guess with --g
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let trainings be short."""
+    usual = AlignerConfig.at_frame_period
 
-    def config(**choices: Any) -> AlignerConfig:
-        return AlignerConfig(**({"iterations": 4, "num_components": 40} | choices))
+    def config(frame_period: float, **choices: Any) -> AlignerConfig:
+        return usual(frame_period, **({"iterations": 4, "num_components": 40} | choices))
 
-    monkeypatch.setattr(commands, "AlignerConfig", config)
+    monkeypatch.setattr(AlignerConfig, "at_frame_period", config)
 
 
 @pytest.fixture(scope="session")
@@ -113,7 +114,7 @@ def test_options_reach_the_aligner(
     result = hmm_align("train", folder, tmp_path / "m", *options)
     assert (result.exit_code, result.output, used) == (0, "", [2])
     trained = CorpusAligner.load(tmp_path / "m")
-    assert trained.config.frame_period == 0.005
+    assert (trained.config.frame_period, trained.config.states_per_phone) == (0.005, 6)
     assert trained.config.acoustic == "neural"
     assert (trained.config.network_epochs, trained.config.silence_prob) == (1, 0.3)
     assert dict(trained.lexicon) == dict(Lexicon.load(own))

@@ -67,3 +67,30 @@ def test_choices_are_named_and_fixed() -> None:
 def test_a_start_that_is_not_known_is_named() -> None:
     with pytest.raises(ValueError, match='start must be "class" or "flat"; got \'even\''):
         AlignerConfig(start="even")
+
+
+def test_frames_of_ten_milliseconds_are_the_default() -> None:
+    assert AlignerConfig.at_frame_period(0.01) == AlignerConfig()
+
+
+@pytest.mark.parametrize("period", [0.0025, 0.004, 0.005, 0.02])
+def test_shorter_frames_leave_the_shortest_phone_and_the_certainty_as_they_are(period: float) -> None:
+    config, usual = AlignerConfig.at_frame_period(period), AlignerConfig()
+    assert config.frame_period == period
+    for name in ("states_per_phone", "silence_states"):
+        # Half a frame is lost to rounding.
+        assert getattr(config, name) * period == pytest.approx(0.03, abs=period / 2 + 1e-9)
+    assert config.frames_per_component * period == pytest.approx(usual.frames_per_component * 0.01)
+    assert config.posterior_scale / period == pytest.approx(usual.posterior_scale / 0.01)
+    assert config.network_scale / period == pytest.approx(usual.network_scale / 0.01)
+
+
+def test_what_is_chosen_beside_the_frame_period_is_not_scaled() -> None:
+    config = AlignerConfig.at_frame_period(0.005, states_per_phone=3, window=0.02)
+    assert (config.states_per_phone, config.silence_states, config.window) == (3, 6, 0.02)
+
+
+@pytest.mark.parametrize("period", [0.0, -0.01, float("nan")])
+def test_a_frame_period_must_be_positive(period: float) -> None:
+    with pytest.raises(ValueError, match="frame_period must be positive"):
+        AlignerConfig.at_frame_period(period)

@@ -192,7 +192,7 @@ class Session:
             except ValueError as error:
                 raise _usage_error(f"--set {name} must be of type {kind.__name__}; got {value!r}") from error
         try:
-            return AlignerConfig(**chosen)
+            return AlignerConfig.at_frame_period(**chosen)
         except ValueError as error:
             raise _usage_error(str(error)) from error
 
