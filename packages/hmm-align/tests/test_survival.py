@@ -294,7 +294,7 @@ def test_memory_does_not_grow_with_the_corpus(aligner: CorpusAligner, corpus: Co
         ]
         result = subprocess.run(command, check=True, capture_output=True, text=True)
         peaks.append(int(result.stdout))
-    # The features of 180 utterances of two seconds take 11 MB; measured: 1 MB, the rest of the allocator.
+    # The features of 180 utterances of two seconds take 11 MB.
     assert peaks[1] - peaks[0] < 8_000
 
 
