@@ -73,7 +73,7 @@ def test_what_is_odd_about_a_recording_hardly_moves_its_boundaries(
     ]
     ends = {word.label: word.end for word in expected.words}
     errors = [abs(word.end - ends[word.label]) for word in found.words if word.label]
-    assert max(errors) < 0.05  # measured: 0.02 at 8 kHz, which lacks the upper half of every sibilant
+    assert max(errors) < 0.05  # at 8 kHz, every sibilant lacks its upper half
 
 
 def nan(samples: NDArray[np.float64]) -> NDArray[np.float64]:

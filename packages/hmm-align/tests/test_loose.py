@@ -53,7 +53,7 @@ def test_a_word_too_few_is_other_speech_where_it_is(
             and max(abs(places[0][0] - spoken[2].start), abs(places[0][1] - spoken[2].end)) < 0.1
         )
         assert item.skipped == ()
-    # Measured: 26. Of two alike, either may be the one that is missing; one vowel may hide in another.
+    # Of two alike, either may be the one that is missing; one vowel may hide in another.
     assert right >= 24
 
 

@@ -107,7 +107,7 @@ def test_a_run_that_is_killed_goes_on_and_ends_as_if_it_had_not_been(
     (out / ".mine.tmp").touch()  # looks alike
     # All has been heard, trained and aligned.
     monkeypatch.setattr("hmm_align._corpus.load_audio", None)
-    monkeypatch.setattr(CorpusAligner, "align_task", None)
+    monkeypatch.setattr(CorpusAligner, "_align_task", None)
     monkeypatch.setattr(Trainer, "step", None)
     last = CliRunner().invoke(app, [*arguments, str(out)])
     assert last.exit_code == 0, last.output
@@ -273,7 +273,7 @@ corpus = read_corpus(sys.argv[2])
 some = [
     replace(corpus.utterances[number % 30], id=str(number)) for number in range(count)
 ]
-kept = aligner.align_kept(some, Path(sys.argv[4]), loose=False, jobs=1, progress=None)
+kept = aligner._align_kept(some, Path(sys.argv[4]), loose=False, jobs=1, progress=None)
 assert sum(item.ok for item in kept) == count
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
@@ -294,14 +294,14 @@ def test_memory_does_not_grow_with_the_corpus(aligner: CorpusAligner, corpus: Co
         ]
         result = subprocess.run(command, check=True, capture_output=True, text=True)
         peaks.append(int(result.stdout))
-    # The features of 180 utterances of two seconds take 11 MB; measured: 1 MB, the rest of the allocator.
+    # The features of 180 utterances of two seconds take 11 MB.
     assert peaks[1] - peaks[0] < 8_000
 
 
 def test_kept_alignments_are_those_that_were_found(
     alignments: list[Alignment], aligner: CorpusAligner, corpus: Corpus, tmp_path: Path
 ) -> None:
-    kept = aligner.align_kept(corpus.utterances, tmp_path, loose=False, jobs=1, progress=None)
+    kept = aligner._align_kept(corpus.utterances, tmp_path, loose=False, jobs=1, progress=None)
     assert len(kept) == len(alignments)
     assert [*kept] == [*kept] == alignments
     kept.close()

@@ -247,7 +247,7 @@ class Session:
         there, and memory does not grow with it.
         """
         with self._progress() as progress:
-            mine = aligner.align_kept(
+            mine = aligner._align_kept(  # noqa: SLF001 - `align` would hold everything in memory
                 self.corpus.utterances,
                 workdir,
                 loose=loose,

@@ -209,7 +209,7 @@ class CorpusAligner:
         -----
         Random numbers come from a generator of fixed seed, for the network alone, and the global one is left
         as it is: the same corpus gives the same model on the same machine with as many threads. Memory is
-        that of one batch and the model, and 200 bytes per second of speech; features lie in a temporary file,
+        that of one batch and the model, and 200 bytes per second of speech; features lie in a file,
         19 kB per second at the default settings.
         """
         if language is not None and lexicon is not None:
@@ -350,12 +350,12 @@ class CorpusAligner:
         utterances = [data] if isinstance(data, Utterance) else data.utterances
         with (
             _working_folder(workdir) as folder,
-            closing(self.align_kept(utterances, folder, loose=loose, jobs=jobs, progress=progress)) as kept,
+            closing(self._align_kept(utterances, folder, loose=loose, jobs=jobs, progress=progress)) as kept,
         ):
             found = list(kept)
         return found[0] if isinstance(data, Utterance) else found
 
-    def align_kept(
+    def _align_kept(
         self,
         utterances: Sequence[Utterance],
         folder: Path,
@@ -367,7 +367,7 @@ class CorpusAligner:
     ) -> KeptAlignments:
         """Align a share of utterances, and leave what is found in a folder.
 
-        Memory is that of a batch, and of texts. Internal; `align` is the public face.
+        Memory is that of a batch, and of texts.
         """
         config, acoustic = self.config, self._acoustic
         shards = shards or Shards()
@@ -400,15 +400,16 @@ class CorpusAligner:
                     (batch, [store.read(item.number) for item in batch], loose)
                     for batch in kept.rest(batches)
                 )
-                for found in pool.map(self._without_lexicon().align_task, tasks):
+                align = self._without_lexicon()._align_task  # noqa: SLF001 - of this class
+                for found in pool.map(align, tasks):
                     kept.append(found)
                     if progress is not None:
                         progress("aligning", len(kept.journal) + len(kept.failures), len(utterances))
                 stack.pop_all()
         return kept
 
-    def align_task(self, task: tuple[Sequence[Prepared], Sequence[Tensor], bool]) -> list[Alignment]:
-        """Align a batch as a process is given it: utterances of like length and their features. Internal."""
+    def _align_task(self, task: tuple[Sequence[Prepared], Sequence[Tensor], bool]) -> list[Alignment]:
+        """Align a batch as a process is given it: utterances of like length and their features."""
         batch, features, loose = task
         return list(self._align_batch(batch, features, self._acoustic.scorer(_labels(batch)), loose))
 
