@@ -295,7 +295,7 @@ class CorpusAligner:
                 for problem in [*problems, *too_short]
             }
             for batch in minibatches(usable, config.batch_frames):
-                scorer = acoustic.scorer(_labels(batch))
+                scorer = acoustic.scorer(_labels(batch), max(item.num_frames for item in batch))
                 found.update((item.id, item) for item in self._align_batch(batch, store, scorer))
                 if progress is not None:
                     progress("aligning", len(found), len(utterances))
@@ -425,8 +425,9 @@ class CorpusAligner:
 
         Notes
         -----
-        A model of CMU Sphinx is used with all its triphones, across words too, and without pruning. Its
-        features are normalised by each recording's own mean, as it was trained.
+        A model of CMU Sphinx is used with all its triphones, across words too, and without pruning; in a
+        recording of more than ten minutes with phones out of context, to save memory. Its features are
+        normalised by each recording's own mean, as it was trained.
         """
         if str(path).startswith(PREFIX):
             acoustic = SphinxModel(find_model(str(path)))
@@ -502,7 +503,7 @@ def _long_enough(
     """Part the utterances that can hold their transcripts from those that are too short."""
     fitting, problems = [], []
     for item in utterances:
-        needed = min_frames(item.pronunciations, acoustic.scorer(_labels([item])).models)
+        needed = min_frames(item.pronunciations, acoustic.scorer(_labels([item]), item.num_frames).models)
         if needed <= item.num_frames:
             fitting.append(item)
             continue
