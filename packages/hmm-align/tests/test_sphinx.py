@@ -322,3 +322,20 @@ def test_a_frame_is_centred_where_the_package_centres_it(corpus: Corpus) -> None
     size = min(len(plain), len(later))
     assert np.corrcoef(plain[:size, 1], later[:size, 1])[0, 1] > 0.9
     assert np.corrcoef(plain[:size, 1], shifted[:size, 1])[0, 1] > 0.9
+
+
+def test_a_long_recording_is_aligned_with_phones_out_of_context(
+    files: SphinxFiles, en_us: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = SphinxModel(en_us)
+    features = torch.zeros(4, 39)
+    scorer = model.scorer(["K", "AE1"], 60_000)
+    assert scorer.in_context is not None
+    scorer.in_context("AE1", "K", "T", "i")
+    num_ci_senones = files.definition.num_ci_senones
+    assert scorer.log_emission(features).shape[1] > num_ci_senones
+    monkeypatch.setattr("hmm_align.sphinx._model.LONGEST_IN_CONTEXT", 50_000)
+    scorer = model.scorer(["K", "AE1"], 60_000)
+    assert scorer.in_context is None
+    assert scorer.models["AE1"].densities.tolist() == files.definition.states[3].tolist()
+    assert scorer.log_emission(features).shape == (4, num_ci_senones)

@@ -92,8 +92,11 @@ class AcousticModel:
         """Return what turns a recording into features."""
         return FeatureExtractor(config)
 
-    def scorer(self, labels: Iterable[str]) -> Scorer:
-        """Return the units of phones, and of the silence; a phone's is the same wherever it stands."""
+    def scorer(self, labels: Iterable[str], _num_frames: int = 0) -> Scorer:
+        """Return the units of phones, and of the silence; a phone's is the same wherever it stands.
+
+        ``_num_frames``, of the longest recording, is for models that must save memory.
+        """
         models = {label: self.units[unit_of(label)] for label in sorted(set(labels))}
         models[SILENCE] = self.units[SILENCE]
         return Scorer(models, self.log_emission, self.num_densities, self.units)

@@ -411,7 +411,8 @@ class CorpusAligner:
     def _align_task(self, task: tuple[Sequence[Prepared], Sequence[Tensor], bool]) -> list[Alignment]:
         """Align a batch as a process is given it: utterances of like length and their features."""
         batch, features, loose = task
-        return list(self._align_batch(batch, features, self._acoustic.scorer(_labels(batch)), loose))
+        scorer = self._acoustic.scorer(_labels(batch), max(item.num_frames for item in batch))
+        return list(self._align_batch(batch, features, scorer, loose))
 
     def _without_lexicon(self) -> "CorpusAligner":
         """Return what aligns prepared utterances, small enough to be sent to a process."""
@@ -563,8 +564,9 @@ class CorpusAligner:
 
         Notes
         -----
-        A model of CMU Sphinx is used with all its triphones, across words too, and without pruning. Its
-        features are normalised by each recording's own mean, as it was trained.
+        A model of CMU Sphinx is used with all its triphones, across words too, and without pruning; in a
+        recording of more than ten minutes with phones out of context, to save memory. Its features are
+        normalised by each recording's own mean, as it was trained.
         """
         if str(path).startswith(PREFIX):
             acoustic = SphinxModel(find_model(str(path)))
@@ -655,7 +657,7 @@ def _long_enough(
     """Part the utterances that can hold their transcripts from those that are too short."""
     fitting, problems = [], []
     for item in utterances:
-        needed = min_frames(item.pronunciations, acoustic.scorer(_labels([item])).models)
+        needed = min_frames(item.pronunciations, acoustic.scorer(_labels([item]), item.num_frames).models)
         if needed <= item.num_frames:
             fitting.append(item)
             continue

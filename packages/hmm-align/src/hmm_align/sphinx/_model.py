@@ -22,6 +22,8 @@ from ._mixtures import TiedMixtures
 
 PREFIX = "sphinx:"
 
+# Frames of a recording whose phones are modelled in context: thousands of numbers for each of them.
+LONGEST_IN_CONTEXT = 60_000
 # Frames of such a model begin a sound later than monophones trained here do, measured where times are exact.
 _BOUNDARY_SHIFT = -0.005  # seconds
 _POSTERIOR_SCALE = 0.07
@@ -96,11 +98,15 @@ class SphinxModel:
         """Return what turns a recording into features: what the model was trained with."""
         return self._front_end
 
-    def scorer(self, _labels: Iterable[str]) -> Scorer:
-        """Return what scores transcripts: units in context, and only the densities that they need."""
+    def scorer(self, _labels: Iterable[str], num_frames: int) -> Scorer:
+        """Return what scores transcripts: units in context, and only the densities that they need.
+
+        Those of an hour need all of them, more than memory holds: units are then out of context.
+        """
         units = _Units(self._files, self._mixtures, self._triphones)
         free = {label: units[label] for label in (SILENCE, *self.phones)}
-        return Scorer(units, units.log_emission, units.num_background, free, units.in_context)
+        in_context = units.in_context if num_frames <= LONGEST_IN_CONTEXT else None
+        return Scorer(units, units.log_emission, units.num_background, free, in_context)
 
 
 @cache
