@@ -63,8 +63,10 @@ def take_level(log_emission: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     """Subtract from the scores (B, T, P) of each sequence what its frames usually score at best.
 
     Returns the rest, and per sequence (B,), in float64, what was subtracted in all: float32 then loses little
-    of a log-likelihood, however long the sequence is.
+    of a log-likelihood, however long the sequence is. float64 loses nothing, and stays as it is.
     """
+    if log_emission.dtype == torch.float64:
+        return log_emission, log_emission.new_zeros(len(log_emission))
     # A few frames tell.
     best = log_emission[:, ::_SOME].amax(-1)
     best = best.masked_fill(~valid[:, ::_SOME] | (best == -torch.inf), torch.nan)
