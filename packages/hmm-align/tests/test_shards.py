@@ -17,11 +17,11 @@ CONFIG = AlignerConfig(iterations=4, num_components=40)
 # The command with a training that is short.
 SHORT = """
 import sys
-import hmm_align._commands as commands
 from hmm_align import AlignerConfig
 from hmm_align.cli import app
 
-commands.AlignerConfig = lambda **choices: AlignerConfig(iterations=4, num_components=40, **choices)
+usual = AlignerConfig.at_frame_period
+AlignerConfig.at_frame_period = lambda **choices: usual(iterations=4, num_components=40, **choices)
 app(sys.argv[1:])
 """
 

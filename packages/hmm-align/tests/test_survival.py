@@ -13,7 +13,6 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-import hmm_align._commands as commands
 from hmm_align import AlignerConfig, Alignment, CorpusAligner, Tiers
 from hmm_align._features import FeatureStore
 from hmm_align._journal import Journal
@@ -31,7 +30,8 @@ from hmm_align import AlignerConfig, export
 from hmm_align.cli import app
 
 where, step = sys.argv[1], int(sys.argv[2])
-commands.AlignerConfig = lambda **choices: AlignerConfig(
+usual = AlignerConfig.at_frame_period
+AlignerConfig.at_frame_period = lambda **choices: usual(
     iterations=4, num_components=40, batch_frames=300, **choices
 )
 written = 0
@@ -87,10 +87,12 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_a_run_that_is_killed_goes_on_and_ends_as_if_it_had_not_been(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def config(**choices: Any) -> AlignerConfig:
-        return AlignerConfig(iterations=4, num_components=40, batch_frames=300, **choices)
+    usual = AlignerConfig.at_frame_period
 
-    monkeypatch.setattr(commands, "AlignerConfig", config)
+    def config(**choices: Any) -> AlignerConfig:
+        return usual(iterations=4, num_components=40, batch_frames=300, **choices)
+
+    monkeypatch.setattr(AlignerConfig, "at_frame_period", config)
     whole, out = tmp_path / "whole", tmp_path / "out"
     assert CliRunner().invoke(app, [*arguments, str(whole)]).exit_code == 0
     expected = content(whole)

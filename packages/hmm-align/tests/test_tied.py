@@ -100,7 +100,7 @@ def test_a_phone_gets_states_of_its_own_where_its_neighbours_change_it(
     assert torch.equal(steps[after_s.densities], base.log_steps()[base.units["AA"].densities])
 
 
-def test_chains_get_labels_of_their_own(
+def test_chains_get_models_of_their_own(
     base: AcousticModel, store: FeatureStore, densities: dict[int, torch.Tensor]
 ) -> None:
     model = trainer_of(base, store, densities).model
@@ -108,9 +108,9 @@ def test_chains_get_labels_of_their_own(
     renamed, models = model.in_context(chains)
     assert [len(chain) for chain in renamed] == [2, 1]
     assert len(models) == 3
-    assert renamed[1][0]._replace(label="S") == chains[1][0]
+    assert renamed[1][0]._replace(context=None) == chains[1][0]
     expected = model.tied(["", "AA1"])[1].densities
-    assert models[renamed[0][1].label].densities.tolist() == expected.tolist()
+    assert models[renamed[0][1].name].densities.tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("transform", ["none", "mllt", "lda+mllt"])

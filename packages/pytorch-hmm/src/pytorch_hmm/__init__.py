@@ -25,8 +25,11 @@ if _TYPE_CHECKING:
     from hmm_align import ForwardSumAligner as ForwardSumAligner
     from hmm_align import ForwardSumAlignment as ForwardSumAlignment
     from hmm_align import IntervalFileError as IntervalFileError
+    from hmm_align import MelFrames as MelFrames
     from hmm_align import MonotonicAligner as MonotonicAligner
     from hmm_align import MonotonicAlignment as MonotonicAlignment
+    from hmm_align import Reliability as Reliability
+    from hmm_align import SkippedWord as SkippedWord
     from hmm_align import Tiers as Tiers
     from hmm_align import TrainingReport as TrainingReport
     from hmm_align import beta_binomial_prior as beta_binomial_prior
@@ -36,12 +39,16 @@ if _TYPE_CHECKING:
     from hmm_align import forward_sum_loss as forward_sum_loss
     from hmm_align import guided_attention_loss as guided_attention_loss
     from hmm_align import plot_alignment as plot_alignment
+    from hmm_align import plot_reliability as plot_reliability
     from hmm_align import read_intervals as read_intervals
     from hmm_align import read_json as read_json
     from hmm_align import read_textgrid as read_textgrid
+    from hmm_align import reliability as reliability
     from hmm_align import write_alignments as write_alignments
     from hmm_align import write_csv as write_csv
+    from hmm_align import write_fastspeech2 as write_fastspeech2
     from hmm_align import write_json as write_json
+    from hmm_align import write_mfa as write_mfa
     from hmm_align import write_report as write_report
     from hmm_align import write_textgrid as write_textgrid
     from hmm_core import HAVE_NATIVE as HAVE_NATIVE
@@ -246,7 +253,9 @@ if _TYPE_CHECKING:
     from hmm_speech import articulatory_class as articulatory_class
     from hmm_speech import articulatory_distance as articulatory_distance
     from hmm_speech import deltas as deltas
+    from hmm_speech import durations_from_intervals as durations_from_intervals
     from hmm_speech import frame_times as frame_times
+    from hmm_speech import intervals_from_durations as intervals_from_durations
     from hmm_speech import load_audio as load_audio
     from hmm_speech import map_phones as map_phones
     from hmm_speech import mel_filterbank as mel_filterbank
@@ -254,12 +263,13 @@ if _TYPE_CHECKING:
     from hmm_speech import num_frames as num_frames
     from hmm_speech import read_corpus as read_corpus
     from hmm_speech import read_folder as read_folder
+    from hmm_speech import read_kss as read_kss
+    from hmm_speech import read_librispeech as read_librispeech
     from hmm_speech import read_ljspeech as read_ljspeech
+    from hmm_speech import read_recording as read_recording
     from hmm_speech import read_speaker_folders as read_speaker_folders
     from hmm_stream import FilterResult as FilterResult
     from hmm_stream import OnlineFilter as OnlineFilter
-    from hmm_tts import durations_from_intervals as durations_from_intervals
-    from hmm_tts import intervals_from_durations as intervals_from_durations
 
 _EXPORTS = {
     "Adaptation": "hmm_models",
@@ -335,6 +345,7 @@ _EXPORTS = {
     "MLLTEstimate": "hmm_models",
     "MMI": "hmm_models",
     "MeanVariance": "hmm_speech",
+    "MelFrames": "hmm_align",
     "MixtureGaussianHMM": "hmm_models",
     "MixtureGaussianHMMLayer": "hmm_models",
     "MixturePrior": "hmm_models",
@@ -361,6 +372,7 @@ _EXPORTS = {
     "RecognizedWords": "hmm_models",
     "RecognizerStatistics": "hmm_models",
     "RegressionTree": "hmm_models",
+    "Reliability": "hmm_align",
     "SakoeChiba": "hmm_core",
     "Sample": "hmm_models",
     "SamplingEmission": "hmm_models",
@@ -374,6 +386,7 @@ _EXPORTS = {
     "SequenceModel": "hmm_models",
     "SequenceStatistics": "hmm_models",
     "SingularStatisticsError": "hmm_models",
+    "SkippedWord": "hmm_align",
     "Sparse": "hmm_core",
     "SpeakerAdaptiveFit": "hmm_models",
     "SphericalGaussianMixtures": "hmm_models",
@@ -435,7 +448,7 @@ _EXPORTS = {
     "deltas": "hmm_speech",
     "diagnose": "hmm_align",
     "dtw": "hmm_core",
-    "durations_from_intervals": "hmm_tts",
+    "durations_from_intervals": "hmm_speech",
     "entropy": "hmm_core",
     "ergodic": "hmm_core",
     "estimate_cmllr": "hmm_models",
@@ -459,7 +472,7 @@ _EXPORTS = {
     "global_variance": "hmm_models",
     "graph_log_likelihood": "hmm_models",
     "guided_attention_loss": "hmm_align",
-    "intervals_from_durations": "hmm_tts",
+    "intervals_from_durations": "hmm_speech",
     "kbest": "hmm_core",
     "left_to_right": "hmm_core",
     "linear_graph": "hmm_core",
@@ -480,16 +493,21 @@ _EXPORTS = {
     "pairwise_cost": "hmm_core",
     "phone_topology": "hmm_models",
     "plot_alignment": "hmm_align",
+    "plot_reliability": "hmm_align",
     "posterior": "hmm_core",
     "read_corpus": "hmm_speech",
     "read_folder": "hmm_speech",
     "read_intervals": "hmm_align",
     "read_json": "hmm_align",
+    "read_kss": "hmm_speech",
+    "read_librispeech": "hmm_speech",
     "read_ljspeech": "hmm_speech",
+    "read_recording": "hmm_speech",
     "read_speaker_folders": "hmm_speech",
     "read_textgrid": "hmm_align",
     "register_model": "hmm_models",
     "regression_tree": "hmm_models",
+    "reliability": "hmm_align",
     "sample": "hmm_core",
     "save_model": "hmm_models",
     "save_tensors": "hmm_models",
@@ -511,7 +529,9 @@ _EXPORTS = {
     "viterbi": "hmm_core",
     "write_alignments": "hmm_align",
     "write_csv": "hmm_align",
+    "write_fastspeech2": "hmm_align",
     "write_json": "hmm_align",
+    "write_mfa": "hmm_align",
     "write_report": "hmm_align",
     "write_textgrid": "hmm_align",
 }
