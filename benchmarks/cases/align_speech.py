@@ -23,8 +23,8 @@ and all times are scored by the same code (hmm_metrics.boundary_errors). A clip 
 left out of its errors and counted under `aligned`. Seconds are those of one run, start of the program
 included for peers; viter aligns what it trains on while it trains.
 With --quick only the smallest set is aligned by the aligners that train in seconds, and nothing written;
---without-peers leaves out the peers; with --variants our acoustic models alone are compared, their options
-included, and nothing written either.
+--without-peers leaves out the peers, --without NAME what has NAME in its name; with --variants our acoustic
+models alone are compared, all that there are, and nothing written either.
 """
 
 import csv
@@ -38,6 +38,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -94,6 +95,9 @@ ARCTIC = {
 HEADER = ["set", "aligner", "times", "boundaries", "coverage", "mean_ms", "median_ms", "bias_ms"]
 WITHIN = (0.010, 0.020, 0.025, 0.050, 0.100)
 
+# Seconds after which a peer is given up.
+PATIENCE = 1800
+
 Times = dict[str, Tiers]
 # What the acoustic model can be.
 VARIANTS = {
@@ -104,6 +108,8 @@ VARIANTS = {
     "triphone mllt": AlignerConfig(acoustic="triphone", feature_transform="mllt"),
     "triphone lda+mllt": AlignerConfig(acoustic="triphone", feature_transform="lda+mllt"),
 }
+# What is compared with peers.
+USUAL = ["monophone", "triphone", "triphone lda+mllt"]
 
 
 class Outcome(NamedTuple):
@@ -222,7 +228,11 @@ class Peer:
                 arguments += [str(paths[name]), f"{paths[name]}-out"]
             command = [uv(), "run", "--quiet", "--no-project", "--script", str(self.script)]
             done = subprocess.run(
-                [*command, *self.options, *arguments], check=True, capture_output=True, text=True
+                [*command, *self.options, *arguments],
+                check=True,
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
             )
             seconds = json.loads(done.stdout.splitlines()[-1])
             times = {
@@ -332,10 +342,41 @@ def report(columns: list[str], rows: Iterator[list[str]]) -> list[list[str]]:
     return found
 
 
+def reason_of(error: subprocess.SubprocessError) -> str:
+    """Say in a line why a peer failed."""
+    if isinstance(error, subprocess.CalledProcessError):
+        return "".join(error.stderr.strip().splitlines()[-1:])
+    return f"it took more than {PATIENCE} seconds"
+
+
 def peer_version(script: str) -> str:
     """Return the version that a peer's script asks for."""
     pinned = (PEERS / script).read_text(encoding="utf-8").partition('["')[2].partition('"]')[0]
     return pinned.replace("==", " ")
+
+
+def aligners_of(arguments: list[str]) -> tuple[dict[str, Aligner], dict[str, Aligner]]:
+    """Return the aligners of any language, which train, and those of English, which need not."""
+    quick, variants = "--quick" in arguments, "--variants" in arguments
+    ours = f"hmm-align {version('hmm-align')}"
+    names = ["monophone"] if quick else list(VARIANTS) if variants else USUAL
+    any_language: dict[str, Aligner] = {f"{ours} {name}": Trained(VARIANTS[name]) for name in names}
+    english: dict[str, Aligner] = {}  # with a model that knows all, so that there is nothing unheard
+    if not quick and not variants:
+        english[f"{ours} sphinx:en-us"] = pretrained
+    if not variants and "--without-peers" not in arguments:
+        viter = peer_version("viter_align.py")
+        any_language[f"{viter} monophone"] = Peer("viter_align.py", "--no-tri")
+        english[f"{peer_version('pocketsphinx_align.py')} en-us"] = Peer("pocketsphinx_align.py")
+        if not quick:
+            any_language[f"{viter} full"] = Peer("viter_align.py")
+            any_language[peer_version("pstrain_align.py")] = Peer("pstrain_align.py")
+    left_out = [after for option, after in pairwise(arguments) if option == "--without"]
+
+    def kept(aligners: dict[str, Aligner]) -> dict[str, Aligner]:
+        return {name: run for name, run in aligners.items() if not any(part in name for part in left_out)}
+
+    return kept(any_language), kept(english)
 
 
 def main() -> int:
@@ -344,24 +385,11 @@ def main() -> int:
         print("no speech: HMM_SPEECH_DATA must name the folder that holds", *SETS)
         return 2
     torch.set_num_threads(min(2, os.cpu_count() or 1))
-    quick, variants = "--quick" in sys.argv, "--variants" in sys.argv
-    alone = variants or "--without-peers" in sys.argv
-    ours = f"hmm-align {version('hmm-align')}"
-    names = ["monophone"] if quick else list(VARIANTS) if variants else ["monophone", "neural", "triphone"]
-    any_language: dict[str, Aligner] = {f"{ours} {name}": Trained(VARIANTS[name]) for name in names}
-    english: dict[str, Aligner] = {}  # with a model that knows all, so that there is nothing unheard
-    if not quick and not variants:
-        english[f"{ours} sphinx:en-us"] = pretrained
-    if not alone:
-        viter = peer_version("viter_align.py")
-        any_language[f"{viter} monophone"] = Peer("viter_align.py", "--no-tri")
-        english[f"{peer_version('pocketsphinx_align.py')} en-us"] = Peer("pocketsphinx_align.py")
-        if not quick:
-            any_language[f"{viter} full"] = Peer("viter_align.py")
-            any_language[peer_version("pstrain_align.py")] = Peer("pstrain_align.py")
+    any_language, english = aligners_of(sys.argv[1:])
     columns = [*HEADER, *(f"within_{round(1000 * tolerance)}ms" for tolerance in WITHIN)]
     columns += ["aligned", "train_seconds", "align_seconds"]
     guess, rows = EnglishG2P(), []
+    quick = "--quick" in sys.argv
     for name in list(SETS)[-1:] if quick else (*SETS, *(item for item in UNHEARD if item not in SETS)):
         language = SETS.get(name, "en")
         lexicon = Lexicon.of(language, fallback=guess if language == "en" else None)
@@ -371,8 +399,8 @@ def main() -> int:
             corpora = {item: corpus_of(item) for item in (name, *also)}
             try:
                 outcome = run(corpora, lexicon)
-            except subprocess.CalledProcessError as error:
-                print(f"{name}: {aligner} failed: {error.stderr.strip().splitlines()[-1:]}", flush=True)
+            except subprocess.SubprocessError as error:
+                print(f"{name}: {aligner} failed: {reason_of(error)}", flush=True)
                 rows.append([name, aligner, "failed", *[""] * (len(columns) - 4), ""])
                 continue
             for item, times in outcome.times.items():
@@ -380,7 +408,7 @@ def main() -> int:
                 rest = [f"{len(times)}/{len(corpora[item])}", f"{outcome.train:.1f}"]
                 rest.append(f"{outcome.align[item]:.1f}")
                 rows += report(columns, rows_of(item, label, aligner, times, rest))
-    if quick or variants:
+    if quick or "--variants" in sys.argv:
         return 0
     card = machine_card(dt.datetime.now(tz=dt.UTC).date())
     with RESULTS.open("w", encoding="utf-8", newline="") as file:
