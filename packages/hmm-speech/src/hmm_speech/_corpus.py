@@ -11,6 +11,7 @@ from typing import NamedTuple
 _AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif")  # the earlier wins
 _TEXT_SUFFIXES = (".txt", ".lab")  # the earlier wins
 _NOTES = frozenset({"readme", "license", "licence", "copying", "notice", "changelog", "authors"})
+_KSS = "transcript.v."
 _LIBRISPEECH = ".trans.txt"
 _TIMED_LINE = re.compile(r"\s*(\d+(?:\.\d+)?)\s+\d+(?:\.\d+)?(?:\s+\S.*)?")
 
@@ -150,9 +151,9 @@ def read_corpus(path: str | os.PathLike[str]) -> Corpus:
     metadata = root / "metadata.csv"
     if metadata.is_file() and b"|" in metadata.read_bytes():
         return read_ljspeech(root)
-    if _kss_transcripts(root):
-        return read_kss(root)
     files = _files(root)
+    if any(file.name.startswith(_KSS) and file.suffix == ".txt" and len(file.parts) == 1 for file in files):
+        return read_kss(root)
     if any(file.name.endswith(_LIBRISPEECH) for file in files):
         return read_librispeech(root)
     in_folders = any(len(file.parts) > 1 and file.suffix.lower() in _AUDIO_SUFFIXES for file in files)
@@ -413,7 +414,7 @@ def read_librispeech(path: str | os.PathLike[str]) -> Corpus:
 
 def _kss_transcripts(root: Path) -> list[Path]:
     """List the versions of the transcript of KSS in a folder, the last one last."""
-    return sorted(root.glob("transcript.v.*.txt"))
+    return sorted(root.glob(f"{_KSS}*.txt"))
 
 
 def _lines(path: Path) -> list[tuple[int, str]]:
