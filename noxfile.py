@@ -95,7 +95,7 @@ def tests_triton(session: nox.Session) -> None:
     # Triton decides when it is imported whether to interpret: one process does one of the two.
     interpreted = {"TRITON_INTERPRET": "1", "COVERAGE_FILE": str(COVERAGE / "hmm-core.triton")}
     run = ("python", "-I", "-m", "pytest", *arguments)
-    others = [f"--ignore={path}" for path in compilation]
+    others = [f"--ignore={path}" for path in (*compilation, f"{tests}/test_gpu.py")]  # that needs a GPU
     session.run(*run, *counted, tests, *others, *session.posargs, env=interpreted)
     if not session.posargs:
         session.run(*run, *compilation)
