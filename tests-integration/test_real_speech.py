@@ -17,23 +17,26 @@ def hmm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def aligned(corpus: Path, out: Path) -> EvaluationReport:
+def aligned(corpus: Path, out: Path, *options: str) -> EvaluationReport:
     """Train on a corpus, align it, and score it against the times that lie beside it."""
-    done = hmm("align", "corpus", corpus, out, "--g2p", "--quiet")
+    done = hmm("align", "corpus", corpus, out, "--g2p", "--quiet", *options)
     assert done.returncode == 0, done.stderr
     return evaluate(out, corpus)
 
 
-def test_a_voice_with_exact_times_is_aligned_from_a_flat_start(speech_data: Path, tmp_path: Path) -> None:
+def test_a_voice_with_exact_times_is_aligned_from_nothing_else(speech_data: Path, tmp_path: Path) -> None:
     report = aligned(speech_data / "synth" / "en_hts", tmp_path / "out")
     assert report.num_files == 40
     assert report.phones.coverage > 0.98
-    assert report.phones.within[0.020] >= 0.85
+    assert report.phones.within[0.020] >= 0.95
     assert report.phones.within[0.050] >= 0.97
+    assert report.phones.mean <= 0.008
 
 
-def test_twenty_minutes_of_a_reader_are_aligned_from_a_flat_start(speech_data: Path, tmp_path: Path) -> None:
-    report = aligned(speech_data / "ljspeech", tmp_path / "out")
+def test_twenty_minutes_of_a_reader_are_aligned_from_nothing_else(speech_data: Path, tmp_path: Path) -> None:
+    """Such marks as these, a few milliseconds late of others, ask for the best model of one voice."""
+    options = ["--acoustic", "triphone", "--set", "feature_transform=lda+mllt"]
+    report = aligned(speech_data / "ljspeech", tmp_path / "out", *options)
     assert report.num_files == 186
     assert report.phones.coverage > 0.98
     assert report.phones.within[0.020] >= 0.76

@@ -628,7 +628,7 @@ def test_layouts_are_folders_of_their_own(folder: Path, tmp_path: Path, own: Pat
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--acoustic", "loud"], "loud is not one of monophone, neural"),
+        (["--acoustic", "loud"], "loud is not one of monophone, triphone,"),
         (["--set", "loud=1"], "--set must name one of acoustic, sample_rate,"),
         (["--set", "iterations=many"], "--set iterations must be of type int; got 'many'"),
         (["--set", "silence_prob=2"], "silence_prob must lie in (0, 1); got 2.0"),
