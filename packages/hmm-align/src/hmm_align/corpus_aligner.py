@@ -314,7 +314,7 @@ class CorpusAligner:
         loose : bool
             Do not trust the transcript: speech that no word explains becomes an interval ``"<unk>"``, and a
             word that is not heard is `Alignment.skipped`. For transcripts that may be wrong, or that cover
-            only a part of the recording; it takes about twice as long.
+            only a part of the recording; it takes longer.
         workdir : path, optional
             Folder for features and for what has been aligned, the caller's to remove. A call that was
             interrupted, killed even, goes on from there and ends as if it had not been. With that of the
