@@ -41,6 +41,33 @@ def test_components_not_in_use_change_nothing(mixtures: Make, log_joint: Joint) 
     torch.testing.assert_close(after, log_joint(model, x).logsumexp(-1), rtol=1e-12, atol=1e-12)
 
 
+def test_selected_densities_are_a_model_of_their_own(mixtures: Make) -> None:
+    model, x = mixtures(M=2), torch.randn(6, 5, dtype=torch.float64)
+    model.set_variance_floor(torch.full((5,), 0.2, dtype=torch.float64), 0.5)
+    chance = torch.get_rng_state()
+    chosen = model.select(torch.tensor([2, 0, 2]))
+    assert torch.equal(torch.get_rng_state(), chance)
+    assert (chosen.num_densities, chosen.num_mixtures) == (3, model.num_mixtures)
+    torch.testing.assert_close(chosen.log_prob(x), model.log_prob(x)[:, [2, 0, 2]], rtol=1e-12, atol=1e-12)
+    assert torch.equal(chosen.variance_floor, model.variance_floor)
+    chosen.reset_flat(torch.zeros(5, dtype=torch.float64), torch.ones(5, dtype=torch.float64))
+    assert not torch.equal(chosen.mean[0], model.mean[2])
+
+
+@pytest.mark.parametrize(
+    ("index", "rule"),
+    [
+        (torch.tensor([3]), r"must be in 0\.\.P-1 = 0\.\.2; got 3\.\.3"),
+        (torch.tensor([-1, 0]), r"must be in 0\.\.P-1 = 0\.\.2; got -1\.\.0"),
+        (torch.tensor([0.0]), r"must be int64 of shape \(Q,\), Q >= 1; got torch.float32 of shape \(1,\)"),
+        (torch.empty(0, dtype=torch.int64), r"got torch.int64 of shape \(0,\)"),
+    ],
+)
+def test_densities_that_there_are_not_are_refused(mixtures: Make, index: Tensor, rule: str) -> None:
+    with pytest.raises(ValueError, match=rule):
+        mixtures().select(index)
+
+
 def test_gradients_are_finite_and_zero_for_components_not_in_use(mixtures: Make) -> None:
     model, x = mixtures(), torch.randn(6, 5, dtype=torch.float64, requires_grad=True)
     inputs = {"x": x, **dict(model.named_parameters())}

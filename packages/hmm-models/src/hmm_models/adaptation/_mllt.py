@@ -104,22 +104,22 @@ def estimate_mllt(
         """Variances of each component in the directions of the rows."""
         return ((weight @ covariance) * weight).sum(-1)
 
-    def gain(weight: torch.Tensor) -> float:
+    def gain(weight: torch.Tensor, variance: torch.Tensor) -> float:
         """Nats per frame."""
         volume = torch.linalg.slogdet(weight).logabsdet
-        ratio = spread(weight) / covariance.diagonal(dim1=-2, dim2=-1)
+        ratio = variance / covariance.diagonal(dim1=-2, dim2=-1)
         return float(volume - 0.5 * (occupancy @ ratio.log().sum(-1)) / frames)
 
     weight = torch.eye(D, dtype=torch.float64, device=average.device)
     free, no_target = torch.ones_like(weight, dtype=torch.bool), torch.zeros_like(weight)
-    history = [0.0]
+    history, variance = [0.0], spread(weight)
     while len(history) <= max_sweeps:
-        precision = occupancy.unsqueeze(-1) / spread(weight)
-        second = torch.einsum("mi,mde->ide", precision, covariance)
+        second = torch.einsum("mi,mde->ide", occupancy.unsqueeze(-1) / variance, covariance)
         rows = RowMaximizer(weight, frames, second, no_target, free)
         rows.sweep()
         weight = torch.from_numpy(rows.weight).to(weight)
-        history.append(gain(weight))
+        variance = spread(weight)
+        history.append(gain(weight, variance))
         if history[-1] - history[-2] < _TOLERANCE:
             break
     weight = weight / ((weight @ average) * weight).sum(-1, keepdim=True).sqrt()

@@ -54,21 +54,25 @@ class Firm:
         return Firm(self.index[frames], self.weight[frames])
 
     def collect(self, densities: Densities[Any], x: Tensor, observed: Tensor | None) -> Moments:
-        """Moments of all frames, one density after the other."""
+        """Moments of all frames, in blocks, one density after the other."""
         total = densities.zeros()
         order = self.index.argsort(stable=True)[int((self.index < 0).sum()) :]
-        counts = self.index[order].bincount(minlength=len(densities.constant)).tolist()
         weight = self.weight.to(x)
-        for number, frames in enumerate(torch.split(order, counts)):
-            if not len(frames):
-                continue
-            own = densities.density(number)
-            # A covariance that all densities share has one row for all of them.
-            part = tuple(value if len(value) == 1 else value[number : number + 1] for value in total)
-            for rows in own.blocks(len(frames)):
-                some = frames[rows]
-                inputs = own.read(x[some], None if observed is None else observed[some])
-                _add(part, own.moments(inputs, own.shares(inputs, weight[some].unsqueeze(0))))
+        for rows in densities.density(0).blocks(len(order)):
+            some = order[rows]
+            numbers, counts = self.index[some].unique_consecutive(return_counts=True)
+            inputs = densities.read(x[some], None if observed is None else observed[some])
+            parts = zip(
+                numbers.tolist(),
+                torch.split(inputs, counts.tolist()),
+                torch.split(weight[some].unsqueeze(0), counts.tolist(), dim=1),
+                strict=True,
+            )
+            for number, read, share in parts:
+                own = densities.density(number)
+                # A covariance that all densities share has one row for all of them.
+                part = tuple(value if len(value) == 1 else value[number : number + 1] for value in total)
+                _add(part, own.moments(read, own.shares(read, share)))
         return total
 
 

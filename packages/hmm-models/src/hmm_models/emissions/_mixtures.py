@@ -1,5 +1,7 @@
 """Mixtures of diagonal and of spherical Gaussians, one per density of a model."""
 
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
@@ -75,6 +77,48 @@ class GaussianMixtures(MixtureEmission[MixtureStatistics]):
     def covariance(self) -> Tensor:
         """Variances with the floor applied, shape (P, M, D)."""
         return self.variance
+
+    @torch.no_grad()
+    def select(self, index: Tensor) -> Self:
+        """Copy some of the densities.
+
+        Parameters
+        ----------
+        index : Tensor of int64, shape (Q,)
+            Which, 0..P-1, in any order; at least one.
+
+        Returns
+        -------
+        GaussianMixtures
+            Of Q densities, with the same room for components and the same floor.
+
+        Raises
+        ------
+        ValueError
+            If the index has another shape or dtype, is empty, or names a density that there is not.
+
+        Examples
+        --------
+        >>> import torch
+        >>> densities = GaussianMixtures(3, 1, 2)
+        >>> x = torch.randn(5, 2)
+        >>> torch.allclose(
+        ...     densities.select(torch.tensor([2, 0])).log_prob(x), densities.log_prob(x)[:, [2, 0]]
+        ... )
+        True
+        """
+        if index.ndim != 1 or index.dtype != torch.int64 or not len(index):
+            raise ValueError(
+                f"index must be int64 of shape (Q,), Q >= 1; got {index.dtype} of shape {tuple(index.shape)}"
+            )
+        low, high = (int(value) for value in torch.aminmax(index))
+        if not 0 <= low <= high < self.num_densities:
+            raise ValueError(f"index must be in 0..P-1 = 0..{self.num_densities - 1}; got {low}..{high}")
+        with torch.device("meta"):  # where nothing is drawn for what is replaced
+            chosen = type(self)(len(index), self.num_mixtures, self.feature_dim, windows=self.windows)
+        rows = {name: value[index] for name, value in self.named_parameters()}
+        chosen.load_state_dict(rows | {"variance_floor": self.variance_floor.clone()}, assign=True)
+        return chosen
 
     def zero_statistics(self, device: torch.device | None = None) -> MixtureStatistics:
         """Statistics of no data, to add to.
