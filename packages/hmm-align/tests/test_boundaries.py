@@ -15,9 +15,9 @@ from hmm_align import (
     reliability,
 )
 from hmm_align._acoustic import AcousticModel
-from hmm_align._decode import unit_times
+from hmm_align._decode import look_up, unit_times
 from hmm_align._graph import SILENCE, Unit, build_graph
-from hmm_align._start import even_states
+from hmm_align._graph_batch import even_states
 from hmm_metrics import BoundarySummary, Interval, boundary_errors, summarize_boundaries
 from hmm_speech import Corpus, Lexicon, load_audio, read_corpus
 
@@ -102,11 +102,9 @@ def test_spreads_are_those_of_boundaries_where_the_model_is_true() -> None:
                 states += [density] * chance.geometric(1.0 - stay)
             ends.append(len(states))
         heard = chance.normal(means[states], 1.0)
-        log_emission = torch.from_numpy(-0.5 * (heard[:, None] - means) ** 2).float()[None]
+        log_emission = torch.from_numpy(-0.5 * (heard[:, None] - means) ** 2).float()
         starts = np.array([0, *ends[:-1]])
-        (found,) = unit_times(
-            [chain], [starts], model.units, log_emission, torch.tensor([ends[-1]]), scale=1.0
-        )
+        (found,) = unit_times([chain], [starts], model.units, [look_up(log_emission)], [ends[-1]], scale=1.0)
         standardised += [(found.ends[:-1] - ends[:-1]) / found.deviation[:-1]]
     # Seven thousand boundaries: three standard errors.
     assert np.mean(np.square(standardised)) == pytest.approx(1.0, abs=0.1)

@@ -41,7 +41,7 @@ def test_an_unknown_acoustic_model_is_refused() -> None:
 
 def test_an_unknown_transform_is_refused() -> None:
     choices: dict[str, Any] = {"feature_transform": "pca"}
-    with pytest.raises(ValueError, match=r"must be one of none, mllt, lda\+mllt; got 'pca'"):
+    with pytest.raises(ValueError, match=r"must be one of auto, none, mllt, lda\+mllt; got 'pca'"):
         AlignerConfig(**choices)
 
 

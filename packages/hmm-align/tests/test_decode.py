@@ -9,9 +9,11 @@ import torch
 
 from hmm_align import AlignedInterval, AlignerConfig, _decode
 from hmm_align._acoustic import AcousticModel
+from hmm_align._calibration import MIXTURES
 from hmm_align._decode import (
     UnitTimes,
     intervals,
+    look_up,
     path_units,
     unit_posteriors,
     unit_ratios,
@@ -49,7 +51,7 @@ def test_the_units_of_a_path_are_named_once_each_even_twins() -> None:
 def test_a_boundary_stands_halfway_between_two_frame_centres(period: float) -> None:
     config = AlignerConfig(frame_period=period, boundary_shift=0.0)
     # Frames 0..9 are centred at 0 to 9 periods: after 3 of them it is 2.5 periods.
-    found = intervals(CHAIN, certain(3, 2, 4, 1), np.zeros(4), 9.3 * period, config)
+    found = intervals(CHAIN, certain(3, 2, 4, 1), np.zeros(4), 9.3 * period, config, MIXTURES)
     assert [phone.label for phone in found] == ["", "a", "b", ""]
     assert [phone.end for phone in found] == pytest.approx(
         [2.5 * period, 4.5 * period, 8.5 * period, 9.3 * period]
@@ -62,19 +64,26 @@ def test_a_frame_shared_by_two_units_puts_the_boundary_inside_it() -> None:
     probability = hard(3, 3)
     probability[3] = [0.3, 0.7]
     one, two = intervals(
-        CHAIN[:2], _decode._times(probability), np.zeros(2), 0.06, AlignerConfig(boundary_shift=0.0)
+        CHAIN[:2], _decode._times(probability), np.zeros(2), 0.06, AlignerConfig(boundary_shift=0.0), MIXTURES
     )
     assert one.end == two.start == pytest.approx((3.3 - 0.5) * 0.01)
     assert two.confidence == pytest.approx((0.7 + 1 + 1) / 3)
     moved, _ = intervals(
-        CHAIN[:2], _decode._times(probability), np.zeros(2), 0.06, AlignerConfig(boundary_shift=-0.004)
+        CHAIN[:2],
+        _decode._times(probability),
+        np.zeros(2),
+        0.06,
+        AlignerConfig(boundary_shift=-0.004),
+        MIXTURES,
     )
     assert moved.end == pytest.approx(one.end - 0.004)
 
 
 @pytest.mark.parametrize("shift", [-1.0, 1.0])
 def test_no_boundary_leaves_the_recording_or_passes_another(shift: float) -> None:
-    found = intervals(CHAIN, certain(3, 2, 4, 1), np.zeros(4), 0.095, AlignerConfig(boundary_shift=shift))
+    found = intervals(
+        CHAIN, certain(3, 2, 4, 1), np.zeros(4), 0.095, AlignerConfig(boundary_shift=shift), MIXTURES
+    )
     assert (found[0].start, found[-1].end) == (0.0, 0.095)
     for before, after in pairwise(found):
         assert before.end == after.start
@@ -99,29 +108,31 @@ def test_the_deviation_of_a_boundary_is_that_of_where_it_may_be() -> None:
 
 def test_a_boundary_is_more_uncertain_the_wider_it_may_be_and_the_end_is_not() -> None:
     times = certain(3, 2, 4, 1)._replace(deviation=np.array([0.2, 1.0, 3.0, 0.0]))
-    found = intervals(CHAIN, times, np.zeros(4), 0.095, AlignerConfig())
+    found = intervals(CHAIN, times, np.zeros(4), 0.095, AlignerConfig(), MIXTURES)
     uncertainty = [phone.end_uncertainty for phone in found]
     assert 0.0 < uncertainty[0] < uncertainty[1] < uncertainty[2]
     assert uncertainty[3] == 0.0
     words = word_intervals(CHAIN, found, ["ab"])
     assert [word.end_uncertainty for word in words] == [uncertainty[0], uncertainty[2], 0.0]
     finer = replace(AlignerConfig(), frame_period=0.005)
-    half = intervals(CHAIN, times._replace(deviation=2 * times.deviation), np.zeros(4), 0.048, finer)
+    half = intervals(
+        CHAIN, times._replace(deviation=2 * times.deviation), np.zeros(4), 0.048, finer, MIXTURES
+    )
     assert [phone.end_uncertainty for phone in half] == uncertainty
 
 
 def test_one_unit_covers_the_recording() -> None:
-    assert intervals(CHAIN[:1], certain(4), np.zeros(1), 0.035, AlignerConfig()) == [
+    assert intervals(CHAIN[:1], certain(4), np.zeros(1), 0.035, AlignerConfig(), MIXTURES) == [
         AlignedInterval(0.0, 0.035, "", 1.0)
     ]
 
 
 def test_posteriors_are_those_of_the_paths_one_by_one() -> None:
     log_emission = torch.randn(2, 6, 5, generator=torch.Generator().manual_seed(0))
-    lengths = torch.tensor([6, 4])
     chains = [CHAIN[1:], [Unit("b", 0, 0, 0), Unit("a", 1, 0, 1)]]
     for scale in (1.0, 0.3):
-        one, two = unit_posteriors(chains, MODEL.units, log_emission, lengths, scale)
+        scores = [look_up(table) for table in log_emission]
+        one, two = unit_posteriors(chains, MODEL.units, scores, [slice(0, 6), slice(0, 4)], scale)
         assert (one.shape, two.shape) == ((6, 3), (4, 2))
         initial = torch.tensor([0.0, -torch.inf])
         stay = torch.from_numpy(np.exp(MODEL.units["a"].log_transition)).float()[0, 0]
@@ -152,14 +163,12 @@ def test_a_long_utterance_in_pieces_has_the_times_of_the_whole(
     longest: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chain, log_emission, starts = long_chain()
-    lengths = torch.tensor([len(log_emission)])
-    (whole,) = unit_times([chain], [starts], MODEL.units, log_emission[None], lengths, 1.0)
+    scores = [look_up(log_emission), look_up(log_emission[:7])]
+    (whole,) = unit_times([chain], [starts], MODEL.units, scores[:1], [len(log_emission)], 1.0)
     monkeypatch.setattr(_decode, "_LONGEST_PIECE", longest)
     monkeypatch.setattr(_decode, "_CONTEXT", 60)
-    both = torch.stack([log_emission, torch.full_like(log_emission, torch.nan)])
-    both[1, :7] = log_emission[:7]
-    lengths = torch.tensor([len(log_emission), 7])
-    found = list(unit_times([chain, chain[:1]], [starts, starts[:1]], MODEL.units, both, lengths, 1.0))
+    lengths = [len(log_emission), 7]
+    found = list(unit_times([chain, chain[:1]], [starts, starts[:1]], MODEL.units, scores, lengths, 1.0))
     # Sixty frames away the ends of a piece are forgotten.
     np.testing.assert_allclose(found[0].ends, whole.ends, atol=0.01, rtol=0.0)
     np.testing.assert_allclose(found[0].confidence, whole.confidence, atol=0.01, rtol=0.0)

@@ -8,8 +8,17 @@ import numpy as np
 import pytest
 import soundfile
 
-from hmm_align import Alignment, CorpusAligner, SkippedWord, Tiers, diagnose, read_json, write_json
-from hmm_speech import Corpus, Utterance, read_corpus
+from hmm_align import (
+    AlignerConfig,
+    Alignment,
+    CorpusAligner,
+    SkippedWord,
+    Tiers,
+    diagnose,
+    read_json,
+    write_json,
+)
+from hmm_speech import Corpus, Lexicon, Utterance, read_corpus
 
 WORDS = ("masa", "shoozy", "zoom", "either", "see")
 
@@ -42,6 +51,31 @@ def test_what_fits_is_aligned_as_ever(
         assert [phone.end for phone in found.phones] == pytest.approx(
             [phone.end for phone in expected.phones], abs=1e-3
         )
+
+
+def test_tied_states_place_what_holds_no_other_speech(corpus: Corpus, lexicon: Lexicon) -> None:
+    config = AlignerConfig(iterations=4, num_components=40, tied_states=40)
+    trained = CorpusAligner.train(corpus, lexicon=lexicon, config=config)
+    mixtures = CorpusAligner(
+        trained._acoustic, lexicon, replace(config, acoustic="monophone"), trained.training_report
+    )
+    some = replace(corpus, utterances=corpus.utterances[:6])
+    missing = replace(some, utterances=with_texts(corpus, lambda words: words.pop(2)).utterances[:3])
+    both = replace(some, utterances=(*missing.utterances, *some.utterances[3:]))
+    strict, found, plain = (
+        trained.align(some),
+        trained.align(both, loose=True),
+        mixtures.align(both, loose=True),
+    )
+    assert [bool(others(item)) for item in found] == [True] * 3 + [False] * 3
+    # Of a vowel that is said twice, one may be taken for skipped.
+    chosen = [pair for pair in zip(found, plain[:3] + strict[3:], strict=True) if not pair[0].skipped]
+    assert len(chosen) >= 5
+    # The same frames of a larger table are summed in another order.
+    for item, expected in chosen:
+        ends = [phone.end for phone in expected.phones]
+        assert [phone.end for phone in item.phones] == pytest.approx(ends, abs=1e-3)
+    assert [item.phones for item in strict[3:]] != [item.phones for item in plain[3:]]
 
 
 def test_a_word_too_few_is_other_speech_where_it_is(

@@ -13,6 +13,7 @@ from hmm_align._acoustic import AcousticModel
 from hmm_align._corpus import Prepared
 from hmm_align._features import FeatureStore
 from hmm_align._graph import Unit
+from hmm_align._shards import Shards
 from hmm_align._tied import TiedModel, spliced
 from hmm_align._tied_training import TiedTrainer, context_statistics, path_of
 
@@ -70,7 +71,7 @@ def test_contexts_add_up_what_was_heard_in_them(
     base: AcousticModel, store: FeatureStore, densities: dict[int, torch.Tensor]
 ) -> None:
     paths = {number: path_of(item.long().numpy(), base) for number, item in densities.items()}
-    found = context_statistics(paths, store)
+    found = context_statistics(paths, store, 4, Shards())
     assert found.moments[:, 0].sum() == 12 * 85
     rows = {
         tuple(key): row
@@ -128,7 +129,8 @@ def test_training_makes_the_paths_likelier_and_a_copy_scores_alike(
     assert observed.shape == (85, 6)
     copy = TiedModel.of_tensors(base, trainer.model.to_tensors())
     assert torch.equal(copy.observe(store.read(0)), observed)
-    assert torch.equal(copy.log_emission(observed), trainer.model.log_emission(observed))
+    every = torch.arange(copy.num_densities)
+    assert torch.equal(copy.log_emission(observed, every), trainer.model.log_emission(observed, every))
 
 
 def test_lda_reads_what_parts_the_states(
@@ -146,9 +148,49 @@ def test_lda_reads_what_parts_the_states(
     assert 0.3 < float(within.mean()) < 2.0
 
 
+@pytest.mark.parametrize(("seconds", "dims"), [(10.2, 10), (10.3, 6)])
+def test_enough_speech_makes_states_see_their_surroundings(
+    base: AcousticModel,
+    store: FeatureStore,
+    densities: dict[int, torch.Tensor],
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    dims: int,
+) -> None:
+    monkeypatch.setattr("hmm_align._tied_training._LONG_ENOUGH", seconds)  # there are 10.2
+    trainer = trainer_of(base, store, densities, replace(CONFIG, feature_transform="auto"))
+    assert trainer.model.transform.feature_dim == dims
+
+
+def test_the_path_of_a_long_utterance_stays_that_of_the_monophones(
+    base: AcousticModel,
+    store: FeatureStore,
+    densities: dict[int, torch.Tensor],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(TiedTrainer, "_longest", 84)
+    trainer = trainer_of(base, store, densities)
+    before = {number: item.clone() for number, item in trainer.densities.items()}
+    while trainer.iteration < trainer.config.iterations:
+        trainer.step()
+    assert trainer.lost == []
+    assert trainer.densities.keys() == before.keys()
+    assert all(torch.equal(item, before[number]) for number, item in trainer.densities.items())
+    assert trainer.model.mixtures.num_components.sum() > trainer.model.num_densities
+
+
+def test_frames_of_another_length_see_as_much(
+    base: AcousticModel, store: FeatureStore, densities: dict[int, torch.Tensor]
+) -> None:
+    config = replace(CONFIG, feature_transform="lda+mllt", frame_period=0.005)
+    model = trainer_of(base, store, densities, config).model
+    assert model.transform.feature_dim == 2 * 9
+    assert model.observe(store.read(0)).shape == (85, 6)
+
+
 def test_neighbouring_cepstra_stand_side_by_side() -> None:
     features = torch.arange(4.0)[:, None] * torch.tensor([[1.0, 10.0, 0.0, 0.0, 0.0, 0.0]])
-    found = spliced(features)
+    found = spliced(features, 2)
     assert found.shape == (4, 10)
     assert found[0].tolist() == [0, 0, 0, 1, 2, 0, 0, 0, 10, 20]
     assert found[3].tolist() == [1, 2, 3, 3, 3, 10, 20, 30, 30, 30]

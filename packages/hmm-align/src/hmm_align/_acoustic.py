@@ -106,6 +106,12 @@ class AcousticModel:
         """Return log p(features | density), (..., P)."""
         return self.mixtures.log_prob(features)
 
+    def tables(self, features: Sequence[Tensor], densities: Sequence[Tensor]) -> list[Tensor]:
+        """Return for each utterance (T, D) the log densities (T, Q) of some of them (Q,)."""
+        # One product for all is faster than one for each, although most of these need some densities only.
+        every = torch.split(self.log_emission(torch.cat(list(features))), [len(item) for item in features])
+        return [table.index_select(1, own) for table, own in zip(every, densities, strict=True)]
+
     @torch.no_grad()
     def network_emission(self, features: Tensor) -> Tensor:
         """Return the network's scaled log-likelihoods (T, P) of one utterance's features (T, D)."""

@@ -34,6 +34,7 @@ class UncertaintyMap(NamedTuple):
 # Fitted by `nox -s bench -- align_uncertainty` on 30 sentences of four voices of eSpeak NG in English, whose
 # times are exact: boundaries that mixtures place, those that a network places, and the factors of the former.
 MIXTURES = UncertaintyMap(0.003, 2.0, 283.4)
+TIED = MIXTURES
 NETWORK = UncertaintyMap(0.002, 1.5, 11.66)
 FACTORS = (0.1, 0.2, 0.29, 0.37, 0.46, 0.59, 0.73, 1.0, 1.77, 2.96)
 

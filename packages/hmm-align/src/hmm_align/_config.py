@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 ACOUSTICS = ("monophone", "triphone", "neural")
-TRANSFORMS = ("none", "mllt", "lda+mllt")
+TRANSFORMS = ("auto", "none", "mllt", "lda+mllt")
 # Training keeps the number of each frame's state in 16 bits.
 _MOST_STATES = 32_767
 
@@ -16,13 +16,12 @@ class AlignerConfig:
 
     Parameters
     ----------
-    acoustic : {"monophone", "triphone", "neural"}
+    acoustic : {"triphone", "monophone", "neural"}
         What places the boundaries. The mixtures of Gaussians of a ``"monophone"`` are trained first in any
         case, and choose pronunciations and silences. ``"triphone"`` then trains further mixtures for states
-        that depend on the phones before and after, tied by decision trees: better where there are many
-        minutes of one voice. ``"neural"`` teaches a small convolutional network the states that were found,
-        which sees a frame's surroundings: a little better on some recordings and a little worse on others.
-        Both take longer.
+        that depend on the phones before and after, tied by decision trees. ``"neural"`` teaches a small
+        convolutional network the states that were found, which sees a frame's surroundings: a little better
+        on some recordings and a little worse on others, and slower.
     sample_rate : int
         Hz; recordings are resampled to it.
     frame_period : float
@@ -58,13 +57,14 @@ class AlignerConfig:
         Power, in (0, 1], to which densities are raised where boundaries and confidences are computed from
         posteriors: neighbouring frames are not as independent as the model takes them to be.
     tied_states : int
-        States of a ``"triphone"`` model at most; each split must also leave 100 frames on either side and
-        gain 200 nats.
-    feature_transform : {"none", "mllt", "lda+mllt"}
+        States of a ``"triphone"`` model at most; each split must also leave a second of speech on either side
+        and gain 200 nats for frames of 10 ms.
+    feature_transform : {"auto", "none", "mllt", "lda+mllt"}
         Of a ``"triphone"`` model: with ``"mllt"`` (maximum likelihood linear transform) its features are
         turned so that their dimensions vary independently, and with ``"lda+mllt"`` they are before that the
-        directions in which the cepstra of five frames part the tied states best (linear discriminant
-        analysis), instead of cepstra and their slopes.
+        directions in which the cepstra 20 ms to either side part the tied states best (linear discriminant
+        analysis), instead of cepstra and their slopes. ``"auto"`` takes both from ten minutes of speech on,
+        and none for less, from which they learn chance.
     network_channels : int
         Width of the network.
     network_epochs : int
@@ -89,7 +89,7 @@ class AlignerConfig:
     0.005
     """
 
-    acoustic: Literal["monophone", "triphone", "neural"] = "monophone"
+    acoustic: Literal["triphone", "monophone", "neural"] = "triphone"
     sample_rate: int = 16_000
     frame_period: float = 0.010
     window: float = 0.025
@@ -101,13 +101,13 @@ class AlignerConfig:
     num_components: int = 1000
     frames_per_component: float = 80.0
     silence_components: int = 1
-    iterations: int = 40
+    iterations: int = 16
     start: str = "class"
     silence_prob: float = 0.2
     variance_floor: float = 0.01
     posterior_scale: float = 0.05
     tied_states: int = 2000
-    feature_transform: Literal["none", "mllt", "lda+mllt"] = "none"
+    feature_transform: Literal["auto", "none", "mllt", "lda+mllt"] = "auto"
     network_channels: int = 128
     network_epochs: int = 6
     network_scale: float = 0.15

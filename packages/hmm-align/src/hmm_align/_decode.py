@@ -1,8 +1,8 @@
-"""From a best path to intervals: boundaries finer than the frame, and how certain each interval is."""
+"""From scores to a best path, and from it to intervals: boundaries finer than the frame, and how certain."""
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,17 +10,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hmm_core import posterior, stack_graphs
+from hmm_core import posterior, stack_graphs, viterbi
 
-from ._calibration import MIXTURES, NETWORK
+from ._calibration import UncertaintyMap
 from ._config import AlignerConfig
 from ._graph import Unit, UnitModel, UtteranceGraph, build_chain
+from ._graph_batch import stack_own, stack_tables
 from ._result import AlignedInterval, SkippedWord
 
 # A longer utterance is taken in pieces: their posteriors fit into memory, however long it is.
 _LONGEST_PIECE = 3000  # frames
 # What a piece sees beyond its ends, which are those of the best path: posteriors forget what is farther.
 _CONTEXT = 300  # frames
+
+
+# Log emissions (T', Q) of some densities (Q,) in some of an utterance's frames.
+Scores = Callable[[slice, Tensor], Tensor]
 
 
 class UnitTimes(NamedTuple):
@@ -41,6 +46,23 @@ class _Piece(NamedTuple):
     core: slice  # those of its units that count
 
 
+def best_paths(
+    log_emission: Tensor, lengths: Tensor, graphs: Sequence[UtteranceGraph]
+) -> Iterator[tuple[NDArray[np.int64], float]]:
+    """Yield each utterance's best states (T,) and their log score, -inf where there is no path."""
+    graph = stack_graphs([item.graph for item in graphs])
+    path = viterbi(
+        graph.log_initial,
+        graph.log_transition,
+        log_emission,
+        lengths,
+        log_final=graph.log_final,
+        emission_index=graph.emission_index,
+    )
+    for states, length, score in zip(path.states, lengths.tolist(), path.log_score.tolist(), strict=True):
+        yield states[:length].numpy(), score
+
+
 def path_units(graph: UtteranceGraph, states: NDArray[np.int64]) -> tuple[list[Unit], NDArray[np.int64]]:
     """Return the units that a path goes through, in order, and the frame in which each begins."""
     visited = graph.unit_of_state[states]
@@ -48,12 +70,17 @@ def path_units(graph: UtteranceGraph, states: NDArray[np.int64]) -> tuple[list[U
     return [graph.units[number] for number in visited[starts]], starts
 
 
+def look_up(log_emission: Tensor) -> Scores:
+    """Return the scores that a table (T, P) holds."""
+    return lambda frames, densities: log_emission[frames].index_select(1, densities)
+
+
 def unit_times(
     chains: Sequence[Sequence[Unit]],
     starts: Sequence[NDArray[np.int64]],
     models: Mapping[str, UnitModel],
-    log_emission: Tensor,
-    lengths: Tensor,
+    scores: Sequence[Scores],
+    lengths: Sequence[int],
     scale: float,
 ) -> Iterator[UnitTimes]:
     """Yield for each utterance where the units of its chain end, given only that chain.
@@ -62,23 +89,25 @@ def unit_times(
     as new evidence makes posteriors too sure. ``starts`` are the frames in which a best path enters the
     units; utterances too long for one table of posteriors are cut there.
     """
-    short = [number for number, length in enumerate(lengths.tolist()) if length <= _LONGEST_PIECE]
+    short = [number for number, length in enumerate(lengths) if length <= _LONGEST_PIECE]
     together = dict(
         zip(
             short,
             unit_posteriors(
-                [chains[number] for number in short], models, log_emission[short], lengths[short], scale
-            )
-            if short
-            else [],
+                [chains[number] for number in short],
+                models,
+                [scores[number] for number in short],
+                [slice(0, lengths[number]) for number in short],
+                scale,
+            ),
             strict=True,
         )
     )
-    for number, (chain, start, length) in enumerate(zip(chains, starts, lengths.tolist(), strict=True)):
+    for number, (chain, start, length) in enumerate(zip(chains, starts, lengths, strict=True)):
         if number in together:
             yield _times(together[number])
         else:
-            yield _long_times(chain, start, models, log_emission[number, :length], scale)
+            yield _long_times(chain, start, models, scores[number], length, scale)
 
 
 def _times(probability: NDArray[np.float64], start: int = 0) -> UnitTimes:
@@ -112,15 +141,15 @@ def _long_times(
     chain: Sequence[Unit],
     starts: NDArray[np.int64],
     models: Mapping[str, UnitModel],
-    log_emission: Tensor,
+    scores: Scores,
+    length: int,
     scale: float,
 ) -> UnitTimes:
     """Find the times of one utterance piece by piece."""
     found = []
-    for piece in _pieces(starts, len(log_emission)):
-        frames = log_emission[None, piece.start : piece.end]
-        lengths = torch.tensor([piece.end - piece.start])
-        (probability,) = unit_posteriors([chain[piece.first : piece.last]], models, frames, lengths, scale)
+    for piece in _pieces(starts, length):
+        frames = slice(piece.start, piece.end)
+        (probability,) = unit_posteriors([chain[piece.first : piece.last]], models, [scores], [frames], scale)
         times = _times(probability, piece.start)
         found.append(UnitTimes(*(values[piece.core] for values in times)))
     # Neighbouring pieces see the units where they meet a little differently: keep half a frame between ends.
@@ -151,17 +180,22 @@ def _pieces(starts: NDArray[np.int64], num_frames: int) -> Iterator[_Piece]:
 def unit_posteriors(
     chains: Sequence[Sequence[Unit]],
     models: Mapping[str, UnitModel],
-    log_emission: Tensor,
-    lengths: Tensor,
+    scores: Sequence[Scores],
+    frames: Sequence[slice],
     scale: float,
 ) -> list[NDArray[np.float64]]:
     """Return for each utterance the probability (T, U) that a frame lies in each unit of its chain."""
+    if not chains:
+        return []
     graphs = [build_chain([unit.name for unit in chain], models) for chain in chains]
-    graph = stack_graphs([item.graph for item in graphs])
+    graph, densities = stack_own(graphs)
+    log_emission, lengths = stack_tables(
+        [score(some, own) * scale for score, some, own in zip(scores, frames, densities, strict=True)]
+    )
     states = posterior(
         graph.log_initial,
         graph.log_transition,
-        log_emission * scale,
+        log_emission,
         lengths,
         log_final=graph.log_final,
         emission_index=graph.emission_index,
@@ -199,6 +233,7 @@ def intervals(
     ratios: NDArray[np.float64],
     duration: float,
     config: AlignerConfig,
+    uncertainty_of: UncertaintyMap,
 ) -> list[AlignedInterval]:
     """Turn the times of units into intervals that cover 0 to ``duration``.
 
@@ -211,7 +246,7 @@ def intervals(
     edges = (times.ends[:-1] - 0.5) * period + config.boundary_shift
     edges = np.minimum(np.maximum(edges, room), duration - room[::-1])
     bounds = [0.0, *(round(float(edge), 6) for edge in edges), duration]
-    uncertainty = (NETWORK if config.acoustic == "neural" else MIXTURES)(times.deviation * period)
+    uncertainty = uncertainty_of(times.deviation * period)
     uncertainty[-1] = 0.0
     return [
         AlignedInterval(start, end, unit.label, float(confidence), float(ratio), round(float(within), 6))

@@ -10,7 +10,6 @@ from torch import Tensor
 from hmm_core import Graph, Sparse, stack_graphs, viterbi
 
 from ._graph import UnitModel, UtteranceGraph
-from ._start import even_states
 
 
 class BestPaths(NamedTuple):
@@ -19,6 +18,28 @@ class BestPaths(NamedTuple):
     densities: Tensor  # (B, T) int64, what each frame reads; anything in padding
     log_score: Tensor  # (B,) -inf where there is no path
     steps: Tensor  # (P, S + 1) counts of steps from a density's state to a state of its unit, last out of it
+
+
+def stack_own(graphs: Sequence[UtteranceGraph]) -> tuple[Graph, list[Tensor]]:
+    """Stack graphs that each read a table of no more densities than they have; return which these are."""
+    own, densities = [], []
+    for item in graphs:
+        used, place = torch.unique(item.density_of_state, return_inverse=True)
+        own.append(item.graph._replace(emission_index=place))
+        densities.append(used)
+    return stack_graphs(own), densities
+
+
+def stack_tables(tables: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Stack log emissions (T, Q) to (B, T, Q), with zeros in padding; return lengths (B,), too."""
+    lengths = torch.tensor([len(table) for table in tables])
+    if len(tables) == 1:  # without a copy: it may be long
+        return tables[0].unsqueeze(0), lengths
+    width = max(table.shape[1] for table in tables)
+    stacked = tables[0].new_zeros(len(tables), int(lengths.max()), width)
+    for row, table in zip(stacked, tables, strict=True):
+        row[: len(table), : table.shape[1]] = table
+    return stacked, lengths
 
 
 class GraphBatch:
@@ -30,7 +51,9 @@ class GraphBatch:
 
     def __init__(self, graphs: Sequence[UtteranceGraph], num_steps: int) -> None:
         """Take graphs whose units were built ``without_steps``."""
-        self._graph = stack_graphs([item.graph for item in graphs])
+        self._graph, self.densities = stack_own(graphs)
+        density = [item.density_of_state for item in graphs]
+        self._density = torch.nn.utils.rnn.pad_sequence(density, batch_first=True)
         unit = [torch.from_numpy(item.unit_of_state) for item in graphs]
         first = [torch.tensor([part.first_state for part in item.units]) for item in graphs]
         within = [
@@ -57,13 +80,6 @@ class GraphBatch:
         assert isinstance(arcs, Sparse)  # noqa: S101  (so stack_graphs makes them)
         return arcs
 
-    @property
-    def _density(self) -> Tensor:
-        """The density that each state reads (B, K)."""
-        density = self._graph.emission_index
-        assert density is not None  # noqa: S101  (so stack_graphs makes it)
-        return density
-
     def _step_number(self, density: Tensor, stays: Tensor, state: Tensor) -> Tensor:
         """Return which entry of a table (P, S + 1) a step from a density to a state of its unit or out is."""
         return density * self._num_steps + torch.where(stays, state, self._num_steps - 1)
@@ -82,7 +98,7 @@ class GraphBatch:
     def best_paths(
         self, log_steps: Tensor, log_emission: Tensor, lengths: Tensor, *, even: bool = False
     ) -> BestPaths:
-        """Find each utterance's best path, given densities (B, T, P).
+        """Find each utterance's best path, given log emissions (B, T, Q) of the ``densities`` of each.
 
         With ``even``, the frames of each unit of a path are dealt out to its states.
         """
@@ -106,6 +122,24 @@ class GraphBatch:
         real = (time < lengths[:, None]) & torch.isfinite(path.log_score)[:, None]
         steps = torch.bincount(taken[real], minlength=log_steps.numel()).view_as(log_steps)
         return BestPaths(density, path.log_score, steps)
+
+
+def even_states(unit_of_state: Tensor, states: Tensor) -> Tensor:
+    """Deal the frames of each unit of a path (T,) out evenly to the states of that unit (K,), in their order.
+
+    Where states of a unit sound the same, a search settles ties for the lowest predecessor, and nearly all
+    frames go to one end of the unit. Trained from there, boundaries come out early on speech and on the same
+    speech backwards.
+    """
+    unit, visit, length = torch.unique_consecutive(
+        unit_of_state[states], return_inverse=True, return_counts=True
+    )
+    inside = torch.arange(len(states)) - (length.cumsum(0) - length)[visit]
+    belongs = unit_of_state == unit[:, None]
+    # The middle of a frame says to which state it goes.
+    rank = (2 * inside + 1) * belongs.sum(1)[visit] // (2 * length[visit])
+    dealt: Tensor = belongs.int().argmax(1)[visit] + rank
+    return dealt
 
 
 def without_steps(unit: UnitModel) -> UnitModel:

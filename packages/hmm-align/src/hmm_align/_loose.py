@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ._config import AlignerConfig
+from ._decode import best_paths
 from ._graph import Loose, UnitModel, build_loop
-from ._training import best_paths
 
 # Frames that other speech lasts at least.
 _SHORTEST = 5

@@ -28,6 +28,17 @@ def inventory(utterances: Iterable[Prepared]) -> list[str]:
     )
 
 
+def labels_of(utterances: Iterable[Prepared]) -> set[str]:
+    """Return the phones of all pronunciations."""
+    return {
+        phone
+        for item in utterances
+        for variants in item.pronunciations
+        for phones in variants
+        for phone in phones
+    }
+
+
 def keep_known(item: Prepared, known: Sequence[str]) -> Prepared:
     """Drop the pronunciations that need a phone without a unit; raise where a word has no other."""
     units = set(known)

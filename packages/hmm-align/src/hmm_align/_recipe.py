@@ -114,10 +114,19 @@ def _train_tied(
 
     That takes a fraction of what these took, and is begun anew by a training that was interrupted in it.
     """
-    trainer.search()
-    if not trainer.densities:
+    _, _, num_frames = trainer.search()
+    if not num_frames:
         return
-    tied = TiedTrainer(trainer.model, utterances, store, trainer.densities, language, trainer.config)
+    tied = TiedTrainer(
+        trainer.model,
+        utterances,
+        store,
+        trainer.densities,
+        language,
+        trainer.config,
+        trainer.shards,
+        trainer.pool,
+    )
     _LOGGER.info("%d tied states", tied.model.num_densities)
     while tied.iteration < tied.config.iterations:
         tied.step()

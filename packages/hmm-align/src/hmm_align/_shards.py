@@ -9,9 +9,10 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
-from hmm_models import MixtureStatistics, all_reduce_statistics
+from hmm_models import FullMixtureStatistics, MixtureStatistics, all_reduce_statistics
 
 _Item = TypeVar("_Item")
+_Statistics = TypeVar("_Statistics", MixtureStatistics, FullMixtureStatistics)
 
 
 class Shards:
@@ -53,7 +54,7 @@ class Shards:
         dist.all_reduce(total)
         return total.numpy()
 
-    def sum_statistics(self, statistics: MixtureStatistics) -> MixtureStatistics:
+    def sum_statistics(self, statistics: _Statistics) -> _Statistics:
         """Give all processes the statistics of all, the same to the bit."""
         if self.number > 1:
             all_reduce_statistics(statistics)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hmm_models import GaussianMixtures, MixtureStatistics
+from hmm_models import MixtureStatistics
 from hmm_speech import PhoneSet, articulatory_class
 
 from ._acoustic import AcousticModel
@@ -86,24 +86,6 @@ def start_by_class(model: AcousticModel, classes: Mapping[str, str], num_ceps: i
     return sharing
 
 
-def even_states(unit_of_state: Tensor, states: Tensor) -> Tensor:
-    """Deal the frames of each unit of a path (T,) out evenly to the states of that unit (K,), in their order.
-
-    Where states of a unit sound the same, a search settles ties for the lowest predecessor, and nearly all
-    frames go to one end of the unit. Trained from there, boundaries come out early on speech and on the same
-    speech backwards.
-    """
-    unit, visit, length = torch.unique_consecutive(
-        unit_of_state[states], return_inverse=True, return_counts=True
-    )
-    inside = torch.arange(len(states)) - (length.cumsum(0) - length)[visit]
-    belongs = unit_of_state == unit[:, None]
-    # The middle of a frame says to which state it goes.
-    rank = (2 * inside + 1) * belongs.sum(1)[visit] // (2 * length[visit])
-    dealt: Tensor = belongs.int().argmax(1)[visit] + rank
-    return dealt
-
-
 def share(statistics: MixtureStatistics, sharing: Tensor) -> MixtureStatistics:
     """Give every density the statistics of all that it shares with."""
     size = int(sharing.max()) + 1
@@ -142,10 +124,4 @@ def start_from(model: AcousticModel, initial: AcousticModel, mapping: Mapping[st
         taken = initial.units[SILENCE if label == SILENCE else unit_of(mapping[label])]
         source[unit.densities] = torch.from_numpy(taken.densities)
         model.units[label] = taken._replace(densities=unit.densities)
-    state = initial.mixtures.state_dict()
-    rows = {"weight_logits", "mean", "log_variance"}
-    mixtures = GaussianMixtures(model.num_densities, state["mean"].shape[1], model.feature_dim)
-    mixtures.load_state_dict(
-        {name: value[source] if name in rows else value for name, value in state.items()}
-    )
-    model.mixtures = mixtures
+    model.mixtures = initial.mixtures.select(source)

@@ -12,15 +12,13 @@ from torch import Tensor
 
 from hmm_models import AffineTransform, GaussianMixtures
 
+from ._decode import Scores
 from ._graph import SILENCE, Unit, UnitModel
 from ._phones import unit_of
 from ._trees import StateTrees
 
 if TYPE_CHECKING:
     from ._acoustic import AcousticModel
-
-# Frames to either side whose cepstra linear discriminant analysis sees.
-_NEIGHBOURS = 2
 
 
 class TiedModel:
@@ -83,14 +81,26 @@ class TiedModel:
     def observe(self, features: Tensor) -> Tensor:
         """Return what the densities read of an utterance's features (T, D)."""
         if self.transform.feature_dim != self.base.feature_dim:
-            features = spliced(features)
+            num_frames = self.transform.feature_dim // (self.base.feature_dim // 3)
+            features = spliced(features, num_frames // 2)
         observed: Tensor = self.transform(features)
         return observed
 
     @torch.no_grad()
-    def log_emission(self, observed: Tensor) -> Tensor:
-        """Return log p(observed | density), (..., P)."""
-        return self.mixtures.log_prob(observed)
+    def log_emission(self, observed: Tensor, densities: Tensor) -> Tensor:
+        """Return log p(observed | density) of some densities (Q,), (..., Q)."""
+        return self.mixtures.select(densities).log_prob(observed)
+
+    def tables(self, features: Sequence[Tensor], densities: Sequence[Tensor]) -> list[Tensor]:
+        """Return for each utterance (T, D) the log densities (T, Q) of some of them (Q,)."""
+        return [
+            self.log_emission(self.observe(item), own) for item, own in zip(features, densities, strict=True)
+        ]
+
+    def scores(self, features: Tensor) -> Scores:
+        """Return what scores the frames of an utterance's features (T, D)."""
+        observed = self.observe(features)
+        return lambda frames, densities: self.log_emission(observed[frames], densities)
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Return everything learned, as tensors by name."""
@@ -112,11 +122,11 @@ class TiedModel:
         return model
 
 
-def spliced(features: Tensor) -> Tensor:
-    """Set the cepstra of each frame side by side with those of its neighbours; the edges repeat.
+def spliced(features: Tensor, neighbours: int) -> Tensor:
+    """Set the cepstra of each frame side by side with those of so many on either side; the edges repeat.
 
     The first third of the features (T, D) are the cepstra; the others are their slopes.
     """
     cepstra = features[:, : features.shape[1] // 3]
-    first, last = cepstra[:1].expand(_NEIGHBOURS, -1), cepstra[-1:].expand(_NEIGHBOURS, -1)
-    return torch.cat([first, cepstra, last]).unfold(0, 2 * _NEIGHBOURS + 1, 1).flatten(1)
+    first, last = cepstra[:1].expand(neighbours, -1), cepstra[-1:].expand(neighbours, -1)
+    return torch.cat([first, cepstra, last]).unfold(0, 2 * neighbours + 1, 1).flatten(1)

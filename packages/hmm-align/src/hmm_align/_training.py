@@ -9,15 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hmm_core import stack_graphs, viterbi
-from hmm_models import MixtureStatistics, split_targets
+from hmm_models import FullMixtureStatistics, MixtureStatistics, split_targets
 
-from ._acoustic import AcousticModel, Scorer
+from ._acoustic import AcousticModel
 from ._config import AlignerConfig
 from ._corpus import Prepared, minibatches
 from ._features import FeatureStore
 from ._graph import SILENCE, UnitModel, UtteranceGraph, build_graph
-from ._graph_batch import GraphBatch, without_steps
+from ._graph_batch import BestPaths, GraphBatch, stack_tables, without_steps
+from ._pool import Pool
 from ._shards import Shards
 from ._start import SHARED_PASSES, share, start_by_class
 from ._tied import TiedModel
@@ -33,37 +33,9 @@ _MIN_WEIGHT = 1e-5
 # Mixtures stop growing after this share of the iterations, so that the last of them settle.
 _GROWING = 0.75
 # Frames whose statistics are collected at once.
-_CHUNK = 100_000
+_CHUNK = 30_000
 # Arcs of graphs that are kept from one search of paths to the next: 16 bytes each.
 _KEPT_SLOTS = 1 << 24
-
-
-def emissions(model: AcousticModel | TiedModel | Scorer, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return log emissions (B, T, P), padded, and lengths (B,)."""
-    lengths = torch.tensor([len(item) for item in features])
-    observed = features if isinstance(model, Scorer) else [model.observe(item) for item in features]
-    flat = model.log_emission(torch.cat(list(observed)))
-    if len(features) == 1:  # without a copy: it may be long
-        return flat.unsqueeze(0), lengths
-    items = list(torch.split(flat, lengths.tolist()))
-    return torch.nn.utils.rnn.pad_sequence(items, batch_first=True), lengths
-
-
-def best_paths(
-    log_emission: Tensor, lengths: Tensor, graphs: Sequence[UtteranceGraph]
-) -> Iterator[tuple[NDArray[np.int64], float]]:
-    """Yield each utterance's best states (T,) and their log score, -inf where there is no path."""
-    graph = stack_graphs([item.graph for item in graphs])
-    path = viterbi(
-        graph.log_initial,
-        graph.log_transition,
-        log_emission,
-        lengths,
-        log_final=graph.log_final,
-        emission_index=graph.emission_index,
-    )
-    for states, length, score in zip(path.states, lengths.tolist(), path.log_score.tolist(), strict=True):
-        yield states[:length].numpy(), score
 
 
 def flat_densities(
@@ -107,10 +79,14 @@ def is_realigned(iteration: int) -> bool:
 
 
 M = TypeVar("M", AcousticModel, TiedModel)
+S = TypeVar("S", MixtureStatistics, FullMixtureStatistics)
 
 
 class Trainer(Generic[M]):
     """Trains an acoustic model on prepared utterances, one iteration at a time."""
+
+    # Frames of an utterance whose path is searched anew.
+    _longest = math.inf
 
     def __init__(
         self,
@@ -120,21 +96,24 @@ class Trainer(Generic[M]):
         models: Callable[[], Mapping[str, UnitModel]],
         config: AlignerConfig,
         shards: Shards | None = None,
+        pool: Pool | None = None,
     ) -> None:
         self.model: M = model
-        self._shards = shards or Shards()
+        self.shards = shards or Shards()
+        self.pool = pool or Pool()
         self.config = config
         self.iteration = 0
         self.log_likelihood: list[float] = []
         self.lost: list[Prepared] = []
         self._utterances = utterances
-        self._batches = minibatches(utterances, config.batch_frames)
+        searched = [item for item in utterances if item.num_frames <= self._longest]
+        self._batches = minibatches(searched, config.batch_frames)
         self._store = store
         self._models = models
         self._graphs: dict[int, GraphBatch] = {}  # by number of the batch
         # By number of the utterance, the density that each frame reads: small integers, one for every frame.
         self.densities: dict[int, Tensor] = {}
-        frames = sum(self._shards.gather(sum(item.num_frames for item in utterances)))
+        frames = sum(self.shards.gather(sum(item.num_frames for item in utterances)))
         budget = min(config.num_components, int(frames / config.frames_per_component))
         self._budget = max(budget, model.num_densities)
 
@@ -196,26 +175,34 @@ class Trainer(Generic[M]):
         log_steps = self.model.log_steps()
         steps = torch.zeros_like(log_steps, dtype=torch.float64)
         log_score, num_frames = 0.0, 0
-        self.densities.clear()
         self.lost = []
-        for number, batch in enumerate(self._batches):
-            graphs = self._graphs_of(number)
-            log_emission, lengths = emissions(self.model, [self._store.read(item.number) for item in batch])
-            paths = graphs.best_paths(log_steps, log_emission, lengths, even=even)
+
+        def best(task: tuple[GraphBatch, list[Tensor]]) -> BestPaths:
+            """Find the best paths of a batch."""
+            graphs, features = task
+            scored = stack_tables(self.model.tables(features, graphs.densities))
+            return graphs.best_paths(log_steps, *scored, even=even)
+
+        tasks = (
+            (self._graphs_of(number), [self._store.read(item.number) for item in batch])
+            for number, batch in enumerate(self._batches)
+        )
+        for batch, paths in zip(self._batches, self.pool.in_threads(best, tasks), strict=True):
             steps += paths.steps
             for item, densities, score in zip(
                 batch, paths.densities.short(), paths.log_score.tolist(), strict=True
             ):
                 if not math.isfinite(score):
                     self.lost.append(item)
+                    self.densities.pop(item.number, None)
                     continue
                 self.densities[item.number] = densities[: item.num_frames].clone()
                 log_score += score
                 num_frames += item.num_frames
         log_score, num_frames = (
-            sum(values) for values in zip(*self._shards.gather((log_score, num_frames)), strict=True)
+            sum(values) for values in zip(*self.shards.gather((log_score, num_frames)), strict=True)
         )
-        return self._shards.sum(steps.numpy()), log_score, num_frames
+        return self.shards.sum(steps.numpy()), log_score, num_frames
 
     def _graphs_of(self, number: int) -> GraphBatch:
         """Return the graphs of a batch; those of a large corpus are built anew each time."""
@@ -235,13 +222,33 @@ class Trainer(Generic[M]):
 
     def _statistics(self) -> MixtureStatistics:
         """Collect the statistics of all frames under the densities they were given."""
-        total = MixtureStatistics.zeros(*self.model.mixtures.mean.shape)
-        for features, densities in self._chunks():
-            total += self.model.mixtures.accumulate(features, density_index=densities)
-        return self._shards.sum_statistics(total)
+        mixtures = self.model.mixtures
+        return self._total(
+            lambda observed, densities: mixtures.accumulate(observed, density_index=densities),
+            MixtureStatistics.zeros(*mixtures.mean.shape),
+        )
 
-    def _chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield the observed features (N, D) of some utterances at once, and the densities (N,)."""
+    def _total(
+        self,
+        accumulate: Callable[[Tensor, Tensor], S],
+        nothing: S,
+        observe: Callable[[Tensor], Tensor] | None = None,
+    ) -> S:
+        """Add up statistics of what the densities read (N, D), or something else, and which do (N,)."""
+        observe = observe or self.model.observe
+
+        def collect(chunk: tuple[list[Tensor], list[Tensor]]) -> S:
+            """Accumulate those of some utterances at once."""
+            features, densities = chunk
+            return accumulate(torch.cat([observe(item) for item in features]), torch.cat(densities).long())
+
+        total = nothing
+        for part in self.pool.in_threads(collect, self._chunks()):
+            total = total + part
+        return self.shards.sum_statistics(total)
+
+    def _chunks(self) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
+        """Yield the features (T, D) of some utterances at once, and the densities (T,) of each."""
         chunk: list[int] = []
         waiting = 0
         for number in sorted(self.densities):
@@ -253,7 +260,8 @@ class Trainer(Generic[M]):
         if chunk:
             yield self._read(chunk)
 
-    def _read(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Return what the densities read of some utterances, and which densities."""
-        observed = torch.cat([self.model.observe(self._store.read(number)) for number in numbers])
-        return observed, torch.cat([self.densities[number] for number in numbers]).long()
+    def _read(self, numbers: Sequence[int]) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the features of some utterances, and which densities read them."""
+        return [self._store.read(number) for number in numbers], [
+            self.densities[number] for number in numbers
+        ]

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from ._config import ACOUSTICS
+from ._config import ACOUSTICS, AlignerConfig
 
 FORMATS = ("textgrid", "json", "csv")
 LAYOUTS = ("mfa", "fastspeech2")  # more than files of times: folders for programs that read them
@@ -144,7 +144,7 @@ def train(
     no_english: NoEnglish = False,
     g2p: Guess = False,
     frame_period: FramePeriod = 0.01,
-    acoustic: Acoustic = "monophone",
+    acoustic: Acoustic = AlignerConfig.acoustic,
     settings: Settings = None,
     threads: Threads = 0,
     jobs: Jobs = 1,
@@ -207,7 +207,7 @@ def train_and_run(
     no_english: NoEnglish = False,
     g2p: Guess = False,
     frame_period: FramePeriod = 0.01,
-    acoustic: Acoustic = "monophone",
+    acoustic: Acoustic = AlignerConfig.acoustic,
     settings: Settings = None,
     formats: Formats = list(FORMATS),  # noqa: B006 - typer reads it once and copies it
     loose: Loose = False,

@@ -12,30 +12,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self, overload
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from hmm_models import ModelFileError, load_tensors, save_tensors
 from hmm_speech import Corpus, CorpusError, Lexicon, Problem, TextError, Utterance
 
-from ._acoustic import AcousticModel, Scorer
+from ._acoustic import AcousticModel
+from ._aligning import BatchAligner
 from ._config import AlignerConfig
 from ._corpus import Prepared, Progress, minibatches, prepare
-from ._decode import intervals, path_units, skipped_words, unit_ratios, unit_times, word_intervals
 from ._features import FeatureExtractor, FeatureStore
-from ._graph import SILENCE, Extended, Unit, UtteranceGraph, build_graph, min_frames
+from ._graph import min_frames
 from ._journal import Journal
 from ._kept import KeptAlignments
-from ._loose import free_densities, make_loose, with_filler
-from ._phones import inventory, keep_known, unit_of
+from ._phones import inventory, keep_known, labels_of, unit_of
 from ._pool import Pool
 from ._recipe import Checkpoint, train_stages
-from ._result import UNEXPLAINED, Alignment
+from ._result import Alignment
 from ._shards import Shards
 from ._start import classes_of, nearest_units, start_from
-from ._training import Trainer, best_paths, emissions
+from ._training import Trainer
 from .sphinx import PREFIX, SphinxModel, find_model
 
 _LOGGER = logging.getLogger("hmm_align")
@@ -218,17 +215,15 @@ class CorpusAligner:
         if initial is not None:
             _check_initial(initial, config)
         shards = Shards(distributed)
-        if distributed and config.acoustic != "monophone":
-            raise ValueError(
-                f'acoustic must be "monophone" where training is distributed; got "{config.acoustic}"'
-            )
+        if distributed and config.acoustic == "neural":
+            raise ValueError('acoustic must not be "neural" where training is distributed')
         with (
             _working_folder(workdir) as folder,
             closing(FeatureStore(_share_of(folder, shards), FeatureExtractor(config).feature_dim)) as store,
+            Pool(jobs) as pool,
         ):
-            with Pool(jobs) as pool:
-                mine = shards.share(corpus.utterances)
-                prepared, problems = prepare(mine, lexicon, config, store, progress, pool)
+            mine = shards.share(corpus.utterances)
+            prepared, problems = prepare(mine, lexicon, config, store, progress, pool)
             store.share_speakers(shards)
             known = sorted(set(shards.joined(inventory(prepared))))
             utterances = [keep_known(item, known) for item in prepared]
@@ -248,9 +243,10 @@ class CorpusAligner:
                 acoustic,
                 utterances,
                 store,
-                lambda: acoustic.scorer(_labels(utterances)).models,
+                lambda: acoustic.scorer(labels_of(utterances)).models,
                 config,
                 shards,
+                pool,
             )
             checkpoint = None if workdir is None else Path(workdir) / _CHECKPOINT
             start = partial(_start, trainer, lexicon.language, initial, mapping or {})
@@ -390,27 +386,13 @@ class CorpusAligner:
             )
             with ExitStack() as stack:
                 stack.callback(kept.close)
-                tasks = (
-                    (batch, [store.read(item.number) for item in batch], loose)
-                    for batch in kept.rest(batches)
-                )
-                align = self._without_lexicon()._align_task  # noqa: SLF001 - of this class
-                for found in pool.map(align, tasks):
+                tasks = ((batch, [store.read(item.number) for item in batch]) for batch in kept.rest(batches))
+                for found in pool.map(BatchAligner(acoustic, config, loose=loose), tasks):
                     kept.append(found)
                     if progress is not None:
                         progress("aligning", len(kept.journal) + len(kept.failures), len(utterances))
                 stack.pop_all()
         return kept
-
-    def _align_task(self, task: tuple[Sequence[Prepared], Sequence[Tensor], bool]) -> list[Alignment]:
-        """Align a batch as a process is given it: utterances of like length and their features."""
-        batch, features, loose = task
-        scorer = self._acoustic.scorer(_labels(batch), max(item.num_frames for item in batch))
-        return list(self._align_batch(batch, features, scorer, loose))
-
-    def _without_lexicon(self) -> "CorpusAligner":
-        """Return what aligns prepared utterances, small enough to be sent to a process."""
-        return CorpusAligner(self._acoustic, Lexicon({}), self.config, self.training_report)
 
     def _task(self, heard: str, batches: Iterable[Sequence[Prepared]], loose: bool) -> str:
         """Return what identifies an alignment: what was heard, model, utterances and choices."""
@@ -420,76 +402,6 @@ class CorpusAligner:
             for item in batch:
                 digest.update(repr(item).encode())
         return digest.hexdigest()
-
-    def _align_batch(
-        self, batch: Sequence[Prepared], features: Sequence[Tensor], scorer: Scorer, loose: bool
-    ) -> Iterable[Alignment]:
-        """Align utterances of like length together."""
-        config, models, free = self.config, scorer.models, None
-        freedom = make_loose(scorer.num_background, config) if loose else None
-        graphs = [
-            build_graph(item.pronunciations, models, config.silence_prob, scorer.in_context, freedom)
-            for item in batch
-        ]
-        log_emission, lengths = emissions(scorer, features)
-        silent = log_emission[..., models[SILENCE].densities].amax(dim=-1)
-        if freedom is not None:
-            free = free_densities(scorer.free, log_emission, lengths)
-            log_emission = with_filler(log_emission, free, scorer.num_background, config.filler_margin)
-            models = Extended({UNEXPLAINED: freedom.filler}, models)
-        paths = list(best_paths(log_emission, lengths, graphs))
-        aligned = []
-        for number, (item, (states, score)) in enumerate(zip(batch, paths, strict=True)):
-            silence = float(silent[number, : item.num_frames].sum())
-            if reason := _refusal(graphs[number], states, score, silence):
-                yield Alignment.failure(item.id, reason, item.duration)
-            else:
-                aligned.append(number)
-        if not aligned:
-            return
-        chains, starts = zip(
-            *(path_units(graphs[number], paths[number][0]) for number in aligned), strict=True
-        )
-        # The monophones chose the path, and tell whether it fits; what refines them places its boundaries.
-        ratios = [
-            unit_ratios(
-                log_emission[number, : batch[number].num_frames],
-                graphs[number].density_of_state[paths[number][0]],
-                start,
-                scorer.num_background,
-            )
-            for number, start in zip(aligned, starts, strict=True)
-        ]
-        log_emission, lengths, scale = log_emission[aligned], lengths[aligned], config.posterior_scale
-        if isinstance(self._acoustic, AcousticModel) and config.acoustic == "neural":
-            scale = config.network_scale
-            for row, number in enumerate(aligned):
-                item = batch[number]
-                scores = self._acoustic.network_emission(features[number])
-                if free is not None:
-                    other = free[number, : item.num_frames]
-                    scores = with_filler(scores, other, scorer.num_background, config.filler_margin)
-                log_emission[row, : item.num_frames] = scores
-        placed: Sequence[Sequence[Unit]] = chains
-        # Tied states know no other speech: beside it, the mixtures place the boundaries.
-        tied = self._acoustic.tied if isinstance(self._acoustic, AcousticModel) else None
-        if config.acoustic == "triphone" and tied is not None and free is None:
-            placed, models = tied.in_context(chains)
-            log_emission, lengths = emissions(tied, [features[number] for number in aligned])
-        found = unit_times(placed, starts, models, log_emission, lengths, scale)
-        for number, chain, ratio, times in zip(aligned, chains, ratios, found, strict=True):
-            item, (_, score) = batch[number], paths[number]
-            phones = intervals(chain, times, ratio, item.duration, config)
-            words = word_intervals(chain, phones, item.words)
-            yield Alignment(
-                item.id,
-                item.duration,
-                tuple(words),
-                tuple(phones),
-                log_likelihood_per_frame=score / item.num_frames,
-                skipped=tuple(skipped_words(chain, phones, item.words)),
-                loose=loose,
-            )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model, its configuration and its pronunciations to one file.
@@ -634,24 +546,13 @@ def _lexicon_of(tensors: dict[str, Tensor], description: Mapping[str, Any]) -> L
     return lexicon
 
 
-def _labels(utterances: Iterable[Prepared]) -> set[str]:
-    """Return the phones of the utterances."""
-    return {
-        phone
-        for item in utterances
-        for variants in item.pronunciations
-        for phones in variants
-        for phone in phones
-    }
-
-
 def _long_enough(
     utterances: Iterable[Prepared], acoustic: AcousticModel | SphinxModel, config: AlignerConfig
 ) -> tuple[list[Prepared], list[Problem]]:
     """Part the utterances that can hold their transcripts from those that are too short."""
     fitting, problems = [], []
     for item in utterances:
-        needed = min_frames(item.pronunciations, acoustic.scorer(_labels([item]), item.num_frames).models)
+        needed = min_frames(item.pronunciations, acoustic.scorer(labels_of([item]), item.num_frames).models)
         if needed <= item.num_frames:
             fitting.append(item)
             continue
@@ -659,17 +560,6 @@ def _long_enough(
         reason = f"the transcript needs {seconds:.3f} s or more; the recording has {item.duration:.3f} s"
         problems.append(Problem(item.id, reason))
     return fitting, problems
-
-
-def _refusal(graph: UtteranceGraph, states: NDArray[np.int64], score: float, silence: float) -> str:
-    """Say why a best path is no alignment, given what silence alone would score; nothing if it is one."""
-    if score == -torch.inf:
-        return "no path: the transcript does not fit the recording"
-    if score <= silence:
-        return "no speech: silence explains the recording better than its transcript does"
-    if all(unit.word < 0 for unit in path_units(graph, states)[0]):
-        return "no word of the transcript is heard in the recording"
-    return ""
 
 
 def _first_reason(problems: Sequence[Problem]) -> str:
