@@ -60,7 +60,7 @@ class Firm:
         weight = self.weight.to(x)
         for rows in densities.density(0).blocks(len(order)):
             some = order[rows]
-            numbers, counts = self.index[some].unique_consecutive(return_counts=True)
+            numbers, counts = torch.unique_consecutive(self.index[some], return_counts=True)
             inputs = densities.read(x[some], None if observed is None else observed[some])
             parts = zip(
                 numbers.tolist(),
