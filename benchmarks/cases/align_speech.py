@@ -101,15 +101,17 @@ PATIENCE = 1800
 Times = dict[str, Tiers]
 # What the acoustic model can be.
 VARIANTS = {
-    "monophone": AlignerConfig(),
-    "monophone 5 ms": AlignerConfig.at_frame_period(0.005),
+    "default": AlignerConfig(),
+    "monophone": AlignerConfig(acoustic="monophone"),
+    "monophone 5 ms": AlignerConfig.at_frame_period(0.005, acoustic="monophone"),
+    "default 5 ms": AlignerConfig.at_frame_period(0.005),
     "neural": AlignerConfig(acoustic="neural"),
-    "triphone": AlignerConfig(acoustic="triphone"),
-    "triphone mllt": AlignerConfig(acoustic="triphone", feature_transform="mllt"),
-    "triphone lda+mllt": AlignerConfig(acoustic="triphone", feature_transform="lda+mllt"),
+    "triphone none": AlignerConfig(feature_transform="none"),
+    "triphone mllt": AlignerConfig(feature_transform="mllt"),
+    "triphone lda+mllt": AlignerConfig(feature_transform="lda+mllt"),
 }
 # What is compared with peers.
-USUAL = ["monophone", "triphone", "triphone lda+mllt"]
+USUAL = ["default", "monophone", "triphone none", "triphone lda+mllt"]
 
 
 class Outcome(NamedTuple):
@@ -359,7 +361,7 @@ def aligners_of(arguments: list[str]) -> tuple[dict[str, Aligner], dict[str, Ali
     """Return the aligners of any language, which train, and those of English, which need not."""
     quick, variants = "--quick" in arguments, "--variants" in arguments
     ours = f"hmm-align {version('hmm-align')}"
-    names = ["monophone"] if quick else list(VARIANTS) if variants else USUAL
+    names = ["default"] if quick else list(VARIANTS) if variants else USUAL
     any_language: dict[str, Aligner] = {f"{ours} {name}": Trained(VARIANTS[name]) for name in names}
     english: dict[str, Aligner] = {}  # with a model that knows all, so that there is nothing unheard
     if not quick and not variants:

@@ -1,16 +1,16 @@
 """Whether boundaries lie within the uncertainties that the corpus aligner gives them.
 
 Each set with exact times (`synth/en_espeak`, `synth/en_hts`, `synth/ko_espeak`, `synth/ja_espeak` and
-`synth/cmn_espeak`, as in align_speech) is aligned by mixtures trained on itself, and by the network. A map
-from the spread of a boundary's posterior to its uncertainty is fitted on `synth/en_espeak`, and printed as
-the package keeps it (hmm_align/_calibration.py). Then the shares of boundaries within their intervals of 50,
-80 and 95 % are counted twice: `package`, with what the package says, and `other`, with a map fitted now on
-another set, `synth/en_hts` for `synth/en_espeak` and `synth/en_espeak` for the rest. Only the row `package`
-of `synth/en_espeak` is about sentences that its map was fitted on.
+`synth/cmn_espeak`, as in align_speech) is aligned by models trained on itself: tied states of triphones,
+monophones, a network. A map from the spread of a boundary's posterior to its uncertainty is fitted on
+`synth/en_espeak`, and printed as the package keeps it (hmm_align/_calibration.py). Then the shares of
+boundaries within their intervals of 50, 80 and 95 % are counted twice: `package`, with what the package says,
+and `other`, with a map fitted now on another set, `synth/en_hts` for `synth/en_espeak` and `synth/en_espeak`
+for the rest. Only the row `package` of `synth/en_espeak` is about sentences that its map was fitted on.
 
 Writes `results/align_uncertainty.csv`, and `docs/explanation/align_uncertainty.svg`: the shares of all
 probabilities on the sets that the package's map has not seen. With --quick the two sets of English are
-aligned by mixtures, and nothing is written.
+aligned by tied states, and nothing is written.
 """
 
 import csv
@@ -28,7 +28,7 @@ import torch
 from align_speech import DATA, ROOT, SETS, as_english, reference_of
 
 from hmm_align import AlignerConfig, Alignment, CorpusAligner, Reliability, plot_reliability, reliability
-from hmm_align._calibration import FACTORS, LEVELS, MIXTURES, NETWORK, UncertaintyMap, fit_map
+from hmm_align._calibration import FACTORS, LEVELS, MIXTURES, NETWORK, TIED, UncertaintyMap, fit_map
 from hmm_bench import machine_card
 from hmm_speech import EnglishG2P, Lexicon, PhoneSet, read_corpus
 
@@ -37,11 +37,12 @@ PICTURE = ROOT / "docs" / "explanation" / "align_uncertainty.svg"
 EXACT = [name for name in SETS if name.startswith("synth/")]
 FITTED, OTHER = "synth/en_espeak", "synth/en_hts"
 SHOWN = (0.5, 0.8, 0.95)
+Acoustic = Literal["triphone", "monophone", "neural"]
 COLUMNS = ["set", "acoustic", "map", "boundaries", "median_uncertainty_ms"]
 COLUMNS += [f"within_{round(100 * level)}" for level in SHOWN]
 
 
-def compared(name: str, acoustic: Literal["monophone", "neural"], lexicon: Lexicon) -> Reliability:
+def compared(name: str, acoustic: Acoustic, lexicon: Lexicon) -> Reliability:
     """Train on a set, align it, and compare with its times, its phones as those of English."""
     corpus = read_corpus(DATA / name)
     aligner = CorpusAligner.train(corpus, lexicon=lexicon, config=AlignerConfig(acoustic=acoustic))
@@ -89,9 +90,9 @@ def main() -> int:
     }
     rows: list[list[str]] = []
     drawn: dict[str, Reliability] = {}
-    kinds: list[tuple[Literal["monophone", "neural"], UncertaintyMap]] = [("monophone", MIXTURES)]
+    kinds: list[tuple[Acoustic, UncertaintyMap]] = [("triphone", TIED)]
     if not quick:
-        kinds.append(("neural", NETWORK))
+        kinds += [("monophone", MIXTURES), ("neural", NETWORK)]
     for acoustic, ours in kinds:
         sets = (FITTED, OTHER) if quick else EXACT
         found = {name: compared(name, acoustic, lexicons[name]) for name in sets}
@@ -105,7 +106,7 @@ def main() -> int:
             rows.append([name, acoustic, "package", *shares(found[name], ours, ours, FACTORS)])
             another, widths = fitted[OTHER if name == FITTED else FITTED]
             rows.append([name, acoustic, "other", *shares(found[name], ours, another, widths)])
-        if acoustic == "monophone":
+        if acoustic == "triphone":
             drawn = {name: item for name, item in found.items() if name != FITTED}
     for row in rows:
         print(*(f"{key}={value}" for key, value in zip(COLUMNS, row, strict=True)))

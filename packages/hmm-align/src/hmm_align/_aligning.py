@@ -146,7 +146,7 @@ class BatchAligner:
             places[True] = _place(
                 among,
                 *tied.in_context([path.chain for path in among]),
-                [tied.scores(path.features) for path in among],
+                [tied.scores(path.features, look_up(path.log_emission)) for path in among],
                 config.posterior_scale,
                 TIED,
             )

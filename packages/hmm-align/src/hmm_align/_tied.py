@@ -20,6 +20,9 @@ from ._trees import StateTrees
 if TYPE_CHECKING:
     from ._acoustic import AcousticModel
 
+# Share of the states that were tied, in the log emissions that place boundaries.
+_BASE_SHARE = 0.3
+
 
 class TiedModel:
     """Mixtures of tied states, over the states and the steps of the monophones that they refine."""
@@ -97,10 +100,19 @@ class TiedModel:
             self.log_emission(self.observe(item), own) for item, own in zip(features, densities, strict=True)
         ]
 
-    def scores(self, features: Tensor) -> Scores:
-        """Return what scores the frames of an utterance's features (T, D)."""
+    def scores(self, features: Tensor, base: Scores) -> Scores:
+        """Return what scores the frames of an utterance (T, D), given what does so without context.
+
+        The states that were tied have a share in it: a voice that was not trained on fools them less.
+        """
         observed = self.observe(features)
-        return lambda frames, densities: self.log_emission(observed[frames], densities)
+
+        def score(frames: slice, densities: Tensor) -> Tensor:
+            """Return log emissions (T', Q)."""
+            own = self.log_emission(observed[frames], densities)
+            return torch.lerp(own, base(frames, self._state[densities]), _BASE_SHARE)
+
+        return score
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Return everything learned, as tensors by name."""

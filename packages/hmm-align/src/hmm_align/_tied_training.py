@@ -105,6 +105,7 @@ class TiedTrainer(Trainer[TiedModel]):
         """Search paths now and then, estimate the transform or the mixtures, and let these grow."""
         if self._transform != "none" and self.iteration + 1 == _TURN:
             self.iteration += 1
+            self._realign()
             self._turn()
         else:
             super().step()

@@ -96,10 +96,11 @@ class CorpusAligner:
     -----
     Each phone is a left-to-right HMM with Gaussian mixture emissions, whatever its stress and its neighbours;
     a silence may stand between any two words. The best path chooses pronunciations and silences. Boundaries
-    are the expected ones given these choices, and are therefore finer than a frame. They are expected by the
-    mixtures; with ``AlignerConfig(acoustic="triphone")`` by those of states that know the phones before and
-    after, tied by decision trees; with ``acoustic="neural"`` by a hybrid of the same HMM and a convolutional
-    network, which has learned from the best paths of all utterances and sees each frame with its neighbours.
+    are the expected ones given these choices, and are therefore finer than a frame. They are expected by
+    mixtures of states that know the phones before and after, tied by decision trees; with
+    ``AlignerConfig(acoustic="monophone")`` by the first mixtures; with ``acoustic="neural"`` by a hybrid of
+    the same HMM and a convolutional network, which has learned from the best paths of all utterances and sees
+    each frame with its neighbours.
 
     References
     ----------
@@ -194,7 +195,7 @@ class CorpusAligner:
         ValueError
             If ``language`` is not known or comes with a ``lexicon``; if ``initial`` has other features or
             numbers of states, lacks a phone that ``mapping`` names, or it is not known how a phone is made;
-            if ``jobs`` is below 1; if ``distributed`` is to train anything but monophones.
+            if ``jobs`` is below 1; if ``distributed`` is to train a network.
         RuntimeError
             If ``distributed`` and torch.distributed has not been initialised.
         ModelFileError
@@ -204,9 +205,10 @@ class CorpusAligner:
         Notes
         -----
         Random numbers come from a generator of fixed seed, for the network alone, and the global one is left
-        as it is: the same corpus gives the same model on the same machine with as many threads. Memory is
-        that of one batch and the model, and 200 bytes per second of speech; features lie in a file,
-        19 kB per second at the default settings.
+        as it is: the same corpus gives the same model on the same machine, with any number of threads unless
+        there is a network. Each of torch's threads works on utterances of its own. Memory is that of a batch
+        for each thread and the model, and 200 bytes per second of speech; features lie in a file, 19 kB per
+        second at the default settings.
         """
         if language is not None and lexicon is not None:
             raise ValueError(f"language and lexicon must not both be given; got {language!r} and {lexicon!r}")
@@ -316,8 +318,9 @@ class CorpusAligner:
             interrupted, killed even, goes on from there and ends as if it had not been. With that of the
             training, the recordings are not read again.
         jobs : int
-            Processes, of one thread each, 1 or more; all give what one process of one thread gives, bit for
-            bit. In a script, the call must then stand under ``if __name__ == "__main__":``.
+            Processes of one thread each, or with 1 this process alone, in as many threads as torch may use;
+            all give the same, bit for bit. In a script, a call for more than 1 must stand under
+            ``if __name__ == "__main__":``.
         progress : callable, optional
             Called with the name of the stage, the steps done and the steps in all.
 
