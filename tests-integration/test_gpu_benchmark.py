@@ -89,7 +89,7 @@ def test_without_a_gpu_it_says_so(gpu: ModuleType, capsys: pytest.CaptureFixture
         pytest.skip("there is a GPU")
     assert gpu.main(["--quick"]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("no GPU to measure: the CUDA kernels need")
+    assert said.startswith("no GPU to measure: the CUDA backend needs")
     assert len(said.splitlines()) == 1
 
 

@@ -456,7 +456,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     missing = backend_problem("cuda")
     if missing is not None or not torch.cuda.is_available():
-        print(f"no GPU to measure: the CUDA kernels {missing or 'would be interpreted'}", file=sys.stderr)
+        print(f"no GPU to measure: the CUDA backend {missing or 'would be interpreted'}", file=sys.stderr)
         return 2
     device = torch.device("cuda", torch.cuda.current_device())
     records: list[Record] = []
