@@ -154,7 +154,7 @@ def coverage(session: nox.Session) -> None:
 @nox.session(requires=["build"])
 def tests_integration(session: nox.Session) -> None:
     """Test what only the whole can show: wheels, the public surface, the commands, real speech."""
-    install_everything(session, *groups("test", "browser"))
+    install_everything(session, *groups("test", "browser", "oracle-hmm-bench"))
     session.run("python", "-I", "-m", "pytest", *(session.posargs or ["tests-integration"]))
 
 
@@ -228,7 +228,7 @@ def bench(session: nox.Session) -> None:
 @nox.session(default=False, requires=["build"])
 def bench_gpu(session: nox.Session) -> None:
     """Measure the CUDA kernels on the GPU of this machine and summarise; options as those of ``gpu.py``."""
-    install_everything(session, *groups("bench"))
+    install_everything(session, *groups("bench", "oracle-hmm-bench"))
     folder = ROOT / "benchmarks"
     session.run("python", str(folder / "cases" / "gpu.py"), *session.posargs)
     session.run("python", str(folder / "summary.py"))

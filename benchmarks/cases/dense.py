@@ -2,7 +2,7 @@
 
 import sys
 
-from _suite import PYHSMM, Case, main
+from _suite import PYHSMM, TORCH_STRUCT, Case, main
 
 from hmm_bench import Instance
 
@@ -16,21 +16,21 @@ def dense(op: str, states: int) -> Instance:
 SUMS = ("dynamax", "hmmlearn")
 PATHS = ("hmmlearn", "librosa")
 CASES = [
-    Case("W1 forward K=10", dense("log_likelihood", 10), SUMS, at_least=3),
-    Case("W1 forward K=50", dense("log_likelihood", 50), SUMS, at_least=2.5),
-    Case("W1 forward K=200", dense("log_likelihood", 200), SUMS[:1], at_least=1.3),
-    Case("W2 posteriors K=10", dense("posterior", 10), SUMS, at_least=3),
-    Case("W2 posteriors K=50", dense("posterior", 50), SUMS, at_least=5),
-    Case("W2 posteriors K=200", dense("posterior", 200), SUMS[:1], at_least=2.5),
-    Case("W3 Viterbi K=10", dense("viterbi", 10), PATHS, at_least=4, absent=(PYHSMM,)),
-    Case("W3 Viterbi K=50", dense("viterbi", 50), PATHS, at_least=12, absent=(PYHSMM,)),
+    Case("W1 forward K=10", dense("log_likelihood", 10), (*SUMS, "torch_struct"), at_least=3),
+    Case("W1 forward K=50", dense("log_likelihood", 50), SUMS, at_least=2.5, absent=(TORCH_STRUCT,)),
+    Case("W1 forward K=200", dense("log_likelihood", 200), SUMS[:1], at_least=1.3, absent=(TORCH_STRUCT,)),
+    Case("W2 posteriors K=10", dense("posterior", 10), (*SUMS, "torch_struct"), at_least=3),
+    Case("W2 posteriors K=50", dense("posterior", 50), SUMS, at_least=5, absent=(TORCH_STRUCT,)),
+    Case("W2 posteriors K=200", dense("posterior", 200), SUMS[:1], at_least=2.5, absent=(TORCH_STRUCT,)),
+    Case("W3 Viterbi K=10", dense("viterbi", 10), (*PATHS, "torch_struct"), at_least=4, absent=(PYHSMM,)),
+    Case("W3 Viterbi K=50", dense("viterbi", 50), PATHS, at_least=12, absent=(PYHSMM, TORCH_STRUCT)),
     Case(
         "W3 Viterbi K=200",
         dense("viterbi", 200),
         PATHS,
         at_least=20,
         slow=PATHS[1:],
-        absent=(PYHSMM,),
+        absent=(PYHSMM, TORCH_STRUCT),
         rounds=5,
     ),
 ]

@@ -3,18 +3,23 @@
 Every answer is compared with the definition in float64 before anything is timed. Times are those of the host
 from a call to the end of all its kernels, the device idle before: what a user waits. ``hmm-core cpu`` runs on
 all cores. The floors are a kernel that writes one number, and a copy of the emissions.
+
+Peers are those of hmm_bench that take tensors on a GPU, in this process: torch-struct, torchaudio, k2, and
+torch's CTC. One that is not installed, or lacks the memory, has a row that says so.
 """
 
 import argparse
 import csv
 import datetime as dt
+import importlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,7 +31,15 @@ from _suite import RESULTS
 from torch import Tensor
 
 import hmm_core
-from hmm_bench import Instance, LocalComputation, Workload, machine_card, make_workload, measure_all
+from hmm_bench import (
+    Instance,
+    LocalComputation,
+    UnavailableError,
+    Workload,
+    machine_card,
+    make_workload,
+    measure_all,
+)
 from hmm_bench.problems import PROBLEMS, Answer, Backend
 from hmm_core.backends import problem as backend_problem
 from hmm_models import GaussianHMM
@@ -40,7 +53,7 @@ FLOOR = "floor: "
 
 
 class Contender(NamedTuple):
-    """Someone who computes a task."""
+    """Someone who computes a task, or raises UnavailableError."""
 
     name: str
     version: str
@@ -137,28 +150,71 @@ def loop_viterbi(workload: Workload) -> Answer:
     return (torch.cat(path[::-1], 1),)
 
 
-def torch_ctc(workload: Workload) -> Answer:
-    """Losses and their derivative by torch.nn.functional.ctc_loss."""
-    leaf, targets = workload["log_prob"].detach().requires_grad_(), workload["targets"]
-    B, T, _ = leaf.shape
-    frames, tokens = (torch.full((B,), n, device=leaf.device) for n in (T, targets.shape[1]))
-    losses = torch.nn.functional.ctc_loss(leaf.transpose(0, 1), targets, frames, tokens, reduction="none")
-    (derivative,) = torch.autograd.grad(losses.sum(), leaf)
-    return losses.detach(), derivative
-
-
-PEERS: dict[str, tuple[str, Callable[[Workload], Answer]]] = {
-    "gradient": ("torch loop", loop_gradient),
-    "posterior": ("torch loop", loop_posterior),
-    "viterbi": ("torch loop", loop_viterbi),
-    "ctc_loss": ("torch ctc_loss", torch_ctc),
+LOOPS: dict[str, Callable[[Workload], Answer]] = {
+    "gradient": loop_gradient,
+    "posterior": loop_posterior,
+    "viterbi": loop_viterbi,
+}
+# Files of hmm_bench/peers whose functions take tensors on a GPU as they take arrays.
+PEERS = {
+    "log_likelihood": ("torch_struct",),
+    "gradient": ("torch_struct",),
+    "posterior": ("torch_struct",),
+    "viterbi": ("torch_struct",),
+    "ctc_loss": ("torch", "k2"),
+    "ctc_alignment": ("torchaudio",),
 }
 
 
+def neighbour(name: str, instance: Instance, workload: Workload) -> Contender:
+    """Bind a peer in this process; whatever it raises is why it has no time."""
+    try:
+        peer = importlib.import_module(f"hmm_bench.peers.{name}")
+        found, run = peer.version(), getattr(peer, instance.op)(workload.tensors, torch.get_num_threads())
+    except Exception as error:  # noqa: BLE001  (as said above)
+        return Contender(name, "", _failing(_reason(error)))
+
+    def attempt() -> Answer:
+        """Compute, if it can."""
+        try:
+            answer: Answer = run()
+        except Exception as error:  # noqa: BLE001  (as said above)
+            reason = _reason(error)
+        else:
+            return answer
+        # Here, where no frame of the peer keeps its tensors any more.
+        raise UnavailableError(reason)
+
+    return Contender(name, found, attempt)
+
+
+def _reason(error: Exception) -> str:
+    """Say what was raised, in one line."""
+    return textwrap.shorten(f"{type(error).__name__}: {error}", 100, placeholder=" ...")
+
+
+def _failing(reason: str) -> Callable[[], Answer]:
+    """Return a computation that there is not."""
+
+    def run() -> Answer:
+        """Say why."""
+        raise UnavailableError(reason)
+
+    return run
+
+
 def standard(
-    instance: Instance, *, definition: Backend = "reference", in_one_piece: bool = False
+    instance: Instance,
+    *,
+    definition: Backend = "reference",
+    in_one_piece: bool = False,
+    absent: Mapping[str, str] | None = None,
 ) -> Callable[[torch.device, bool], Task]:
-    """Make a task of hmm_bench's; ``in_one_piece``: also without cutting sequences into chunks."""
+    """Make a task of hmm_bench's.
+
+    ``in_one_piece``: also without cutting sequences into chunks, and nobody else; ``absent``: why a peer is
+    not tried in full size.
+    """
 
     def make(device: torch.device, quick: bool) -> Task:
         chosen = small(instance) if quick else instance
@@ -173,9 +229,17 @@ def standard(
         ]
         if in_one_piece and device.type == "cuda":
             contenders.append(Contender("hmm-core cuda, in one piece", ours, _whole(core)))
-        if chosen.op in PEERS and not in_one_piece:
-            name, peer = PEERS[chosen.op]
-            contenders.append(Contender(name, str(torch.__version__), lambda: peer(moved)))
+        if not in_one_piece:
+            if chosen.op in LOOPS:
+                loop = LOOPS[chosen.op]
+                contenders.append(Contender("torch loop", str(torch.__version__), lambda: loop(moved)))
+            given_up = {} if quick or absent is None else absent
+            contenders += [
+                Contender(name, "", _failing(given_up[name]))
+                if name in given_up
+                else neighbour(name, chosen, moved)
+                for name in PEERS.get(chosen.op, ())
+            ]
         given = moved.tensors.get("log_emission", moved.tensors.get("log_prob", moved.tensors.get("cost")))
         return Task(
             str(chosen),
@@ -247,9 +311,15 @@ CASES = [
     Case(
         "CTC alignment of one hour",
         standard(
-            Instance("ctc_alignment", batch=1, frames=360_000, densities=60, tokens=50_000), definition="cpu"
+            Instance("ctc_alignment", batch=1, frames=360_000, densities=60, tokens=50_000),
+            definition="cpu",
+            absent={"torchaudio": "keeps a byte for each frame and state: 36 GB"},
         ),
         1000.0,
+    ),
+    Case(
+        "CTC alignment, 32 x 1000 x 100",
+        standard(Instance("ctc_alignment", batch=32, frames=1000, densities=40, tokens=100)),
     ),
     Case("likelihood and gradient, 32 x 1000, 64 states", standard(hmm("gradient", 32, 1000, 64)), 5.0),
     Case("likelihood and gradient, 32 x 1000, 10 states", standard(hmm("gradient", 32, 1000, 10))),
@@ -298,7 +368,11 @@ def measure(case: Case, device: torch.device, *, quick: bool, rounds: int) -> li
     versions = dict.fromkeys(right, str(torch.__version__))
     for contender in task.contenders:
         versions[contender.name] = contender.version
-        computation = LocalComputation(contender.run, clock=clock)
+        try:
+            computation = LocalComputation(contender.run, clock=clock)
+        except UnavailableError as problem:
+            notes[contender.name] = f"unavailable: {problem}"
+            continue
         error = task.error(computation.answer)
         # Written so that NaN is wrong as well.
         notes[contender.name] = (
@@ -382,7 +456,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     missing = backend_problem("cuda")
     if missing is not None or not torch.cuda.is_available():
-        print(f"no GPU to measure: the CUDA kernels {missing or 'would be interpreted'}", file=sys.stderr)
+        print(f"no GPU to measure: the CUDA backend {missing or 'would be interpreted'}", file=sys.stderr)
         return 2
     device = torch.device("cuda", torch.cuda.current_device())
     records: list[Record] = []

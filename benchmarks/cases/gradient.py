@@ -2,18 +2,18 @@
 
 import sys
 
-from _suite import Case, main
+from _suite import TORCH_STRUCT, Case, main
 
 from hmm_bench import Absent, Instance
 
-ABSENT = (Absent("ssm", "0.0.1", "does not build: it needs Cython and does not say so"),)
+SSM = Absent("ssm", "0.0.1", "does not build: it needs Cython and does not say so")
 CASES = [
     Case(
         f"W6 gradient K={states}",
         Instance("gradient", batch=32, frames=1000, states=states),
-        ("dynamax",),
+        ("dynamax", "torch_struct") if states == 10 else ("dynamax",),
         at_least=ratio,
-        absent=ABSENT,
+        absent=(SSM,) if states == 10 else (SSM, TORCH_STRUCT),
     )
     for states, ratio in ((10, 2.5), (50, 4), (200, 2.5))
 ]

@@ -137,6 +137,31 @@ def test_hmmlearn_agrees(threads: int) -> None:
     assert rows[1].version == version("hmmlearn")
 
 
+def test_torch_struct_agrees() -> None:
+    pytest.importorskip("torch_struct", reason="the peer torch_struct is not installed")
+    with Peer("torch_struct", python=sys.executable) as peer:
+        for op in ("log_likelihood", "gradient", "posterior", "viterbi"):
+            for frames in (2, 12):
+                (row,) = compare(Instance(op, 3, frames, 4, threads=2), [peer], rounds=5)
+                assert row.note == "", row.instance
+
+
+@pytest.mark.parametrize(
+    ("frames", "topology", "reason"), [(1, "dense", "needs two frames"), (5, "chain", "knows dense")]
+)
+def test_torch_struct_says_what_it_lacks(frames: int, topology: str, reason: str) -> None:
+    pytest.importorskip("torch_struct", reason="the peer torch_struct is not installed")
+    with Peer("torch_struct", python=sys.executable) as peer:
+        (row,) = compare(Instance("viterbi", 2, frames, 4, topology), [peer], rounds=5)
+    assert row.note.startswith(f"unavailable: NotImplementedError: {reason}")
+
+
+def test_torch_agrees() -> None:
+    with Peer("torch", python=sys.executable) as peer:
+        (row,) = compare(Instance("ctc_loss", 2, 20, densities=5, tokens=4), [peer], rounds=5)
+    assert row.note == ""
+
+
 def test_numpy_by_hand_agrees() -> None:
     with Peer("numpy_by_hand", python=sys.executable) as peer:
         (row,) = compare(Instance("filter", 1, 30, 4), [peer], rounds=5)

@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,6 +21,7 @@ from hmm_core import (
     viterbi,
 )
 from hmm_core.testing import Arguments, random_hmm
+from hmm_core.transitions import _sparse
 
 INF = torch.inf
 ASCENDING = "predecessors of a state must ascend strictly, with unused slots (-1) last; "
@@ -137,6 +139,57 @@ def test_wrong_tables_are_refused(
     with pytest.raises(error) as caught:
         Sparse(predecessors, log_weight)
     assert str(caught.value) == message
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """Predecessors that are looked at, where that waits for a device."""
+    looked: list[torch.Tensor] = []
+    check = Sparse._check_order
+
+    def counted(graph: Sparse) -> None:
+        looked.append(graph.predecessors)
+        check(graph)
+
+    monkeypatch.setattr(Sparse, "_check_order", counted)
+    monkeypatch.setattr(_sparse, "_waits", lambda _: True)
+    return looked
+
+
+def test_predecessors_on_a_gpu_are_looked_at_once(looks: list[torch.Tensor]) -> None:
+    predecessors, weight = torch.tensor([[0, -1], [0, 1]]), torch.zeros(2, 2)
+    for _ in range(3):
+        Sparse(predecessors, weight)
+    assert len(looks) == 1
+    Sparse(predecessors.clone(), weight)
+    assert len(looks) == 2
+
+
+def test_predecessors_that_changed_are_looked_at_again(looks: list[torch.Tensor]) -> None:
+    predecessors, weight = torch.tensor([[0, -1], [0, 1]]), torch.zeros(2, 2)
+    Sparse(predecessors, weight)
+    predecessors[0, 0] = 2
+    for _ in range(2):
+        with pytest.raises(ValueError, match="predecessors must lie in"):
+            Sparse(predecessors, weight)
+    assert len(looks) == 3
+
+
+def test_predecessors_without_versions_are_looked_at_every_time(looks: list[torch.Tensor]) -> None:
+    with torch.inference_mode():
+        predecessors = torch.tensor([[0, -1], [0, 1]])
+    for _ in range(2):
+        Sparse(predecessors, torch.zeros(2, 2))
+    assert len(looks) == 2
+
+
+def test_predecessors_on_the_cpu_are_looked_at_every_time() -> None:
+    values = np.array([[0, -1], [0, 1]])
+    predecessors = torch.from_numpy(values)
+    Sparse(predecessors, torch.zeros(2, 2))
+    values[0, 0] = 2  # which torch does not notice
+    with pytest.raises(ValueError, match="predecessors must lie in"):
+        Sparse(predecessors, torch.zeros(2, 2))
 
 
 def test_from_dense_refuses_what_is_not_square() -> None:

@@ -21,10 +21,21 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "gpu: needs a GPU, and is skipped without")
     for message in ("divide by zero encountered", "invalid value encountered", "All-NaN slice encountered"):
         config.addinivalue_line("filterwarnings", f"ignore:{message}:RuntimeWarning")
-    # The interpreter of Triton 3.6 takes single numbers out of arrays.
-    config.addinivalue_line(
-        "filterwarnings", "ignore:Conversion of an array with ndim > 0:DeprecationWarning"
-    )
+    if cuda.INTERPRETED:
+        count_as_triton_3_9_does()
+
+
+def count_as_triton_3_9_does() -> None:
+    """Let the interpreter of Triton 3.6 take bounds of loops from arrays of one number, with any NumPy."""
+    from triton.runtime import interpreter  # noqa: PLC0415  (only where it interprets)
+
+    patch = interpreter._patch_lang_tensor
+
+    def patched(tensor: Any, scope: Any) -> None:
+        patch(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda number: int(number.handle.data.squeeze()))
+
+    interpreter._patch_lang_tensor = patched
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from hmm_core import pairwise_cost
+from hmm_core.backends.cuda import pairwise_cost as kernels
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "sqeuclidean", "cosine"])
@@ -31,6 +32,16 @@ def test_costs_and_gradients_are_those_of_the_reference(
     torch.testing.assert_close(found[1], found[0], rtol=rtol, atol=10 * rtol)
     if metric != "cosine":
         assert (found[1][0][0].diagonal()[:20] == 0).all()
+
+
+def test_more_tiles_than_a_grid_holds_are_computed_in_parts(
+    device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn((2, n, 3), generator=generator).to(device) for n in (70, 40))
+    expected = pairwise_cost(x, y, backend="cuda")
+    monkeypatch.setattr(kernels, "_AXIS", 1)
+    assert torch.equal(pairwise_cost(x, y, backend="cuda"), expected)
 
 
 @pytest.mark.parametrize(("N", "M", "D"), [(0, 2, 3), (1, 1, 1), (2, 0, 3), (2, 2, 0)])

@@ -4,7 +4,9 @@
 # ///
 """k2: the CTC loss as the total weight of a lattice, and its gradient.
 
-Arcs that lie further than its default beam behind the best are left out, so the sum is not exact.
+Arcs that lie further than its default beam behind the best are left out, so the sum is not exact. Where the
+scores are on a GPU, it computes there, in an environment with a wheel of k2 for that torch and CUDA: the
+package index has none for a torch after 1.13.
 """
 
 from collections.abc import Callable
@@ -12,11 +14,9 @@ from importlib import metadata
 from typing import Any
 
 import k2
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-Arrays = dict[str, NDArray[Any]]
+Arrays = dict[str, Any]  # or tensors, wherever they are
 
 
 def version() -> str:
@@ -27,7 +27,7 @@ def version() -> str:
 def ctc_loss(arrays: Arrays, threads: int) -> Callable[[], tuple[Any, ...]]:
     """``ctc_graph``, ``DenseFsaVec`` and ``ctc_loss``, differentiated."""
     torch.set_num_threads(threads)
-    scores = torch.from_numpy(arrays["log_prob"].astype(np.float32)).requires_grad_()
+    scores = torch.as_tensor(arrays["log_prob"], dtype=torch.float32).clone().requires_grad_()
     targets = arrays["targets"].tolist()
     B, T, _ = scores.shape
     segments = torch.tensor([[b, 0, T] for b in range(B)], dtype=torch.int32)
@@ -35,7 +35,7 @@ def ctc_loss(arrays: Arrays, threads: int) -> Callable[[], tuple[Any, ...]]:
     def run() -> tuple[Any, ...]:
         """Forward and backward."""
         dense = k2.DenseFsaVec(scores, segments)
-        loss = k2.ctc_loss(k2.ctc_graph(targets), dense, reduction="none")
+        loss = k2.ctc_loss(k2.ctc_graph(targets, device=scores.device), dense, reduction="none")
         (gradient,) = torch.autograd.grad(loss.sum(), scores)
         return loss.detach(), gradient
 

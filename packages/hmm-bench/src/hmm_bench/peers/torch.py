@@ -7,11 +7,9 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-Arrays = dict[str, NDArray[Any]]
+Arrays = dict[str, Any]  # or tensors, wherever they are
 
 
 def version() -> str:
@@ -22,8 +20,9 @@ def version() -> str:
 def ctc_loss(arrays: Arrays, threads: int) -> Callable[[], tuple[Any, ...]]:
     """``torch.nn.functional.ctc_loss``, differentiated."""
     torch.set_num_threads(threads)
-    scores = torch.from_numpy(np.ascontiguousarray(arrays["log_prob"].swapaxes(0, 1))).requires_grad_()
-    targets = torch.from_numpy(arrays["targets"])
+    scores = torch.as_tensor(arrays["log_prob"]).transpose(0, 1)
+    scores = scores.clone(memory_format=torch.contiguous_format).requires_grad_()
+    targets = torch.as_tensor(arrays["targets"])
     T, B, _ = scores.shape
     lengths = torch.full((B,), T), torch.full((B,), targets.shape[1])
 

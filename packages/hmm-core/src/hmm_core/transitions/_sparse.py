@@ -1,12 +1,16 @@
 """Transitions as a list of predecessors for each state (ELL form)."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from hmm_core._tracing import values_are_readable
+
+# Predecessors on a GPU that were found right, and the version that they had then.
+_checked: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +39,7 @@ class Sparse:
     Notes
     -----
     The predecessors are checked once, here; both tensors are kept as they are, so a weight that requires
-    gradients receives them.
+    gradients receives them. Those on a GPU, which the check waits for, are checked once for each tensor.
 
     Examples
     --------
@@ -81,7 +85,19 @@ class Sparse:
                 f"log_weight must be on {predecessors.device} like predecessors; got {log_weight.device}"
             )
         if predecessors.numel() and values_are_readable():
+            self._check_once()
+
+    def _check_once(self) -> None:
+        """Check the predecessors, unless they are on a GPU and known to be right."""
+        given = self.predecessors
+        if not _waits(given) or given.is_inference():  # looking is cheap, or changes would not be noticed
             self._check_order()
+            return
+        known: Any = _checked
+        version = given._version  # noqa: SLF001  (documented, in spite of its name)
+        if known.get(given) != version:
+            self._check_order()
+            known[given] = version
 
     def _check_order(self) -> None:
         """Refuse predecessors that are out of range, unordered or behind an unused slot."""
@@ -190,3 +206,8 @@ class Sparse:
         predecessors = torch.where(used, order, -1)
         shared = matrix.ndim == 4 and matrix.shape[0] == 1
         return cls(predecessors[0] if shared else predecessors, weight)
+
+
+def _waits(tensor: Tensor) -> bool:
+    """Whether reading a tensor waits for a device."""
+    return tensor.device.type != "cpu"

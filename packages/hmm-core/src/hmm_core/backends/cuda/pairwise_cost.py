@@ -10,14 +10,18 @@ from torch import Tensor
 from hmm_core.backends.cuda._launch import launch
 
 TILE = 32
+# The second and third axis of a grid hold no more programs.
+_AXIS = 65535
 
 
-@triton.jit(do_not_specialize=["N", "M"])
-def frame_cost(x, y, lengths_x, lengths_y, cost, N, M, D, METRIC: tl.constexpr, TILE: tl.constexpr):
-    """One tile of one pair's costs; ``+inf`` in padding."""
+@triton.jit(do_not_specialize=["N", "M", "row", "column"])
+def frame_cost(
+    x, y, lengths_x, lengths_y, cost, N, M, D, row, column, METRIC: tl.constexpr, TILE: tl.constexpr
+):
+    """One tile of one pair's costs, from a row and a column on; ``+inf`` in padding."""
     b = tl.program_id(0).to(tl.int64)
-    i = tl.program_id(1) * TILE + tl.arange(0, TILE)
-    j = tl.program_id(2) * TILE + tl.arange(0, TILE)
+    i = row + tl.program_id(1) * TILE + tl.arange(0, TILE)
+    j = column + tl.program_id(2) * TILE + tl.arange(0, TILE)
     in_x, in_y = i < tl.load(lengths_x + b), j < tl.load(lengths_y + b)
     in_x, in_y = in_x & (i < N), in_y & (j < M)
     x += (b * N + i) * D
@@ -45,11 +49,16 @@ def pairwise_cost(x: Tensor, y: Tensor, lengths_x: Tensor, lengths_y: Tensor, me
     B, N, D = x.shape
     M = y.shape[1]
     cost = x.new_empty((B, N, M))
-    launch(
-        frame_cost,
-        (B, triton.cdiv(N, TILE), triton.cdiv(M, TILE)),
-        *(x.contiguous(), y.contiguous(), lengths_x.contiguous(), lengths_y.contiguous(), cost, N, M, D),
-        METRIC=metric,
-        TILE=TILE,
-    )
+    tensors = [tensor.contiguous() for tensor in (x, y, lengths_x, lengths_y)]
+    for row in range(0, N, _AXIS * TILE):
+        for column in range(0, M, _AXIS * TILE):
+            tiles = (min(triton.cdiv(size, TILE), _AXIS) for size in (N - row, M - column))
+            launch(
+                frame_cost,
+                (B, *tiles),
+                *tensors,
+                *(cost, N, M, D, row, column),
+                METRIC=metric,
+                TILE=TILE,
+            )
     return cost

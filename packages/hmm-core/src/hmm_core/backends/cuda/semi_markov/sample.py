@@ -78,17 +78,17 @@ def _length_score(
     return began + running + weight, scores_before + tl.sum(score, 0)
 
 
-@triton.jit(do_not_specialize=["T", *STRIDES])
+@triton.jit(do_not_specialize=["T", "B", *STRIDES])
 def segments_sample(
     log_initial, predecessors, log_weight, log_duration, log_emission, lengths, log_final, emission_index,
     T, K, P, L, R,
     initial_stride, predecessor_stride, weight_stride, duration_stride, final_stride, index_stride,
-    start, end, peak, relative, uniform, states, durations,
+    start, end, peak, relative, uniform, states, durations, B,
     KINDS: tl.constexpr, BK: tl.constexpr, BL: tl.constexpr, BS: tl.constexpr,
 ):  # fmt: skip
     """One sample of one sequence."""
-    sample = tl.program_id(0).to(tl.int64) * tl.num_programs(1) + tl.program_id(1)
-    b = tl.program_id(1).to(tl.int64)
+    sample = tl.program_id(0).to(tl.int64)
+    b = sample % B
     log_weight += b * weight_stride
     log_duration += b * duration_stride
     log_emission += b * T * P
@@ -197,9 +197,9 @@ def sample(
     durations = torch.full_like(states, -1)
     launch(
         segments_sample,
-        (uniform.shape[0], uniform.shape[1]),
+        (uniform.shape[0] * uniform.shape[1],),
         *arguments(segments),
-        *(*messages, uniform.contiguous(), states, durations),
+        *(*messages, uniform.contiguous(), states, durations, uniform.shape[1]),
         KINDS=segments.log_duration.shape[1],
         **segments.blocks,
     )
