@@ -102,16 +102,17 @@ Times = dict[str, Tiers]
 # What the acoustic model can be.
 VARIANTS = {
     "default": AlignerConfig(),
+    "change_weight=2": AlignerConfig(change_weight=2.0),
     "monophone": AlignerConfig(acoustic="monophone"),
     "monophone 5 ms": AlignerConfig.at_frame_period(0.005, acoustic="monophone"),
     "default 5 ms": AlignerConfig.at_frame_period(0.005),
     "neural": AlignerConfig(acoustic="neural"),
-    "triphone none": AlignerConfig(feature_transform="none"),
-    "triphone mllt": AlignerConfig(feature_transform="mllt"),
-    "triphone lda+mllt": AlignerConfig(feature_transform="lda+mllt"),
+    "none": AlignerConfig(feature_transform="none"),
+    "mllt": AlignerConfig(feature_transform="mllt"),
+    "lda+mllt": AlignerConfig(feature_transform="lda+mllt"),
 }
 # What is compared with peers.
-USUAL = ["default", "monophone", "triphone none", "triphone lda+mllt"]
+USUAL = ["default", "change_weight=2", "monophone"]
 
 
 class Outcome(NamedTuple):

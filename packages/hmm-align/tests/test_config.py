@@ -7,7 +7,7 @@ import pytest
 
 from hmm_align import AlignerConfig
 
-FREE = {"acoustic", "feature_transform", "silence_prob", "boundary_shift", "start"}
+FREE = {"acoustic", "feature_transform", "silence_prob", "boundary_shift", "change_weight", "start"}
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(AlignerConfig) if field.name not in FREE])
@@ -29,6 +29,12 @@ def test_a_scale_above_one_is_refused(name: str) -> None:
     choices: dict[str, Any] = {name: 1.5}
     with pytest.raises(ValueError, match=rf"{name} must lie in \(0, 1\]; got 1.5"):
         AlignerConfig(**choices)
+
+
+@pytest.mark.parametrize("value", [-0.1, float("inf"), float("nan")])
+def test_a_change_cannot_be_worth_less_than_nothing_nor_everything(value: float) -> None:
+    with pytest.raises(ValueError, match=r"change_weight must lie in \[0, inf\)"):
+        AlignerConfig(change_weight=value)
 
 
 def test_an_unknown_acoustic_model_is_refused() -> None:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from hmm_align import AlignerConfig, Tiers
-from hmm_align._corpus import Prepared, minibatches, prepare, pronounce
-from hmm_align._features import FeatureExtractor, FeatureStore
-from hmm_speech import Lexicon, TextError, UnknownWordError, Utterance
+from hmm_align._corpus import Prepared, feature_store, hear, minibatches, prepare, pronounce
+from hmm_align._features import FeatureExtractor
+from hmm_speech import Corpus, Lexicon, TextError, UnknownWordError, Utterance
 
 
 def test_a_transcript_becomes_words_with_all_their_pronunciations(lexicon: Lexicon) -> None:
@@ -44,7 +44,7 @@ def test_what_can_be_used_is_read_and_what_cannot_is_named(
         )
     ]  # fmt: skip
     calls: list[tuple[str, int, int]] = []
-    store = FeatureStore(tmp_path / "features", FeatureExtractor(config).feature_dim)
+    store = feature_store(tmp_path / "features", FeatureExtractor(config).feature_dim, config)
     usable, problems = prepare(utterances, lexicon, config, store, lambda *call: calls.append(call))
     (good,) = usable
     duration = times.phones[-1].end
@@ -62,7 +62,7 @@ def test_a_recording_that_cannot_be_heard_is_a_problem(
     tmp_path: Path, lexicon: Lexicon, write_wav: Callable[..., None], peak: float, level: str
 ) -> None:
     config = AlignerConfig()
-    store = FeatureStore(tmp_path, FeatureExtractor(config).feature_dim)
+    store = feature_store(tmp_path, FeatureExtractor(config).feature_dim, config)
     write_wav(tmp_path / "quiet.wav", np.full(16_000, peak))
     utterance = Utterance("quiet", tmp_path / "quiet.wav", "see", "anna")
     usable, (problem,) = prepare([utterance], lexicon, config, store)
@@ -70,6 +70,30 @@ def test_a_recording_that_cannot_be_heard_is_a_problem(
     assert "the recording is silent" in problem.reason
     assert level in problem.reason
     store.close()
+
+
+def test_noise_is_steady_and_speech_is_not(
+    tmp_path: Path, corpus: Corpus, write_wav: Callable[..., None]
+) -> None:
+    def is_steady(utterance: Utterance) -> bool:
+        found = hear(FeatureExtractor(AlignerConfig()), AlignerConfig(), utterance)
+        assert not isinstance(found, str)
+        return found.is_steady
+
+    assert not any(is_steady(item) for item in corpus)
+    time = np.arange(48_000) / 16_000
+    chance = np.random.default_rng(0)
+    noise = chance.normal(0.0, 0.01, len(time))
+    sounds = {
+        "room": noise,
+        "hum": noise + 0.3 * np.sin(2 * np.pi * 50 * time),
+        "tone": 0.3 * np.sin(2 * np.pi * 1000 * time),
+        "constant": np.full(len(time), 0.5),
+        "short": noise[:700],
+    }
+    for name, samples in sounds.items():
+        write_wav(tmp_path / f"{name}.wav", samples)
+        assert is_steady(Utterance(name, tmp_path / f"{name}.wav", "see", "")), name
 
 
 def test_batches_hold_like_lengths_and_no_more_frames_than_allowed() -> None:

@@ -451,6 +451,15 @@ def test_each_failure_has_its_reason_and_the_rest_its_times(
     assert steps[-1] == ("aligning", 9, 9)
 
 
+def test_speech_that_its_transcript_does_not_fit_has_times_and_is_named(
+    aligner: CorpusAligner, corpus: Corpus
+) -> None:
+    wrong = [replace(item, text="shoozy " * 3 * len(item.text.split())) for item in corpus]
+    found = aligner.align(replace(corpus, utterances=tuple(wrong)))
+    assert all(item.ok for item in found)
+    assert all(signs.suspicious for signs in diagnose(found))
+
+
 def test_a_recording_of_just_enough_frames_is_enough(aligner: CorpusAligner) -> None:
     words = ((("S", "IY"),), (("IY", "Z", "EH"), ("AA", "EH")))  # 4 phones or more, 3 frames each
     item = Prepared("clip", ("see", "either"), words, number=0, num_frames=12, duration=0.055)

@@ -18,6 +18,7 @@ from hmm_align import (
     read_json,
     write_json,
 )
+from hmm_align._loose import make_loose
 from hmm_speech import Corpus, Lexicon, Utterance, read_corpus
 
 WORDS = ("masa", "shoozy", "zoom", "either", "see")
@@ -141,6 +142,14 @@ def test_a_transcript_of_a_part_of_the_recording_gets_its_words_right(
     covered = sum(end - start for start, end in others(found))
     spoken = sum(word.end - word.start for word in times[left_out].words if word.label)
     assert covered == pytest.approx(spoken, rel=0.35)  # pauses inside count or not
+
+
+@pytest.mark.parametrize("frame_period", [0.0025, 0.005, 0.01, 0.1])
+def test_other_speech_lasts_as_long_whatever_the_frames(frame_period: float) -> None:
+    config = AlignerConfig(frame_period=frame_period)
+    filler = make_loose(7, config).filler
+    assert filler.min_frames == max(1, round(0.05 / frame_period))
+    assert (filler.densities == 7).all()
 
 
 def test_nothing_that_is_heard_is_a_failure(aligner: CorpusAligner, tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ from hmm_align.sphinx._files import POSITIONS, SphinxFiles, read_options, read_s
 from hmm_align.sphinx._front_end import FrontEnd
 from hmm_align.sphinx._mixtures import TiedMixtures
 from hmm_align.sphinx._model import SphinxModel, _Triphones, find_model
-from hmm_metrics import boundary_errors, summarize_boundaries
+from hmm_metrics import Interval, boundary_errors, summarize_boundaries
 from hmm_models import ModelFileError
-from hmm_speech import Corpus, Lexicon, load_audio, read_corpus
+from hmm_speech import Corpus, Lexicon, load_audio, normalize_text, read_corpus
 
 OPTIONS = Path("feat.params")
 
@@ -310,6 +310,14 @@ def test_english_of_a_voice_never_heard_is_aligned_as_well_as_by_pocketsphinx(sp
     assert found.mean < 0.0095
 
 
+@pytest.mark.usefixtures("en_us")
+def test_a_voice_less_likely_than_silence_is_aligned(speech_data: Path) -> None:
+    corpus = read_corpus(speech_data / "synth" / "en_espeak")
+    (unlikely,) = (item for item in corpus if item.id == "es_LJ005-0069")
+    found = CorpusAligner.load("sphinx:en-us").align(unlikely)
+    assert found.ok, found.reason
+
+
 def test_a_frame_is_centred_where_the_package_centres_it(corpus: Corpus) -> None:
     front_end = FrontEnd({"feat": "1s_c", "cmn": "none"}, None, OPTIONS)
     audio = load_audio(corpus.utterances[0].audio)
@@ -340,3 +348,61 @@ def test_a_long_recording_is_aligned_with_phones_out_of_context(
     assert scorer.models["AE1"].densities.tolist() == files.definition.states[3].tolist()
     # One place is kept for speech that is none of the words.
     assert scorer.log_emission(features).shape == (4, num_ci_senones + 1)
+
+
+def _pocketsphinx_phones(decoder: Any, samples: NDArray[np.int16], text: str) -> list[Interval] | None:
+    """Return the phones that pocketsphinx finds: words first, then phones inside them."""
+
+    def decode() -> None:
+        decoder.start_utt()
+        decoder.process_raw(samples.tobytes(), full_utt=True)
+        decoder.end_utt()
+
+    try:
+        decoder.set_align_text(text)
+        decode()
+        decoder.set_alignment()
+        decode()
+    except RuntimeError:  # it prunes, and finds no path
+        return None
+    phones = [phone for word in decoder.get_alignment() for phone in word]
+    return [
+        Interval(0.01 * phone.start, 0.01 * (phone.start + phone.duration), phone.name.replace("SIL", ""))
+        for phone in phones
+    ]
+
+
+def test_what_pocketsphinx_aligns_is_aligned_better_on_its_own_frames(
+    speech_data: Path, en_us: Path, tmp_path: Path
+) -> None:
+    pocketsphinx: Any = pytest.importorskip("pocketsphinx")
+    folder, lexicon = speech_data / "synth" / "en_hts", Lexicon.of("en")
+    words = {word for item in read_corpus(folder) for word in normalize_text(item.text) if word in lexicon}
+    with (tmp_path / "words.dict").open("w", encoding="utf-8") as file:
+        for word in sorted(words):
+            said = dict.fromkeys(re.sub(r"\d", "", " ".join(phones)) for phones in lexicon.pronounce(word))
+            for number, spoken in enumerate(said, start=1):
+                file.write(f"{word}{f'({number})' if number > 1 else ''} {spoken}\n")
+    decoder = pocketsphinx.Decoder(
+        hmm=str(en_us), lm=None, dict=str(tmp_path / "words.dict"), loglevel="FATAL"
+    )
+    aligner = CorpusAligner.load("sphinx:en-us", lexicon=lexicon)
+    ours, theirs = [], []
+    for item in read_corpus(folder).utterances[::3]:
+        if not words.issuperset(text := normalize_text(item.text)):
+            continue
+        samples = (load_audio(item.audio, 16_000).waveform.numpy() * 32767).round().astype("<i2")
+        found = _pocketsphinx_phones(decoder, samples, " ".join(text))
+        if found is None:
+            continue
+        truth = read_textgrid(folder / f"{item.id}.TextGrid").phones
+        theirs.append(boundary_errors(truth, found))
+        # Its times are whole frames; of two times on a grid, more are within a tolerance of each other.
+        phones = aligner.align(item).phones
+        rounded = [Interval(round(phone.start, 2), round(phone.end, 2), phone.label) for phone in phones]
+        ours.append(boundary_errors(truth, rounded))
+    assert len(theirs) > 7
+    better, worse = summarize_boundaries(ours), summarize_boundaries(theirs)
+    assert better.mean < worse.mean
+    for tolerance in (0.01, 0.02, 0.05):
+        assert better.within[tolerance] > worse.within[tolerance]

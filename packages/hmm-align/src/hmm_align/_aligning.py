@@ -28,6 +28,7 @@ from ._graph import SILENCE, Extended, Unit, UnitModel, UtteranceGraph, build_gr
 from ._graph_batch import stack_tables
 from ._loose import free_densities, make_loose, with_filler
 from ._phones import labels_of
+from ._refine import change_of
 from ._result import UNEXPLAINED, Alignment
 from .sphinx import SphinxModel
 
@@ -37,6 +38,7 @@ class _Path(NamedTuple):
 
     item: Prepared
     features: Tensor  # (T, D)
+    change: Tensor  # (T, C) of the spectrum, C = 0 if it is not asked for
     chain: list[Unit]
     starts: NDArray[np.int64]  # (U,) the frames in which the units begin
     ratios: NDArray[np.float64]  # (U,)
@@ -62,9 +64,11 @@ class BatchAligner:
         self._config = config
         self._loose = loose
 
-    def __call__(self, task: tuple[Sequence[Prepared], Sequence[Tensor]]) -> list[Alignment]:
-        """Align utterances, given their features; return what was found in their order."""
-        batch, features = task
+    def __call__(
+        self, task: tuple[Sequence[Prepared], Sequence[Tensor], Sequence[Tensor]]
+    ) -> list[Alignment]:
+        """Align utterances, given their features and changes; return what was found in their order."""
+        batch, features, changes = task
         scorer = self._acoustic.scorer(labels_of(batch), max(item.num_frames for item in batch))
         freedom = make_loose(scorer.num_background, self._config) if self._loose else None
         models = scorer.models
@@ -76,7 +80,7 @@ class BatchAligner:
             )
             for item in batch
         ]
-        found = list(self._search(batch, features, scorer, graphs))
+        found = list(self._search(batch, features, changes, scorer, graphs))
         paths = [item for item in found if isinstance(item, _Path)]
         places = iter(self._placed(paths, models, scorer.num_background))
         return [
@@ -87,6 +91,7 @@ class BatchAligner:
         self,
         batch: Sequence[Prepared],
         features: Sequence[Tensor],
+        changes: Sequence[Tensor],
         scorer: Scorer,
         graphs: Sequence[UtteranceGraph],
     ) -> Iterator[_Path | Alignment]:
@@ -100,7 +105,9 @@ class BatchAligner:
         paths = best_paths(log_emission, lengths, graphs)
         for number, (item, (states, score)) in enumerate(zip(batch, paths, strict=True)):
             frames = slice(0, item.num_frames)
-            reason = _refusal(graphs[number], states, score, float(silent[number, frames].sum()))
+            # A voice unlike those of the training may be less likely than silence, but it is not steady.
+            silence = float(silent[number, frames].sum()) if item.is_steady else -torch.inf
+            reason = _refusal(graphs[number], states, score, silence)
             if reason:
                 yield Alignment.failure(item.id, reason, item.duration)
                 continue
@@ -110,6 +117,7 @@ class BatchAligner:
             yield _Path(
                 item,
                 features[number],
+                changes[number],
                 chain,
                 starts,
                 unit_ratios(own, densities, starts, scorer.num_background),
@@ -165,7 +173,13 @@ class BatchAligner:
         """Name what a path says."""
         item = path.item
         phones = intervals(
-            path.chain, place.times, path.ratios, item.duration, self._config, place.uncertainty_of
+            path.chain,
+            place.times,
+            path.ratios,
+            item.duration,
+            self._config,
+            place.uncertainty_of,
+            change_of(path.change, self._config.sample_rate) if self._config.change_weight else None,
         )
         words = word_intervals(path.chain, phones, item.words)
         return Alignment(

@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -24,12 +25,17 @@ from hmm_speech import (
 from ._config import AlignerConfig
 from ._features import Extractor, FeatureExtractor, FeatureStore
 from ._graph import Pronunciation
+from ._journal import Record
 from ._pool import Pool
+from ._refine import per_frame, spectral_change
 
 Progress = Callable[[str, int, int], None]
 
 # A recording whose loudest sample is softer than this holds nothing to align.
 _SILENT = 1e-3  # of full scale: -60 dB
+# Of a steady sound, pieces of so many seconds differ in power by no more than this factor: noise keeps well
+# below, and speech is far above as soon as it has a stop or a pause.
+_PIECE, _STEADY = 0.05, 4.0
 
 
 class Prepared(NamedTuple):
@@ -41,6 +47,7 @@ class Prepared(NamedTuple):
     number: int  # in the feature store
     num_frames: int
     duration: float  # seconds
+    is_steady: bool = False  # the recording sounds the same throughout: no speech does
 
 
 def pronounce(text: str, lexicon: Lexicon) -> tuple[tuple[str, ...], tuple[tuple[Pronunciation, ...], ...]]:
@@ -88,14 +95,14 @@ def prepare(
     front_end = front_end or FeatureExtractor(config)
     notes = list(store.resume(_described([item[0] for item in spoken], front_end)))
     rest = [item[0] for item in spoken[len(notes) :]]
-    heard = (pool or Pool(1)).map(partial(hear, front_end, config.sample_rate), rest)
+    heard = (pool or Pool(1)).map(partial(hear, front_end, config), rest)
     for utterance, sound in zip(rest, heard, strict=True):
         if isinstance(sound, str):
             notes.append({"reason": sound})
         else:
-            store.append(sound.features, utterance.speaker)
-            frames = len(sound.features)
-            notes.append({"frames": frames, "speaker": utterance.speaker, "duration": sound.duration})
+            store.append(torch.cat([sound.features, sound.change], dim=1), utterance.speaker)
+            note: Record = {"frames": len(sound.features), "speaker": utterance.speaker}
+            notes.append(note | {"duration": sound.duration, "steady": sound.is_steady})
         store.note(notes[-1])
         advance(len(utterances) - len(spoken) + len(notes))
     usable: list[Prepared] = []
@@ -104,19 +111,31 @@ def prepare(
             reasons[utterance.id] = note["reason"]
         else:
             number, frames, duration = len(usable), note["frames"], note["duration"]
-            usable.append(Prepared(utterance.id, words, pronunciations, number, frames, duration))
+            steady = note.get("steady", False)
+            usable.append(Prepared(utterance.id, words, pronunciations, number, frames, duration, steady))
     return usable, [Problem(item.id, reasons[item.id]) for item in utterances if item.id in reasons]
+
+
+def feature_store(
+    folder: Path, feature_dim: int, config: AlignerConfig, *, normalize: bool = True
+) -> FeatureStore:
+    """Return where features are kept, with the changes of the spectrum behind them if they are asked for."""
+    others = per_frame(config.sample_rate, config.frame_period) if config.change_weight else 0
+    return FeatureStore(folder, feature_dim, normalize=normalize, num_others=others)
 
 
 class Sound(NamedTuple):
     """What is heard in a recording."""
 
     features: Tensor  # (T, D)
+    change: Tensor  # (T, C), C = 0 if it is not asked for
     duration: float  # seconds
+    is_steady: bool
 
 
-def hear(front_end: Extractor, sample_rate: int, utterance: Utterance) -> Sound | str:
+def hear(front_end: Extractor, config: AlignerConfig, utterance: Utterance) -> Sound | str:
     """Return an utterance's features, or why it has none."""
+    sample_rate = config.sample_rate
     try:
         audio = load_audio(utterance.audio, sample_rate)
         _check_audible(audio, utterance)
@@ -124,7 +143,10 @@ def hear(front_end: Extractor, sample_rate: int, utterance: Utterance) -> Sound 
         _check_finite(features, audio, utterance)
     except AudioError as error:
         return str(error)
-    return Sound(features, audio.duration)
+    change = features[:, :0]
+    if config.change_weight:
+        change = spectral_change(audio).in_frames(len(features), sample_rate, config.frame_period)
+    return Sound(features, change, audio.duration, _is_steady(audio))
 
 
 def _described(utterances: Iterable[Utterance], front_end: Extractor) -> str:
@@ -146,6 +168,16 @@ def _check_audible(audio: Audio, utterance: Utterance) -> None:
     if peak < _SILENT:
         level = f"{20 * math.log10(peak):.0f} dB" if peak > 0 else "digital zero"
         raise AudioError(utterance.audio, f"the recording is silent: its peak is {level} of full scale")
+
+
+def _is_steady(audio: Audio) -> bool:
+    """Tell whether a recording sounds the same throughout."""
+    slope = audio.waveform.diff()  # leaves little of the rumble that rises and falls in a quiet room
+    size = round(_PIECE * audio.sample_rate)
+    if len(slope) < size:
+        return True
+    power = slope[: len(slope) // size * size].view(-1, size).square().mean(1)
+    return bool(power.max() <= _STEADY * power.min())
 
 
 def _check_finite(features: Tensor, audio: Audio, utterance: Utterance) -> None:

@@ -14,8 +14,9 @@ from hmm_core import posterior, stack_graphs, viterbi
 
 from ._calibration import UncertaintyMap
 from ._config import AlignerConfig
-from ._graph import Unit, UnitModel, UtteranceGraph, build_chain
+from ._graph import SILENCE, Unit, UnitModel, UtteranceGraph, build_chain
 from ._graph_batch import stack_own, stack_tables
+from ._refine import Change, refine
 from ._result import AlignedInterval, SkippedWord
 
 # A longer utterance is taken in pieces: their posteriors fit into memory, however long it is.
@@ -234,20 +235,25 @@ def intervals(
     duration: float,
     config: AlignerConfig,
     uncertainty_of: UncertaintyMap,
+    change: Change | None = None,
 ) -> list[AlignedInterval]:
     """Turn the times of units into intervals that cover 0 to ``duration``.
 
     Frame t is centred at ``t * frame_period``, so that n whole frames end at ``(n - 1/2) * frame_period``.
-    A boundary stands after as many frames as are expected before it, moved by ``boundary_shift``.
+    A boundary stands after as many frames as are expected before it, moved by ``boundary_shift``, and then to
+    the ``change`` of the spectrum near it.
     """
     period = config.frame_period
     # No two boundaries come closer than half a frame, and none leaves the recording.
     room = 0.5 * period * np.arange(1, len(chain))
     edges = (times.ends[:-1] - 0.5) * period + config.boundary_shift
     edges = np.minimum(np.maximum(edges, room), duration - room[::-1])
-    bounds = [0.0, *(round(float(edge), 6) for edge in edges), duration]
     uncertainty = uncertainty_of(times.deviation * period)
     uncertainty[-1] = 0.0
+    if change is not None:
+        starts_sound = np.array([unit.label == SILENCE for unit in chain[:-1]], dtype=bool)
+        edges = refine(edges, uncertainty[:-1], starts_sound, change, duration, config.change_weight)
+    bounds = [0.0, *(round(float(edge), 6) for edge in edges), duration]
     return [
         AlignedInterval(start, end, unit.label, float(confidence), float(ratio), round(float(within), 6))
         for unit, start, end, confidence, ratio, within in zip(

@@ -61,10 +61,13 @@ class FeatureStore:
     What a journal beside it says of utterances is kept over the death of the process; see `resume`.
     """
 
-    def __init__(self, folder: Path, feature_dim: int, *, normalize: bool = True) -> None:
+    def __init__(
+        self, folder: Path, feature_dim: int, *, normalize: bool = True, num_others: int = 0
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / "features.f32"
         self.feature_dim = feature_dim
+        self._num_columns = feature_dim + num_others
         self._normalize = normalize
         self.path.touch()
         self._file = self.path.open("r+b")
@@ -86,14 +89,14 @@ class FeatureStore:
         size = self.path.stat().st_size
         end = 0
         for number, note in enumerate(self._journal):
-            start, end = end, end + note.get("frames", 0) * self.feature_dim * 4
+            start, end = end, end + note.get("frames", 0) * self._num_columns * 4
             if end > size:
                 self._journal.drop(number)
                 end = start
                 break
             if "frames" in note:
                 self._register(start, note["frames"], note["speaker"])
-                self._normalizer[note["speaker"]].add(self._stored(len(self._start) - 1))
+                self._normalizer[note["speaker"]].add(self._features(len(self._start) - 1))
             yield note
         self._file.truncate(end)
 
@@ -104,9 +107,9 @@ class FeatureStore:
             self._journal.append(content)
 
     def append(self, features: Tensor, speaker: str) -> int:
-        """Keep an utterance's features; return its number."""
+        """Keep an utterance's features and what else there is, side by side (T, ...); return its number."""
         self._register(self._file.seek(0, os.SEEK_END), len(features), speaker)
-        self._normalizer[speaker].add(features)
+        self._normalizer[speaker].add(features[:, : self.feature_dim])
         self._file.write(features.contiguous().numpy().tobytes())
         return len(self._start) - 1
 
@@ -117,19 +120,27 @@ class FeatureStore:
         self._speaker.append(speaker)
 
     def _stored(self, number: int, first: int = 0, end: int | None = None) -> Tensor:
-        """Return an utterance's features as they are stored."""
+        """Return all that is stored of an utterance's frames."""
         end = self._length[number] if end is None else min(end, self._length[number])
-        frame = self.feature_dim * 4
+        frame = self._num_columns * 4
         self._file.seek(self._start[number] + first * frame)
         values = np.frombuffer(self._file.read((end - first) * frame), dtype=np.float32)
-        return torch.from_numpy(values.copy()).view(-1, self.feature_dim)
+        return torch.from_numpy(values.copy()).view(-1, self._num_columns)
+
+    def _features(self, number: int, first: int = 0, end: int | None = None) -> Tensor:
+        """Return an utterance's features as they are stored."""
+        return self._stored(number, first, end)[:, : self.feature_dim].contiguous()
+
+    def others(self, number: int) -> Tensor:
+        """Return what stands behind an utterance's features (T, others)."""
+        return self._stored(number)[:, self.feature_dim :].contiguous()
 
     def read(self, number: int, first: int = 0, end: int | None = None) -> Tensor:
         """Return an utterance's features (T, D), by default normalised to its speaker's mean and variance.
 
         Those from frame ``first`` to before ``end`` or the last there is.
         """
-        features = self._stored(number, first, end)
+        features = self._features(number, first, end)
         return self._normalizer[self._speaker[number]].normalize(features) if self._normalize else features
 
     def share_speakers(self, shards: Shards) -> None:

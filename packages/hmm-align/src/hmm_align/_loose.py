@@ -16,18 +16,19 @@ from ._config import AlignerConfig
 from ._decode import best_paths
 from ._graph import Loose, UnitModel, build_loop
 
-# Frames that other speech lasts at least.
-_SHORTEST = 5
+# Seconds that other speech lasts at least.
+_SHORTEST = 0.05
 
 
 def make_loose(density: int, config: AlignerConfig) -> Loose:
     """Return what loose graphs are built with, given the number of the density that other speech reads."""
-    transition = np.full((_SHORTEST, _SHORTEST), -np.inf)
-    transition[np.arange(_SHORTEST - 1), np.arange(1, _SHORTEST)] = 0.0
+    size = max(1, round(_SHORTEST / config.frame_period))
+    transition = np.full((size, size), -np.inf)
+    transition[np.arange(size - 1), np.arange(1, size)] = 0.0
     transition[-1, -1] = 0.0
-    edge = np.full(_SHORTEST, -np.inf)
+    edge = np.full(size, -np.inf)
     edge[0] = 0.0
-    filler = UnitModel(np.full(_SHORTEST, density), edge, transition, edge[::-1].copy())
+    filler = UnitModel(np.full(size, density), edge, transition, edge[::-1].copy())
     return Loose(filler, -config.filler_penalty, -config.skip_penalty)
 
 

@@ -21,8 +21,8 @@ from hmm_speech import Corpus, CorpusError, Lexicon, Problem, TextError, Utteran
 from ._acoustic import AcousticModel
 from ._aligning import BatchAligner
 from ._config import AlignerConfig
-from ._corpus import Prepared, Progress, minibatches, prepare
-from ._features import FeatureExtractor, FeatureStore
+from ._corpus import Prepared, Progress, feature_store, minibatches, prepare
+from ._features import FeatureExtractor
 from ._graph import min_frames
 from ._journal import Journal
 from ._kept import KeptAlignments
@@ -221,7 +221,9 @@ class CorpusAligner:
             raise ValueError('acoustic must not be "neural" where training is distributed')
         with (
             _working_folder(workdir) as folder,
-            closing(FeatureStore(_share_of(folder, shards), FeatureExtractor(config).feature_dim)) as store,
+            closing(
+                feature_store(_share_of(folder, shards), FeatureExtractor(config).feature_dim, config)
+            ) as store,
             Pool(jobs) as pool,
         ):
             mine = shards.share(corpus.utterances)
@@ -368,7 +370,9 @@ class CorpusAligner:
         utterances = shards.share(utterances)
         front_end = acoustic.front_end(config)
         with (
-            closing(FeatureStore(folder, acoustic.feature_dim, normalize=acoustic.is_normalized)) as store,
+            closing(
+                feature_store(folder, acoustic.feature_dim, config, normalize=acoustic.is_normalized)
+            ) as store,
             Pool(jobs) as pool,
         ):
             prepared, problems = prepare(utterances, self.lexicon, config, store, progress, pool, front_end)
@@ -389,7 +393,14 @@ class CorpusAligner:
             )
             with ExitStack() as stack:
                 stack.callback(kept.close)
-                tasks = ((batch, [store.read(item.number) for item in batch]) for batch in kept.rest(batches))
+                tasks = (
+                    (
+                        batch,
+                        [store.read(item.number) for item in batch],
+                        [store.others(item.number) for item in batch],
+                    )
+                    for batch in kept.rest(batches)
+                )
                 for found in pool.map(BatchAligner(acoustic, config, loose=loose), tasks):
                     kept.append(found)
                     if progress is not None:
