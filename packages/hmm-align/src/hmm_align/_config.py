@@ -106,7 +106,7 @@ class AlignerConfig:
     num_components: int = 1000
     frames_per_component: float = 80.0
     silence_components: int = 1
-    iterations: int = 40
+    iterations: int = 28
     start: str = "class"
     silence_prob: float = 0.2
     variance_floor: float = 0.01

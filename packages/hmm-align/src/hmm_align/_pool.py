@@ -67,12 +67,12 @@ class Pool:
             yield from map(function, items)
             return
         if self._threads is None:
-            self._threads = ThreadPoolExecutor(number, initializer=torch.set_num_threads, initargs=(1,))
+            self._threads = ThreadPoolExecutor(number)
         threads = self._threads
         try:
-            yield from _in_order(lambda item: threads.submit(function, item), items, _AHEAD * number)
+            yield from _in_order(lambda item: threads.submit(_alone, function, item), items, _AHEAD * number)
         finally:
-            # What a thread sets for itself becomes the number of those that are made after it.
+            # What a thread sets for itself holds for matrix products of others, too, and for new threads.
             torch.set_num_threads(number)
 
     def in_one_thread(self, function: Callable[[_Item], _Result], item: _Item) -> _Result:
@@ -116,6 +116,12 @@ def _in_order(
     finally:
         for future in waiting:
             future.cancel()
+
+
+def _alone(function: Callable[[_Item], _Result], item: _Item) -> _Result:
+    """Do one piece of work without sharing it out further."""
+    torch.set_num_threads(1)
+    return function(item)
 
 
 def _work(task: bytes) -> bytes:

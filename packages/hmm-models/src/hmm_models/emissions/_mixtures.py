@@ -1,5 +1,6 @@
 """Mixtures of diagonal and of spherical Gaussians, one per density of a model."""
 
+import copy
 from typing import Self
 
 import torch
@@ -114,10 +115,10 @@ class GaussianMixtures(MixtureEmission[MixtureStatistics]):
         low, high = (int(value) for value in torch.aminmax(index))
         if not 0 <= low <= high < self.num_densities:
             raise ValueError(f"index must be in 0..P-1 = 0..{self.num_densities - 1}; got {low}..{high}")
-        with torch.device("meta"):  # where nothing is drawn for what is replaced
-            chosen = type(self)(len(index), self.num_mixtures, self.feature_dim, windows=self.windows)
-        rows = {name: value[index] for name, value in self.named_parameters()}
-        chosen.load_state_dict(rows | {"variance_floor": self.variance_floor.clone()}, assign=True)
+        chosen = copy.copy(self)  # a new one would draw random means
+        rows = {name: nn.Parameter(value[index]) for name, value in self.named_parameters()}
+        buffers = {name: value.clone() for name, value in self.named_buffers()}
+        chosen.__dict__ |= {"_parameters": rows, "_buffers": buffers}  # the copy shares these
         return chosen
 
     def zero_statistics(self, device: torch.device | None = None) -> MixtureStatistics:
