@@ -300,3 +300,10 @@ def test_statistics_check_what_comes() -> None:
         MeanVariance(0)
     with pytest.raises(ValueError, match="variance_floor must be > 0"):
         MeanVariance(2, variance_floor=0.0)
+
+
+def test_frames_that_come_later_count_in_the_next_normalisation() -> None:
+    statistics = MeanVariance(1).add(torch.tensor([[0.0], [2.0]]))
+    assert statistics.normalize(torch.tensor([[2.0]])).tolist() == [[1.0]]
+    statistics.add(torch.tensor([[4.0], [6.0]]))
+    assert statistics.normalize(torch.tensor([[3.0]])).tolist() == [[0.0]]

@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hmm_core import posterior, stack_graphs, viterbi
+from hmm_core import posterior, stack_graphs
 
 from ._calibration import UncertaintyMap
 from ._config import AlignerConfig
 from ._graph import SILENCE, Unit, UnitModel, UtteranceGraph, build_chain
-from ._graph_batch import stack_own, stack_tables
+from ._graph_batch import best_path, stack_own, stack_tables
 from ._refine import Change, refine
 from ._result import AlignedInterval, SkippedWord
 
@@ -51,15 +51,7 @@ def best_paths(
     log_emission: Tensor, lengths: Tensor, graphs: Sequence[UtteranceGraph]
 ) -> Iterator[tuple[NDArray[np.int64], float]]:
     """Yield each utterance's best states (T,) and their log score, -inf where there is no path."""
-    graph = stack_graphs([item.graph for item in graphs])
-    path = viterbi(
-        graph.log_initial,
-        graph.log_transition,
-        log_emission,
-        lengths,
-        log_final=graph.log_final,
-        emission_index=graph.emission_index,
-    )
+    path = best_path(stack_graphs([item.graph for item in graphs]), log_emission, lengths)
     for states, length, score in zip(path.states, lengths.tolist(), path.log_score.tolist(), strict=True):
         yield states[:length].numpy(), score
 

@@ -75,7 +75,6 @@ class FeatureStore:
         self._length: list[int] = []
         self._speaker: list[str] = []
         self._normalizer: dict[str, MeanVariance] = defaultdict(lambda: MeanVariance(feature_dim))
-        self._usual: dict[str, tuple[Tensor, Tensor]] = {}  # mean and deviation by speaker
         self._journal: Journal | None = None
         self.task = ""
 
@@ -111,7 +110,6 @@ class FeatureStore:
         """Keep an utterance's features and what else there is, side by side (T, ...); return its number."""
         self._register(self._file.seek(0, os.SEEK_END), len(features), speaker)
         self._normalizer[speaker].add(features[:, : self.feature_dim])
-        self._usual.pop(speaker, None)
         self._file.write(features.contiguous().numpy().tobytes())
         return len(self._start) - 1
 
@@ -143,15 +141,7 @@ class FeatureStore:
         Those from frame ``first`` to before ``end`` or the last there is.
         """
         features = self._features(number, first, end)
-        if not self._normalize:
-            return features
-        speaker = self._speaker[number]
-        if speaker not in self._usual:
-            found = self._normalizer[speaker]
-            deviation = found.variance.clamp(min=found.variance_floor).sqrt()
-            self._usual[speaker] = found.mean.to(features), deviation.to(features)
-        mean, deviation = self._usual[speaker]
-        return features.sub_(mean).div_(deviation)
+        return self._normalizer[self._speaker[number]].normalize(features) if self._normalize else features
 
     def share_speakers(self, shards: Shards) -> None:
         """Normalise by what all processes have of a speaker."""
@@ -160,7 +150,6 @@ class FeatureStore:
             for speaker, statistics in normalizers.items():
                 total[speaker] += statistics
         self._normalizer = total
-        self._usual.clear()
 
     def close(self) -> None:
         """Close the files, and leave them."""

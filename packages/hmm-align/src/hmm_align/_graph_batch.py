@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hmm_core import Graph, Sparse, stack_graphs, viterbi
+from hmm_core import Graph, Sparse, ViterbiPath, stack_graphs, viterbi
 
 from ._graph import UnitModel, UtteranceGraph
 
@@ -40,6 +40,18 @@ def stack_tables(tables: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     for row, table in zip(stacked, tables, strict=True):
         row[: len(table), : table.shape[1]] = table
     return stacked, lengths
+
+
+def best_path(graph: Graph, log_emission: Tensor, lengths: Tensor) -> ViterbiPath:
+    """Find the best path of each sequence through stacked graphs."""
+    return viterbi(
+        graph.log_initial,
+        graph.log_transition,
+        log_emission,
+        lengths,
+        log_final=graph.log_final,
+        emission_index=graph.emission_index,
+    )
 
 
 class GraphBatch:
@@ -102,15 +114,7 @@ class GraphBatch:
 
         With ``even``, the frames of each unit of a path are dealt out to its states.
         """
-        graph = self.graph(log_steps)
-        path = viterbi(
-            graph.log_initial,
-            graph.log_transition,
-            log_emission,
-            lengths,
-            log_final=graph.log_final,
-            emission_index=graph.emission_index,
-        )
+        path = best_path(self.graph(log_steps), log_emission, lengths)
         states = path.states.clamp_min(0)
         if even:
             for number, length in enumerate(lengths.tolist()):

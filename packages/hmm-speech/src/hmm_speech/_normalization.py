@@ -39,6 +39,7 @@ class MeanVariance:
         self.count = 0
         self._sum = torch.zeros(feature_dim, dtype=torch.float64)
         self._square = torch.zeros(feature_dim, dtype=torch.float64)
+        self._usual: tuple[Tensor, Tensor] | None = None  # mean and variance, once asked for by `normalize`
 
     def add(self, x: Tensor) -> "MeanVariance":
         """Count the frames of ``x`` (..., D) in, and return this object.
@@ -49,6 +50,7 @@ class MeanVariance:
         frames = x.detach().reshape(-1, self.feature_dim).to("cpu", torch.float64)
         if not torch.isfinite(frames).all():
             raise ValueError("x must be finite; got NaN or infinite values")
+        self._usual = None
         self.count += frames.shape[0]
         self._sum += frames.sum(0)
         self._square += frames.square().sum(0)
@@ -86,8 +88,11 @@ class MeanVariance:
         Raises ``ValueError`` if the last axis is not D or no frame has been added.
         """
         self._check(x)
-        shifted = x - self.mean.to(x)
-        return shifted / self.variance.clamp(min=self.variance_floor).sqrt().to(x) if variance else shifted
+        if self._usual is None:
+            self._usual = self.mean, self.variance
+        mean, squared = self._usual
+        shifted = x - mean.to(x)
+        return shifted / squared.clamp(min=self.variance_floor).sqrt().to(x) if variance else shifted
 
     def _check(self, x: Tensor) -> None:
         """Reject features of another dimension."""
