@@ -1,6 +1,7 @@
 """Features on disk."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,14 @@ def test_a_part_is_read_as_it_stands_in_the_whole(store: FeatureStore) -> None:
     whole = store.read(0)
     assert torch.equal(store.read(0, 3, 8), whole[3:8])
     assert torch.equal(store.read(0, 15, 40), whole[15:])
+
+
+def test_threads_read_at_once(store: FeatureStore) -> None:
+    alone = [store.read(number) for number in range(3)]
+    with ThreadPoolExecutor(4) as threads:
+        numbers = [number % 3 for number in range(300)]
+        for number, found in zip(numbers, threads.map(store.read, numbers), strict=True):
+            assert torch.equal(found, alone[number])
 
 
 def test_closing_leaves_the_file(store: FeatureStore) -> None:

@@ -187,6 +187,25 @@ def test_firm_statistics_are_soft_ones_with_certain_shares(kind: str) -> None:
 
 
 @every_kind
+def test_groups_of_frames_change_nothing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x, weight = make(kind), torch.randn(60, 3).double(), torch.rand(60).double()
+    index = torch.randint(-1, 2, (60,))  # the last density has no frames
+    x[index < 0] = torch.nan
+    share = torch.nn.functional.one_hot(index.clamp_min(0), 3) * (weight * (index >= 0)).unsqueeze(1)
+    soft = model.accumulate(x.nan_to_num(), share)
+    monkeypatch.setattr("hmm_models.emissions._densities._BLOCK", 1)
+    monkeypatch.setattr("hmm_models.emissions._densities._FEWEST_ROWS", 16)
+    for size in (1, 7, 16, 100):
+        monkeypatch.setattr("hmm_models.emissions._accumulation._SMALLEST_GROUP", size)
+        monkeypatch.setattr("hmm_models.emissions._accumulation._LARGEST_GROUP", size)
+        firm = model.accumulate(x, density_index=index, weight=weight)
+        for a, b in zip(firm.tensors(), soft.tensors(), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-11)
+    nothing = model.accumulate(x, density_index=torch.full((60,), -1))
+    assert not any(value.any() for value in nothing.tensors())
+
+
+@every_kind
 @pytest.mark.parametrize("missing", [True, False])
 def test_em_never_lowers_the_likelihood(kind: str, missing: bool) -> None:
     truth, model = make(kind, M=1), make(kind)
@@ -361,11 +380,12 @@ def test_far_means_are_computed_in_float64_and_near_ones_in_float32() -> None:
 @every_kind
 def test_statistics_in_float32_are_those_in_float64_but_for_rounding(kind: str) -> None:
     model, x, share = make(kind, D=20, dtype=torch.float32), torch.randn(3000, 20), torch.rand(3000, 3)
-    exact = model.accumulate(x, share)
-    fast = model.accumulate(x, share, dtype=torch.float32)
-    for value, expected in zip(fast.tensors(), exact.tensors(), strict=True):
-        # Sums of 3,000 terms near 1, each rounded to 6e-8 and multiplied by a rounded posterior.
-        torch.testing.assert_close(value, expected, rtol=2e-5, atol=2e-2)
+    for known in ({"density_posterior": share}, {"density_index": torch.randint(3, (3000,))}):
+        exact = model.accumulate(x, **known)
+        fast = model.accumulate(x, **known, dtype=torch.float32)
+        for value, expected in zip(fast.tensors(), exact.tensors(), strict=True):
+            # Sums of 3,000 terms near 1, each rounded to 6e-8 and multiplied by a rounded posterior.
+            torch.testing.assert_close(value, expected, rtol=2e-5, atol=2e-2)
 
 
 def test_wrong_arguments_are_named() -> None:

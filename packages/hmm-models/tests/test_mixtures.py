@@ -41,6 +41,17 @@ def test_components_not_in_use_change_nothing(mixtures: Make, log_joint: Joint) 
     torch.testing.assert_close(after, log_joint(model, x).logsumexp(-1), rtol=1e-12, atol=1e-12)
 
 
+def test_without_gradients_the_components_in_use_alone_are_computed(mixtures: Make, log_joint: Joint) -> None:
+    model, x = mixtures(P=7, M=5), torch.randn(6, 5, dtype=torch.float64)
+    with torch.no_grad():
+        used = torch.rand(7, 5) < torch.tensor([0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 0.5]).unsqueeze(1)
+        model.weight_logits.masked_fill_(~used, -torch.inf)
+        recorded, found = torch.enable_grad()(model.log_prob)(x), model.log_prob(x)
+    assert (found[:, 0] == -torch.inf).all()
+    torch.testing.assert_close(found, log_joint(model, x).logsumexp(-1), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found, recorded, rtol=1e-12, atol=1e-12)
+
+
 def test_selected_densities_are_a_model_of_their_own(mixtures: Make) -> None:
     model, x = mixtures(M=2), torch.randn(6, 5, dtype=torch.float64)
     model.set_variance_floor(torch.full((5,), 0.2, dtype=torch.float64), 0.5)

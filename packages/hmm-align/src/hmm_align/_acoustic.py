@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -142,7 +143,7 @@ class AcousticModel:
             counts[~possible] = 0.0
             with np.errstate(divide="ignore"):
                 log_probs = np.log(counts / counts.sum(axis=1, keepdims=True))
-            self.units[label] = unit._replace(log_transition=log_probs[:, :-1], log_final=log_probs[:, -1])
+            self.units[label] = replace(unit, log_transition=log_probs[:, :-1], log_final=log_probs[:, -1])
 
     def to_tensors(self) -> dict[str, Tensor]:
         """Return everything learned, as tensors by name."""
@@ -170,7 +171,8 @@ class AcousticModel:
         state = _part(tensors, "tied.")
         self.tied = TiedModel.of_tensors(self, state) if state else None
         for number, (label, unit) in enumerate(self.units.items()):
-            self.units[label] = unit._replace(
+            self.units[label] = replace(
+                unit,
                 log_transition=tensors[f"unit{number}.log_transition"].numpy(),
                 log_final=tensors[f"unit{number}.log_final"].numpy(),
             )

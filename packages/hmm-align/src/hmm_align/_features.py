@@ -1,6 +1,7 @@
 """Features of a corpus: computed once, kept on disk, normalised per speaker when read."""
 
 import os
+import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,6 +60,7 @@ class FeatureStore:
     """Features (T, D) of many utterances in one file that grows, so that memory does not.
 
     What a journal beside it says of utterances is kept over the death of the process; see `resume`.
+    Several threads may read at once.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class FeatureStore:
         self._normalize = normalize
         self.path.touch()
         self._file = self.path.open("r+b")
+        self._lock = threading.Lock()  # of the place in the file
         self._start: list[int] = []
         self._length: list[int] = []
         self._speaker: list[str] = []
@@ -123,9 +126,11 @@ class FeatureStore:
         """Return all that is stored of an utterance's frames."""
         end = self._length[number] if end is None else min(end, self._length[number])
         frame = self._num_columns * 4
-        self._file.seek(self._start[number] + first * frame)
-        values = np.frombuffer(self._file.read((end - first) * frame), dtype=np.float32)
-        return torch.from_numpy(values.copy()).view(-1, self._num_columns)
+        values = np.empty((max(0, end - first), self._num_columns), dtype=np.float32)
+        with self._lock:
+            self._file.seek(self._start[number] + first * frame)
+            self._file.readinto(values.data)
+        return torch.from_numpy(values)
 
     def _features(self, number: int, first: int = 0, end: int | None = None) -> Tensor:
         """Return an utterance's features as they are stored."""

@@ -11,6 +11,8 @@ words beside it, or a silence, may make of them; arcs join the copies that agree
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from typing import NamedTuple, TypeVar
 
@@ -34,7 +36,8 @@ InContext = Callable[[str, str, str, str], str]
 _Name = TypeVar("_Name")
 
 
-class UnitModel(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class UnitModel:
     """A phone's or the silence's states: which densities they read, and how they follow each other."""
 
     densities: NDArray[np.int64]  # (S,)
@@ -42,7 +45,23 @@ class UnitModel(NamedTuple):
     log_transition: NDArray[np.float64]  # (S, S)
     log_final: NDArray[np.float64]  # (S,)
 
-    @property
+    @cached_property
+    def entries(self) -> "_Ports":
+        """Where paths enter, counted from its first state."""
+        return _ports(self.log_initial)
+
+    @cached_property
+    def exits(self) -> "_Ports":
+        """Where paths leave, counted from its first state."""
+        return _ports(self.log_final)
+
+    @cached_property
+    def arcs(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """Possible steps between its states: from, to, with which log probability."""
+        source, target = np.isfinite(self.log_transition).nonzero()
+        return source, target, self.log_transition[source, target]
+
+    @cached_property
     def min_frames(self) -> int:
         """Frames on the shortest way through."""
         reached = np.isfinite(self.log_initial)
@@ -94,6 +113,10 @@ class _Ports(NamedTuple):
     states: list[int]
     log_probs: list[float]
 
+    def moved(self, first: int) -> "_Ports":
+        """Return those of a piece whose states come after so many others."""
+        return _Ports([first + state for state in self.states], self.log_probs)
+
 
 class _Door(NamedTuple):
     """Ports at one end of a word or of a pause, and what may lie beyond them."""
@@ -139,9 +162,8 @@ class _Builder:
         self.units: list[Unit] = []
         self.num_states = 0
         self.densities: list[NDArray[np.int64]] = []
-        self.sources: list[NDArray[np.int64]] = []
-        self.targets: list[NDArray[np.int64]] = []
-        self.log_probs: list[NDArray[np.float64]] = []
+        self.inner: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]] = []
+        self.outer: list[tuple[int, int, float]] = []
         self.starts: list[tuple[_Ports, float]] = []
 
     def unit(self, label: str, word: int, variant: int, context: str | None = None) -> tuple[_Ports, _Ports]:
@@ -151,19 +173,15 @@ class _Builder:
         self.units.append(unit)
         self.num_states += len(model.densities)
         self.densities.append(model.densities)
-        source, target = np.isfinite(model.log_transition).nonzero()
-        self.sources.append(source + first)
-        self.targets.append(target + first)
-        self.log_probs.append(model.log_transition[source, target])
-        return _ports(model.log_initial, first), _ports(model.log_final, first)
+        source, target, log_prob = model.arcs
+        self.inner.append((source + first, target + first, log_prob))
+        return model.entries.moved(first), model.exits.moved(first)
 
     def connect(self, leave: _Ports, enter: _Ports, log_prob: float = 0.0) -> None:
         """Add the arcs from every exit of one piece to every entry of another."""
-        count = len(enter.states)
-        self.sources.append(np.repeat(np.asarray(leave.states, dtype=np.int64), count))
-        self.targets.append(np.tile(np.asarray(enter.states, dtype=np.int64), len(leave.states)))
-        weights = np.asarray(leave.log_probs)[:, None] + np.asarray(enter.log_probs)[None, :]
-        self.log_probs.append((weights + log_prob).ravel())
+        for source, log_leave in zip(leave.states, leave.log_probs, strict=True):
+            for target, log_enter in zip(enter.states, enter.log_probs, strict=True):
+                self.outer.append((source, target, log_leave + log_enter + log_prob))
 
     def arrive(self, paths: Sequence[_Standing], enter: Sequence[_Door], log_prob: float = 0.0) -> None:
         """Let paths go on to the entries of a piece that agree with them on what lies on both sides."""
@@ -245,11 +263,17 @@ class _Builder:
             if item.door is not None and item.door.opens_to(SILENCE):
                 ports = item.door.ports
                 log_final[ports.states] = np.asarray(ports.log_probs) + item.log_prob
+        # A graph of one unit has no others.
+        outer = zip(*self.outer, strict=True) if self.outer else ((), (), ())
+        sources, targets, weights = (
+            np.concatenate([*inside, np.asarray(between, dtype=inside[0].dtype)])
+            for inside, between in zip(zip(*self.inner, strict=True), outer, strict=True)
+        )
         arcs = from_arcs(
             self.num_states,
-            torch.from_numpy(np.concatenate(self.sources)),
-            torch.from_numpy(np.concatenate(self.targets)),
-            torch.from_numpy(np.concatenate(self.log_probs)).float(),
+            torch.from_numpy(sources),
+            torch.from_numpy(targets),
+            torch.from_numpy(weights).float(),
         )
         densities = torch.from_numpy(np.concatenate(self.densities))
         return UtteranceGraph(
@@ -269,9 +293,9 @@ def min_frames(words: Sequence[Sequence[Pronunciation]], models: Mapping[str, Un
     )
 
 
-def _ports(log_probs: NDArray[np.float64], first: int) -> _Ports:
+def _ports(log_probs: NDArray[np.float64]) -> _Ports:
     (states,) = np.isfinite(log_probs).nonzero()
-    return _Ports((states + first).tolist(), log_probs[states].tolist())
+    return _Ports(states.tolist(), log_probs[states].tolist())
 
 
 def _divided(ports: _Ports, log_share: float) -> _Ports:
@@ -358,12 +382,14 @@ def build_graph(
 def build_chain(names: Sequence[str], models: Mapping[str, UnitModel]) -> UtteranceGraph:
     """Build the graph of units that all occur, in this order: a transcript whose choices have been made."""
     builder = _Builder(models)
-    here = [_Standing(None, 0.0, 0)]
+    leave = _Ports([], [])
     for position, name in enumerate(names):
-        enter, leave = builder.piece(name, position)
-        builder.arrive(here, [enter])
-        here = [_Standing(leave, 0.0, 0)]
-    return builder.finish(here)
+        enter, after = builder.unit(name, position, 0)
+        builder.connect(leave, enter)
+        leave = after
+        if position == 0:
+            builder.starts.append((enter, 0.0))
+    return builder.finish([_Standing(_Door(SILENCE, None, leave), 0.0, 0)])
 
 
 def build_loop(models: Mapping[str, UnitModel]) -> UtteranceGraph:

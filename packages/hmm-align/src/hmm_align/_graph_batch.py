@@ -1,6 +1,7 @@
 """Graphs of many transcripts, built once: training changes their probabilities, never their shape."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -148,7 +149,8 @@ def even_states(unit_of_state: Tensor, states: Tensor) -> Tensor:
 
 def without_steps(unit: UnitModel) -> UnitModel:
     """Return a unit whose possible steps all have weight one, to be filled in later."""
-    return unit._replace(
+    return replace(
+        unit,
         log_transition=np.where(np.isfinite(unit.log_transition), 0.0, -np.inf),
         log_final=np.where(np.isfinite(unit.log_final), 0.0, -np.inf),
     )

@@ -6,6 +6,7 @@ a small table, puts the first paths near enough to the truth for training to fin
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -123,5 +124,5 @@ def start_from(model: AcousticModel, initial: AcousticModel, mapping: Mapping[st
     for label, unit in model.units.items():
         taken = initial.units[SILENCE if label == SILENCE else unit_of(mapping[label])]
         source[unit.densities] = torch.from_numpy(taken.densities)
-        model.units[label] = taken._replace(densities=unit.densities)
+        model.units[label] = replace(taken, densities=unit.densities)
     model.mixtures = initial.mixtures.select(source)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -68,7 +69,7 @@ class TiedModel:
         neighbours = np.repeat(np.stack([number[:-2], number[2:]], axis=1), sizes, axis=0)
         leaves = self.trees.leaves(np.concatenate([unit.densities for unit in units]), neighbours)
         own = np.split(leaves, np.cumsum(sizes)[:-1])
-        return [unit._replace(densities=densities) for unit, densities in zip(units, own, strict=True)]
+        return [replace(unit, densities=densities) for unit, densities in zip(units, own, strict=True)]
 
     def in_context(self, chains: Sequence[Sequence[Unit]]) -> tuple[list[list[Unit]], dict[str, UnitModel]]:
         """Return chains whose units have models of their own, and these by their names."""

@@ -33,7 +33,7 @@ _MIN_WEIGHT = 1e-5
 # Mixtures stop growing after this share of the iterations, so that the last of them settle.
 _GROWING = 0.75
 # Frames whose statistics are collected at once.
-_CHUNK = 60_000
+_CHUNK = 16_000
 # Arcs of graphs that are kept from one search of paths to the next: 16 bytes each.
 _KEPT_SLOTS = 1 << 24
 
@@ -177,16 +177,14 @@ class Trainer(Generic[M]):
         log_score, num_frames = 0.0, 0
         self.lost = []
 
-        def best(task: tuple[GraphBatch, list[Tensor]]) -> BestPaths:
+        def best(task: tuple[Sequence[Prepared], GraphBatch]) -> BestPaths:
             """Find the best paths of a batch."""
-            graphs, features = task
+            batch, graphs = task
+            features = [self._store.read(item.number) for item in batch]
             scored = stack_tables(self.model.tables(features, graphs.densities))
             return graphs.best_paths(log_steps, *scored, even=even)
 
-        tasks = (
-            (self._graphs_of(number), [self._store.read(item.number) for item in batch])
-            for number, batch in enumerate(self._batches)
-        )
+        tasks = ((batch, self._graphs_of(number)) for number, batch in enumerate(self._batches))
         for batch, paths in zip(self._batches, self.pool.in_threads(best, tasks), strict=True):
             steps += paths.steps
             for item, densities, score in zip(
@@ -223,8 +221,9 @@ class Trainer(Generic[M]):
     def _statistics(self) -> MixtureStatistics:
         """Collect the statistics of all frames under the densities they were given."""
         mixtures = self.model.mixtures
+        dtype = mixtures.working_dtype(torch.float32)
         return self._total(
-            lambda observed, densities: mixtures.accumulate(observed, density_index=densities),
+            lambda observed, densities: mixtures.accumulate(observed, density_index=densities, dtype=dtype),
             MixtureStatistics.zeros(*mixtures.mean.shape),
         )
 
@@ -237,31 +236,25 @@ class Trainer(Generic[M]):
         """Add up statistics of what the densities read (N, D), or something else, and which do (N,)."""
         observe = observe or self.model.observe
 
-        def collect(chunk: tuple[list[Tensor], list[Tensor]]) -> S:
+        def collect(numbers: Sequence[int]) -> S:
             """Accumulate those of some utterances at once."""
-            features, densities = chunk
-            return accumulate(torch.cat([observe(item) for item in features]), torch.cat(densities).long())
+            observed = torch.cat([observe(self._store.read(number)) for number in numbers])
+            return accumulate(observed, torch.cat([self.densities[number] for number in numbers]).long())
 
         total = nothing
         for part in self.pool.in_threads(collect, self._chunks()):
             total = total + part
         return self.shards.sum_statistics(total)
 
-    def _chunks(self) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
-        """Yield the features (T, D) of some utterances at once, and the densities (T,) of each."""
+    def _chunks(self) -> Iterator[list[int]]:
+        """Yield the numbers of utterances that are taken at once."""
         chunk: list[int] = []
         waiting = 0
         for number in sorted(self.densities):
             chunk.append(number)
             waiting += len(self.densities[number])
             if waiting >= _CHUNK:
-                yield self._read(chunk)
+                yield chunk
                 chunk, waiting = [], 0
         if chunk:
-            yield self._read(chunk)
-
-    def _read(self, numbers: Sequence[int]) -> tuple[list[Tensor], list[Tensor]]:
-        """Return the features of some utterances, and which densities read them."""
-        return [self._store.read(number) for number in numbers], [
-            self.densities[number] for number in numbers
-        ]
+            yield chunk

@@ -268,15 +268,20 @@ class _Sums(Expansion):
 
     def log_joint(self, inputs: Tensor) -> Tensor:
         """Log of weight times density of every component, shape (P, M, R)."""
-        return super().log_joint(inputs[:, : self.coefficient.shape[-1]])
+        return super().log_joint(inputs[..., : self.coefficient.shape[-1]])
 
     def moments(self, inputs: Tensor, component: Tensor) -> tuple[Tensor, ...]:
         """Sum the shares, weighted products of the inputs, and weighted inputs."""
-        inputs = inputs[:, self.coefficient.shape[-1] :]
-        share = component.flatten(0, 1)
-        precision = self.precision.flatten(0, 1).T @ share
-        target = self.scaled_mean.flatten(0, 1).T @ share
-        sums = (share.sum(), precision @ _fold(inputs), target @ inputs)
+        inputs = inputs[..., self.coefficient.shape[-1] :]
+
+        def weigh(scale: Tensor) -> Tensor:
+            """Sum the components' scales (P, M, D) over each frame's shares in them: (D, frames)."""
+            if inputs.ndim == 3:
+                return (scale.mT @ component).transpose(0, 1).flatten(1)
+            return scale.flatten(0, 1).T @ component.flatten(0, 1)
+
+        read = inputs.flatten(0, -2)
+        sums = (component.sum(), weigh(self.precision) @ _fold(read), weigh(self.scaled_mean) @ read)
         return tuple(value.unsqueeze(0) for value in sums)
 
     def zeros(self) -> tuple[Tensor, ...]:
@@ -285,11 +290,10 @@ class _Sums(Expansion):
         shapes: tuple[tuple[int, ...], ...] = ((1,), (1, D, (D + 1) * (D + 2) // 2), (1, D, D + 1))
         return tuple(self.center.new_zeros(shape) for shape in shapes)
 
-    def density(self, index: int) -> Self:
-        """One density alone."""
-        rows = slice(index, index + 1)
-        own = super().density(index)
-        return replace(own, precision=self.precision[rows], scaled_mean=self.scaled_mean[rows])
+    def select(self, index: Tensor) -> Self:
+        """Take some densities."""
+        own = super().select(index)
+        return replace(own, precision=self.precision[index], scaled_mean=self.scaled_mean[index])
 
 
 def _fold(inputs: Tensor) -> Tensor:

@@ -22,7 +22,11 @@ S = TypeVar("S", bound=Statistics)
 
 
 class Densities(ABC, Generic[S]):
-    """P mixtures of M components in one dtype; frames are on the last axis of all that is computed."""
+    """P mixtures of M components in one dtype; frames are on the last axis of all that is computed.
+
+    What is read of R frames meets all densities, shape (R, W), or each density's own meets it alone,
+    shape (P, R, W).
+    """
 
     constant: Tensor
     """Shape (P, M), in the dtype of the computation; -inf for a component that is not in use."""
@@ -53,8 +57,8 @@ class Densities(ABC, Generic[S]):
         """Turn moments (float64) into sums over the features as they came."""
 
     @abstractmethod
-    def density(self, index: int) -> Self:
-        """One density alone."""
+    def select(self, index: Tensor) -> Self:
+        """Take some densities (Q,), any of them as often as it is named."""
 
     def log_prob(self, x: Tensor, observed: Tensor | None) -> Tensor:
         """Log-density (N, P) of frames (N, D), in blocks where no gradient is recorded."""
@@ -85,6 +89,15 @@ class Densities(ABC, Generic[S]):
 
     def blocks(self, num_frames: int) -> Iterator[slice]:
         """Frames that fit into the cache together."""
-        rows = max(_FEWEST_ROWS, _BLOCK // self.width)
-        for start in range(0, num_frames, rows):
-            yield slice(start, start + rows)
+        return cut(num_frames, self.block_size)
+
+    @property
+    def block_size(self) -> int:
+        """How many frames these are."""
+        return max(_FEWEST_ROWS, _BLOCK // self.width)
+
+
+def cut(length: int, size: int) -> Iterator[slice]:
+    """Cut a range into pieces of one size, the last of which may be shorter."""
+    for start in range(0, length, size):
+        yield slice(start, start + size)

@@ -1,11 +1,13 @@
 """Diagonal Gaussians as polynomials, so that all of them on all frames are one matrix product."""
 
 from dataclasses import dataclass, replace
-from typing import Self
+from functools import cached_property
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
+from hmm_models._numerics import exp_
 from hmm_models._tracing import is_recorded
 from hmm_models.emissions._densities import LOG_TWO_PI, Densities
 from hmm_models.emissions._mixture_statistics import MixtureStatistics
@@ -28,8 +30,8 @@ class Expansion(Densities[MixtureStatistics]):
 
     @property
     def width(self) -> int:
-        """Inputs or components, whichever are more."""
-        return max(self.coefficient.shape[-1], self.constant.numel())
+        """Inputs or components in use, whichever are more."""
+        return max(self.coefficient.shape[-1], int((self.constant > -torch.inf).sum()))
 
     def read(self, x: Tensor, observed: Tensor | None) -> Tensor:
         """[y, y^2] of features (R, D), or [y, y^2, 1] where they are observed."""
@@ -47,13 +49,14 @@ class Expansion(Densities[MixtureStatistics]):
 
     def log_joint(self, inputs: Tensor) -> Tensor:
         """Log of weight times density of every component, shape (P, M, R)."""
+        if inputs.ndim == 3:
+            return torch.baddbmm(self.constant.unsqueeze(-1), self.coefficient, inputs.mT)
         joint = torch.addmm(self.constant.reshape(-1, 1), self.coefficient.flatten(0, 1), inputs.T)
         return joint.view(*self.constant.shape, inputs.shape[0])
 
     def moments(self, inputs: Tensor, component: Tensor) -> tuple[Tensor, ...]:
         """Sum the shares, and the inputs weighted with them."""
-        sums = component.flatten(0, 1) @ inputs
-        return component.sum(-1), sums.view(self.coefficient.shape)
+        return component.sum(-1), component @ inputs
 
     def zeros(self) -> tuple[Tensor, ...]:
         """Moments of no frames."""
@@ -76,10 +79,68 @@ class Expansion(Densities[MixtureStatistics]):
             occupancy, first + count * center, second + center * (2.0 * first + count * center)
         )
 
-    def density(self, index: int) -> Self:
-        """One density alone."""
-        rows = slice(index, index + 1)
-        return replace(self, coefficient=self.coefficient[rows], constant=self.constant[rows])
+    def select(self, index: Tensor) -> Self:
+        """Take some densities."""
+        coefficient = self.coefficient.index_select(0, index)
+        return replace(self, coefficient=coefficient, constant=self.constant[index])
+
+    @cached_property
+    def _layers(self) -> "_Layers":
+        """The components in use."""
+        return _layers(self.coefficient, self.constant)
+
+    def _log_prob(self, x: Tensor, observed: Tensor | None) -> Tensor:
+        """Log-density (P, N) of all frames at once; where nothing is recorded, of the components in use."""
+        if self.constant.shape[1] == 1 or torch.is_grad_enabled() or is_recorded():
+            return super()._log_prob(x, observed)
+        return self._layers.log_prob(self.read(x, observed))
+
+
+class _Layers(NamedTuple):
+    """The first components of all densities, the second of those that have two, and so on.
+
+    Densities are in the order of how many they have, so that each layer is of the first few.
+    """
+
+    coefficient: Tensor
+    """Shape (C, W), for C components."""
+    constant: Tensor
+    """Shape (C, 1)."""
+    sizes: list[int]
+    """Components of each layer."""
+    place: Tensor
+    """Where in that order each density is, shape (P,)."""
+
+    def log_prob(self, inputs: Tensor) -> Tensor:
+        """Log-density (P, R) of what was read."""
+        joint = torch.addmm(self.constant, self.coefficient, inputs.T)
+        first, *others = layers = torch.split(joint, self.sizes)
+        # A density without components has no finite maximum; its exponential is 0.
+        peak = first.clamp(min=torch.finfo(joint.dtype).min)
+        for layer in others:
+            top = peak[: len(layer)]
+            torch.maximum(top, layer, out=top)
+        for layer in layers:
+            layer.sub_(peak[: len(layer)])
+        exp_(joint)
+        for layer in others:
+            first[: len(layer)].add_(layer)
+        return first.log_().add_(peak).index_select(0, self.place)
+
+
+def _layers(coefficient: Tensor, constant: Tensor) -> _Layers:
+    """Gather the components in use; of a density without any, one."""
+    M = constant.shape[1]
+    used = constant > -torch.inf
+    count = used.sum(1).clamp_min(1)
+    order = count.argsort(descending=True, stable=True)
+    component = used.int().argsort(dim=1, descending=True, stable=True)[order] + M * order.unsqueeze(1)
+    present = torch.arange(M, device=used.device).unsqueeze(1) < count[order]
+    rows = component.T[present]
+    sizes = [size for size in present.sum(1).tolist() if size]
+    return _Layers(
+        coefficient.flatten(0, 1)[rows], constant.flatten()[rows].unsqueeze(1), sizes, order.argsort()
+    )
 
 
 def expand(log_weight: Tensor, mean: Tensor, log_variance: Tensor, *, missing: bool) -> Expansion:

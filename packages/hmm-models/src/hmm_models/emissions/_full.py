@@ -198,15 +198,17 @@ class FullGaussianMixtures(MixtureEmission[FullMixtureStatistics]):
             order.append(frames.cpu())
         return torch.cat(parts)[torch.cat(order).argsort().to(x.device)]
 
-    def _collect(self, x: Tensor, observed: Tensor | None, membership: Membership) -> FullMixtureStatistics:
+    def _collect(
+        self, x: Tensor, observed: Tensor | None, membership: Membership, dtype: torch.dtype
+    ) -> FullMixtureStatistics:
         """Statistics, pattern by pattern where dimensions are missing."""
-        densities = self._densities(x.dtype)
+        densities = self._densities(dtype)
         if observed is None:
             return densities.statistics(membership.collect(densities, x, None))
         total = densities.zeros()
         covariance, mean = self._covariance(), self.mean.double() - self._center()
         for frames, dims in _patterns(observed):
-            part = membership.of(frames).collect(self._marginal(x.dtype, dims), x[frames][:, dims], None)
+            part = membership.of(frames).collect(self._marginal(dtype, dims), x[frames][:, dims], None)
             for whole, more in zip(total, complete(mean, covariance, dims).lift(part), strict=True):
                 whole.add_(more)
         return densities.statistics(total)

@@ -11,7 +11,7 @@ from torch import Tensor
 from hmm_models._numerics import log_softmax
 from hmm_models._report import UpdateReport
 from hmm_models._tracing import is_recorded
-from hmm_models.emissions._accumulation import Known, Membership, Soft, membership
+from hmm_models.emissions._accumulation import Known, Membership, membership
 from hmm_models.emissions._clustering import cluster_within, kmeans
 from hmm_models.emissions._densities import Densities
 from hmm_models.emissions._mixture_parameters import MixtureParameters
@@ -132,9 +132,9 @@ class MixtureEmission(MixtureParameters, Generic[S]):
         """Log-density (N, P) of checked frames."""
         return self._densities(x.dtype, missing=observed is not None).log_prob(x, observed)
 
-    def _collect(self, x: Tensor, observed: Tensor | None, membership: Membership) -> S:
-        """Statistics of checked frames, computed in their dtype."""
-        densities = self._densities(x.dtype, missing=observed is not None)
+    def _collect(self, x: Tensor, observed: Tensor | None, membership: Membership, dtype: torch.dtype) -> S:
+        """Statistics of checked frames, computed in this dtype."""
+        densities = self._densities(dtype, missing=observed is not None)
         return densities.statistics(membership.collect(densities, x, observed))
 
     @torch.no_grad()
@@ -227,7 +227,9 @@ class MixtureEmission(MixtureParameters, Generic[S]):
         if density_index is None:
             density_index = kmeans(scaled, P, generator)
         component = density_index * M + cluster_within(scaled, density_index, used, generator)
-        self.update(self._collect(x, observed, Known(component, weight)), min_occupancy=0.0, min_weight=0.0)
+        self.update(
+            self._collect(x, observed, Known(component, weight), x.dtype), min_occupancy=0.0, min_weight=0.0
+        )
 
     @abstractmethod
     def zero_statistics(self, device: torch.device | None = None) -> S:
@@ -272,7 +274,7 @@ class MixtureEmission(MixtureParameters, Generic[S]):
             False where a dimension is missing: what is expected there is added. The values are never read.
         dtype : torch.dtype, default torch.float64
             In which products are computed, on centred features; sums over blocks of frames are in float64.
-            See ``working_dtype``. Frames of known densities are computed in float64.
+            See ``working_dtype``.
 
         Returns
         -------
@@ -293,7 +295,7 @@ class MixtureEmission(MixtureParameters, Generic[S]):
             raise ValueError(f"x must have shape (N, D) = (N, {self.feature_dim}); got {tuple(x.shape)}")
         x = self._read(x, observed)
         member = membership(x, self.num_densities, density_posterior, density_index, weight, dtype)
-        found = self._collect(x.to(dtype if isinstance(member, Soft) else torch.float64), observed, member)
+        found = self._collect(x, observed, member, dtype)
         # What is not finite shows in the sums.
         if not all(math.isfinite(float(value.sum())) for value in found.tensors()):
             self._check_values(x)

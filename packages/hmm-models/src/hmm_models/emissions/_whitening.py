@@ -39,26 +39,28 @@ class Whitening(Densities[FullMixtureStatistics]):
 
     def log_joint(self, inputs: Tensor) -> Tensor:
         """Log of weight times density of every component, shape (P, M, R)."""
-        P, M, D, _ = self.whitener.shape
-        white = (self.whitener.flatten(0, 2) @ inputs.T).view(P, M, D, inputs.shape[0])
+        M, D = self.whitener.shape[1:3]
+        white = self.whitener.flatten(1, 2) @ inputs.mT
+        white = white.view(white.shape[0], M, D, inputs.shape[-2])
         if self.whitener.shape[:2] == self.constant.shape:
             distance = (white - self.offset.unsqueeze(-1)).square().sum(-2)
         else:
-            offset = self.offset.reshape(P, self.constant.numel() // P, D)
+            num_white = white.shape[0]
+            offset = self.offset.reshape(num_white, self.constant.numel() // num_white, D)
             distance = white.square().sum(-2) - 2.0 * (offset @ white.squeeze(1))
-            distance = distance.view(*self.constant.shape, inputs.shape[0]) + self.offset.square().sum(
-                -1, keepdim=True
-            )
+            distance = distance.view(*self.constant.shape, inputs.shape[-2])
+            distance = distance + self.offset.square().sum(-1, keepdim=True)
         return self.constant.unsqueeze(-1) - 0.5 * distance
 
     def moments(self, inputs: Tensor, component: Tensor) -> tuple[Tensor, ...]:
         """Sum the shares, the inputs, and over whatever shares a covariance their products."""
         P, M, D, _ = self.whitener.shape
-        first = (component.flatten(0, 1) @ inputs).view(self.offset.shape)
+        occupancy, first = component.sum(-1), component @ inputs
+        if inputs.ndim == 3 and P == 1:  # one covariance for the frames of all
+            component, inputs = component.transpose(0, 1).flatten(1).unsqueeze(0), inputs.flatten(0, 1)
         share = component.sum_to_size(P, M, component.shape[-1])
-        weighted = share.unsqueeze(-2) * inputs.T
-        second = (weighted.flatten(0, 2) @ inputs).view(P, M, D, D)
-        return component.sum(-1), first, second
+        weighted = (share.unsqueeze(-2) * inputs.mT.unsqueeze(-3)).flatten(1, 2)
+        return occupancy, first, (weighted @ inputs).view(P, M, D, D)
 
     def zeros(self) -> tuple[Tensor, ...]:
         """Moments of no frames."""
@@ -74,15 +76,10 @@ class Whitening(Densities[FullMixtureStatistics]):
         cross = (first + 0.5 * count * center).sum_to_size(*second.shape[:3]).unsqueeze(-1) * center
         return FullMixtureStatistics(occupancy, first + count * center, second + cross + cross.mT)
 
-    def density(self, index: int) -> Self:
-        """One density alone."""
-        rows = slice(index, index + 1)
-        return replace(
-            self,
-            whitener=self.whitener[rows] if len(self.whitener) > 1 else self.whitener,
-            offset=self.offset[rows],
-            constant=self.constant[rows],
-        )
+    def select(self, index: Tensor) -> Self:
+        """Take some densities."""
+        whitener = self.whitener if len(self.whitener) == 1 else self.whitener[index]
+        return replace(self, whitener=whitener, offset=self.offset[index], constant=self.constant[index])
 
 
 def whiten(
