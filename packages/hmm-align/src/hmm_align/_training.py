@@ -33,7 +33,7 @@ _MIN_WEIGHT = 1e-5
 # Mixtures stop growing after this share of the iterations, so that the last of them settle.
 _GROWING = 0.75
 # Frames whose statistics are collected at once.
-_CHUNK = 16_000
+_CHUNK = 30_000
 # Arcs of graphs that are kept from one search of paths to the next: 16 bytes each.
 _KEPT_SLOTS = 1 << 24
 

@@ -128,14 +128,14 @@ def accumulate_mllt(
         raise TypeError(f"densities must be GaussianMixtures; got {type(densities).__name__}")
     x = check_frames(x, densities.feature_dim)
     member = membership(x, densities.num_densities, density_posterior, density_index, weight)
-    mean = densities.mean.double()
-    full = whiten(
-        log_softmax(densities.weight_logits.double()),
-        mean,
-        torch.diag_embed(densities.variance.double()),
-        mean.mean((0, 1)),
-        torch.float64,
-    )
+    mean, log_weight = densities.mean.double(), log_softmax(densities.weight_logits.double())
+    center = mean.mean((0, 1))
+    if densities.num_mixtures == 1:  # Only the sizes and the centre matter, as above.
+        P, M, D = mean.shape
+        full = Whitening(center, mean.new_zeros(P, M, D, D), torch.zeros_like(mean), log_weight)
+    else:
+        covariance = torch.diag_embed(densities.variance.double())
+        full = whiten(log_weight, mean, covariance, center, torch.float64)
     return full.statistics(member.collect(full, x, None))
 
 

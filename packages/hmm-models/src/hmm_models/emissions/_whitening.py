@@ -78,7 +78,7 @@ class Whitening(Densities[FullMixtureStatistics]):
 
     def select(self, index: Tensor) -> Self:
         """Take some densities."""
-        whitener = self.whitener if len(self.whitener) == 1 else self.whitener[index]
+        whitener = self.whitener if len(self.whitener) == 1 else self.whitener.index_select(0, index)
         return replace(self, whitener=whitener, offset=self.offset[index], constant=self.constant[index])
 
 
