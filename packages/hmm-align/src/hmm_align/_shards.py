@@ -1,13 +1,16 @@
 """A corpus dealt out to processes on several machines, by torch.distributed."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.autograd.function import FunctionCtx
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from hmm_models import FullMixtureStatistics, MixtureStatistics, all_reduce_statistics
 
@@ -59,6 +62,36 @@ class Shards:
         if self.number > 1:
             all_reduce_statistics(statistics)
         return statistics
+
+    def sum_tensor(self, x: Tensor) -> Tensor:
+        """Give all processes the sum of a tensor over all, the same to the bit; it can be differentiated."""
+        if self.number == 1:
+            return x
+        total: Tensor = _Sum.apply(x)
+        return total
+
+    def sum_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Give all processes the sums of the gradients over all, the same to the bit, in one message."""
+        if self.number == 1:
+            return
+        gradients = [item.grad for item in parameters if item.grad is not None]
+        vector_to_parameters(self.sum_tensor(parameters_to_vector(gradients)), gradients)
+
+
+class _Sum(torch.autograd.Function):
+    """The sum of a tensor over the processes; its gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(_ctx: FunctionCtx, x: Tensor) -> Tensor:
+        """Add up the values."""
+        total = x.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> Tensor:
+        """Add up the gradients: each process's loss is a part of one sum."""
+        return _Sum.forward(ctx, gradient)
 
 
 def join_shards() -> bool:
