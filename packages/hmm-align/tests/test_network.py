@@ -8,8 +8,10 @@ import torch
 
 from hmm_align import AlignerConfig
 from hmm_align._acoustic import AcousticModel
+from hmm_align._corpus import Prepared
 from hmm_align._features import FeatureStore
-from hmm_align._network import _CONTEXT, _PIECE, NetworkTrainer, learning_rate, make_network
+from hmm_align._network import _CONTEXT, _PIECE, NetworkTrainer, Piece, Share, learning_rate, make_network
+from hmm_align._shards import Shards
 
 CONFIG = AlignerConfig(network_epochs=3)
 
@@ -31,10 +33,23 @@ def densities(store: FeatureStore) -> dict[int, torch.Tensor]:
     return {number: (store.read(number)[:, 0].roll(3) > 0).to(torch.int16) for number in range(4)}
 
 
+def trainer_of(
+    store: FeatureStore,
+    densities: dict[int, torch.Tensor],
+    num_densities: int = 2,
+    config: AlignerConfig = CONFIG,
+) -> NetworkTrainer:
+    utterances = [
+        Prepared(f"u{number}", (), (), number, len(item), len(item) / 100)
+        for number, item in densities.items()
+    ]
+    return NetworkTrainer(make_network(2, 24, num_densities), utterances, store, densities, config)
+
+
 def trained(
     store: FeatureStore, densities: dict[int, torch.Tensor], epochs: int
 ) -> tuple[NetworkTrainer, list[float]]:
-    trainer = NetworkTrainer(make_network(2, 24, 2), store, densities, CONFIG)
+    trainer = trainer_of(store, densities)
     return trainer, [trainer.step() for _ in range(epochs)]
 
 
@@ -53,7 +68,7 @@ def test_a_training_in_two_parts_is_equal_to_the_bit(
 ) -> None:
     whole, _ = trained(store, densities, 4)
     first, _ = trained(store, densities, 2)
-    second = NetworkTrainer(make_network(2, 24, 2), store, densities, CONFIG)
+    second = trainer_of(store, densities)
     second.network.load_state_dict(first.network.state_dict())
     second.load_tensors(first.to_tensors())
     second.epoch = 2
@@ -79,9 +94,10 @@ def test_the_global_random_state_neither_matters_nor_changes(
 def test_pieces_have_their_context_and_zeros_outside_the_utterance(
     store: FeatureStore, densities: dict[int, torch.Tensor]
 ) -> None:
-    trainer = NetworkTrainer(make_network(2, 24, 2), store, densities, CONFIG)
+    trainer = trainer_of(store, densities)
     assert len(trainer._pieces) == 11 + 7 + 7 + 4
-    features, targets = trainer._batch([(0, 0), (0, 500), (0, 1000)])
+    assert trainer._pieces[10] == Piece("u0", 1000, 1010)
+    features, targets = trainer._batch([trainer._pieces[number] for number in (0, 5, 10)])
     whole = store.read(0)
     assert torch.equal(features[1], whole[500 - _CONTEXT : 500 + _PIECE + _CONTEXT])
     assert torch.equal(targets[1], densities[0][500 : 500 + _PIECE].long())
@@ -94,7 +110,7 @@ def test_pieces_have_their_context_and_zeros_outside_the_utterance(
 
 def test_priors_are_the_shares_of_the_frames(store: FeatureStore, densities: dict[int, torch.Tensor]) -> None:
     densities = {0: torch.zeros(1010, dtype=torch.int16)}
-    trainer = NetworkTrainer(make_network(2, 24, 3), store, densities, CONFIG)
+    trainer = trainer_of(store, densities, num_densities=3)
     expected = torch.tensor([1011.0, 1.0, 1.0]) / 1013
     torch.testing.assert_close(trainer.network.log_prior.exp(), expected)
 
@@ -103,10 +119,34 @@ def test_few_pieces_are_passed_over_more_often(
     store: FeatureStore, densities: dict[int, torch.Tensor]
 ) -> None:
     def epochs(config: AlignerConfig) -> int:
-        return NetworkTrainer(make_network(2, 24, 2), store, densities, config).epochs
+        return trainer_of(store, densities, config=config).epochs
 
     assert epochs(CONFIG) == 40  # two batches, eighty updates
     assert epochs(AlignerConfig(network_epochs=50)) == 50
+
+
+def test_a_share_of_all_rows_is_trained_as_a_whole_minibatch() -> None:
+    x, weight = torch.randn(2, 5, 30, 2, generator=torch.Generator().manual_seed(0))
+    found = []
+    for share in (None, Share(list(range(5)), 5, Shards())):
+        classifier = make_network(2, 24, 2).classifier.train()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            logits = classifier(x, share)
+        (logits * weight).sum().backward()
+        gradients = [parameter.grad for parameter in classifier.parameters()]
+        found.append([logits.detach(), *gradients, *classifier.state_dict().values()])
+    # Means and variances are summed up otherwise.
+    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-5)
+
+
+def test_a_share_drops_what_its_rows_would_lose_in_the_whole_minibatch() -> None:
+    x, dropout = torch.ones(5, 24, 30), torch.nn.Dropout(0.5)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        whole = dropout(x)
+        torch.manual_seed(0)
+        assert torch.equal(Share([1, 4], 5, Shards()).drop(dropout, x[[1, 4]]), whole[[1, 4]])
 
 
 def test_the_learning_rate_rises_and_falls_to_nothing() -> None:

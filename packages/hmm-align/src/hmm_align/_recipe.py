@@ -85,7 +85,7 @@ def train_stages(
     """Train the mixtures, then what the configuration has to place the boundaries."""
     _train_mixtures(trainer, kept, progress)
     if trainer.config.acoustic == "neural":
-        _train_network(trainer, store, kept, progress)
+        _train_network(trainer, utterances, store, kept, progress)
     elif trainer.config.acoustic == "triphone":
         _train_tied(trainer, utterances, store, language, progress)
     kept.finish()
@@ -136,16 +136,20 @@ def _train_tied(
 
 
 def _train_network(
-    trainer: Trainer[AcousticModel], store: FeatureStore, kept: Checkpoint, progress: Progress | None
+    trainer: Trainer[AcousticModel],
+    utterances: Sequence[Prepared],
+    store: FeatureStore,
+    kept: Checkpoint,
+    progress: Progress | None,
 ) -> None:
     """Teach a network the best paths of the trained mixtures, leaving a checkpoint before each epoch."""
     model, config = trainer.model, trainer.config
-    trainer.search()
-    if not trainer.densities:
+    _, _, num_frames = trainer.search()
+    if not num_frames:
         return
     if model.network is None:
         model.network = make_network(model.feature_dim, config.network_channels, model.num_densities)
-    network = NetworkTrainer(model.network, store, trainer.densities, config)
+    network = NetworkTrainer(model.network, utterances, store, trainer.densities, config, trainer.shards)
     network.load_tensors(kept.tensors)
     network.epoch = kept.epoch
     while network.epoch < network.epochs:

@@ -178,8 +178,8 @@ class CorpusAligner:
             Processes that read the recordings, 1 or more.
         distributed : bool
             Share the corpus out to the processes of torch.distributed, which all call this. Each reads and
-            searches its share; statistics are added up, and all get the same model. Of the ``workdir``, the
-            first process keeps the checkpoints.
+            searches its share; statistics and gradients are added up, and all get the same model, that of one
+            process up to rounding. Of the ``workdir``, the first process keeps the checkpoints.
         progress : callable, optional
             Called with the name of the stage, the steps done and the steps in all.
 
@@ -195,7 +195,7 @@ class CorpusAligner:
         ValueError
             If ``language`` is not known or comes with a ``lexicon``; if ``initial`` has other features or
             numbers of states, lacks a phone that ``mapping`` names, or it is not known how a phone is made;
-            if ``jobs`` is below 1; if ``distributed`` is to train a network.
+            if ``jobs`` is below 1.
         RuntimeError
             If ``distributed`` and torch.distributed has not been initialised.
         ModelFileError
@@ -217,8 +217,6 @@ class CorpusAligner:
         if initial is not None:
             _check_initial(initial, config)
         shards = Shards(distributed)
-        if distributed and config.acoustic == "neural":
-            raise ValueError('acoustic must not be "neural" where training is distributed')
         with (
             _working_folder(workdir) as folder,
             closing(
