@@ -121,7 +121,7 @@ class AlignerConfig:
     skip_penalty: float = 30.0
     boundary_shift: float = 0.0
     change_weight: float = 0.0
-    batch_frames: int = 12_000
+    batch_frames: int = 32_000
 
     @classmethod
     def at_frame_period(cls, frame_period: float, **choices: Any) -> Self:  # noqa: ANN401 - the fields'
