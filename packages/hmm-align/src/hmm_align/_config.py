@@ -37,9 +37,10 @@ class AlignerConfig:
     states_per_phone, silence_states : int
         A phone is left-to-right; a silence of three or more states loops among the inner ones.
     num_components : int
-        Gaussians of the whole model at most, dealt out by how often each state occurs.
+        Gaussians of the whole model at most, dealt out by how often each state occurs. Tied states have up to
+        twice as many.
     frames_per_component : float
-        Frames that a Gaussian wants; a small corpus gets a smaller model.
+        Frames that a Gaussian wants, one of tied states half of them; a small corpus gets a smaller model.
     silence_components : int
         Gaussians of a silence's state at most. A silence that may have as many as its frames ask for learns
         the ends of words as well, and takes them.

@@ -39,6 +39,8 @@ _USUAL_PERIOD = 0.010  # seconds
 # Iterations of their mixtures; those that search paths first.
 _ITERATIONS = 12
 _SEARCHES = frozenset({4, 9})
+# Gaussians for each that the monophones have.
+_RICHER = 2
 # The iteration that estimates how the features are turned, while states have one Gaussian each, and passes
 # over the rows in it: more of them gain next to nothing.
 _TURN = 2
@@ -86,7 +88,12 @@ class TiedTrainer(Trainer[TiedModel]):
             [item for item in utterances if item.number in densities],
             store,
             dict,
-            replace(config, iterations=_ITERATIONS),
+            replace(
+                config,
+                iterations=_ITERATIONS,
+                num_components=_RICHER * config.num_components,
+                frames_per_component=config.frames_per_component / _RICHER,
+            ),
             shards,
             pool,
         )
