@@ -32,11 +32,12 @@ import datetime as dt
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -230,14 +231,7 @@ class Peer:
                 write_clips(corpus, lexicon, paths[name])
                 arguments += [str(paths[name]), f"{paths[name]}-out"]
             command = [uv(), "run", "--quiet", "--no-project", "--script", str(self.script)]
-            done = subprocess.run(
-                [*command, *self.options, *arguments],
-                check=True,
-                capture_output=True,
-                text=True,
-                timeout=PATIENCE,
-            )
-            seconds = json.loads(done.stdout.splitlines()[-1])
+            seconds = json.loads(output_of([*command, *self.options, *arguments]).splitlines()[-1])
             times = {
                 name: {
                     clip.id: peer_tiers(found)
@@ -247,6 +241,21 @@ class Peer:
                 for name, corpus in corpora.items()
             }
         return Outcome(times, seconds["train"], dict(zip(corpora, seconds["align"], strict=True)))
+
+
+def output_of(command: Sequence[str]) -> str:
+    """Run a command; one that takes too long, or whose caller is stopped, ends with all that it has started."""
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            output, complaint = process.communicate(timeout=PATIENCE)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command, output, complaint)
+    return output
 
 
 def uv() -> str:
