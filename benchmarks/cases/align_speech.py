@@ -244,7 +244,7 @@ class Peer:
 
 
 def output_of(command: Sequence[str]) -> str:
-    """Run a command; one that takes too long, or whose caller is stopped, ends with all that it has started."""
+    """Run a command; one that takes too long, or is interrupted, ends with all that it has started."""
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
