@@ -340,10 +340,12 @@ def rows_of(name: str, label: str, aligner: str, times: Times, rest: list[str]) 
         kinds["on the grid"] = rounded(times, GRID[name])
     for kind, scored in kinds.items():
         found = score(name, scored, SETS.get(name, "en"))
-        milliseconds = [f"{1000 * value:.1f}" for value in (found.mean, found.median, found.bias)]
-        shares = [f"{found.within[tolerance]:.3f}" for tolerance in WITHIN]
-        row = [label, aligner, kind, str(found.num_boundaries), f"{found.coverage:.3f}"]
-        yield [*row, *milliseconds, *shares, *rest]
+        figures = [f"{found.coverage:.3f}"]
+        figures += [f"{1000 * value:.1f}" for value in (found.mean, found.median, found.bias)]
+        figures += [f"{found.within[tolerance]:.3f}" for tolerance in WITHIN]
+        if not found.num_boundaries:  # an aligner that has refused all
+            figures = [""] * len(figures)
+        yield [label, aligner, kind, str(found.num_boundaries), *figures, *rest]
 
 
 def report(columns: list[str], rows: Iterator[list[str]]) -> list[list[str]]:

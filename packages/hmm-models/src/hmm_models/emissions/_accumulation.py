@@ -57,25 +57,12 @@ class Firm:
         return Firm(self.index[frames], self.weight[frames])
 
     def collect(self, densities: Densities[Any], x: Tensor, observed: Tensor | None) -> Moments:
-        """Moments of all frames, in blocks of groups of equal size, each of one density's frames."""
+        """Moments of all frames, in blocks of groups, each of one density's frames."""
         total = densities.zeros()
-        order = self.index.argsort(stable=True)[int((self.index < 0).sum()) :]
-        density, count = torch.unique_consecutive(self.index[order], return_counts=True)
-        size = min(max(len(order) // (2 * len(densities.constant)), _SMALLEST_GROUP), _LARGEST_GROUP)
-        num_groups = (count + size - 1) // size
-        owner, end = (value.repeat_interleave(num_groups) for value in (density, count.cumsum(0)))
-        first = end - count.repeat_interleave(num_groups)
-        first += size * (
-            torch.arange(len(owner), device=x.device)
-            - (num_groups.cumsum(0) - num_groups).repeat_interleave(num_groups)
-        )
-        place = first.unsqueeze(1) + torch.arange(size, device=x.device)
-        real = place < end.unsqueeze(1)
-        # A group that is not full is filled up with its first frame, which counts once.
-        frames = order[torch.where(real, place, first.unsqueeze(1))]
+        owner, frames, real = _groups(self.index, len(densities.constant))
         share = self.weight.to(densities.constant)[frames] * real
-        alone = densities.select(owner.new_zeros(1)).block_size
-        for some in cut(len(owner), max(1, alone // size)):
+        block_size = densities.select(owner.new_zeros(1)).block_size
+        for some in cut(len(owner), max(1, block_size // frames.shape[1])):
             own = densities.select(owner[some])
             read = _read(own, x, observed, frames[some].flatten())
             inputs = read.view(*frames[some].shape, read.shape[-1])
@@ -108,6 +95,26 @@ class Known:
             share.scatter_(0, self.component[rows].unsqueeze(0), self.weight[rows].to(share).unsqueeze(0))
             _add(total, densities.moments(inputs, share.view(P, M, -1)))
         return total
+
+
+def _groups(index: Tensor, num_densities: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Group frames by their density (N,), -1 for none: the density of each group (G,), its frames (G, R).
+
+    Not all groups are full; those that are not repeat their first frame. Which frames count: (G, R).
+    """
+    order = index.argsort(stable=True)[int((index < 0).sum()) :]
+    density, count = torch.unique_consecutive(index[order], return_counts=True)
+    size = min(max(len(order) // (2 * num_densities), _SMALLEST_GROUP), _LARGEST_GROUP)
+    num_groups = (count + size - 1) // size
+    owner, end, before = (
+        value.repeat_interleave(num_groups)
+        for value in (density, count.cumsum(0), num_groups.cumsum(0) - num_groups)
+    )
+    rank = torch.arange(len(owner), device=index.device) - before
+    first = (end - count.repeat_interleave(num_groups) + size * rank).unsqueeze(1)
+    place = first + torch.arange(size, device=index.device)
+    real = place < end.unsqueeze(1)
+    return owner, order[torch.where(real, place, first)], real
 
 
 def _read(densities: Densities[Any], x: Tensor, observed: Tensor | None, rows: slice | Tensor) -> Tensor:
