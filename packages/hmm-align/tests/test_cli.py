@@ -26,7 +26,7 @@ from hmm_align import (
 from hmm_align.cli import LANGUAGES as OFFERED
 from hmm_align.cli import app, main
 from hmm_models import ModelFileError, load_tensors, save_tensors
-from hmm_speech import LANGUAGES, Corpus, Lexicon, load_audio
+from hmm_speech import LANGUAGES, Corpus, Lexicon, load_audio, read_corpus
 
 TEXT = ("masa see zoom ash", "either of hem shoozy", "see hem masa zoom", "ash of shoozy see")
 HINT = "words without a pronunciation: give it with --lexicon, or guess with --g2p"
@@ -178,6 +178,19 @@ def test_run_takes_more_words(folder: Path, tmp_path: Path, model: Path) -> None
     result = hmm_align("run", folder, model, tmp_path / "out", "--lexicon", tmp_path / "more.dict")
     assert result.exit_code == 0, result.output
     assert "snark" in [word.label for word in read_json(tmp_path / "out" / "clip2.json").words]
+
+
+def test_run_adapts_the_model_first(folder: Path, tmp_path: Path, model: Path) -> None:
+    plain, adapted = tmp_path / "plain", tmp_path / "adapted"
+    assert hmm_align("run", folder, model, plain).exit_code == 0
+    result = hmm_align("run", folder, model, adapted, "--adapt")
+    assert result.exit_code == 0, result.output
+    aligner, corpus = CorpusAligner.load(model), read_corpus(folder)
+    for item in aligner.adapt(corpus).align(corpus):
+        written = read_json(adapted / f"{item.id}.json")
+        assert [word.end for word in written.words] == pytest.approx([word.end for word in item.words])
+        assert written != read_json(plain / f"{item.id}.json")
+    assert not list(adapted.glob(".*"))
 
 
 def test_a_folder_with_every_fault_is_aligned_but_for_them(
@@ -606,6 +619,9 @@ def test_one_recording_is_aligned_with_a_model_that_was_trained_elsewhere(
     assert read_json(out / f"{recording.stem}.json") == read_json(
         tmp_path / "beside" / f"{recording.stem}.json"
     )
+    result = hmm_align("run", folder, model, tmp_path / "third", "--lexicon", own, "--adapt")
+    assert result.exit_code == 2
+    assert "--adapt: the model must be one that this package has trained" in result.output
     result = hmm_align("run", folder, model, out, "--text", "masa")
     assert result.exit_code == 2
     assert "--text is what is said in one recording" in result.output

@@ -92,6 +92,10 @@ def train(name, **choices):
     )
     ends = [phone.end for found in aligner.align(corpus) for phone in found.phones]
     keep(name, _trained(aligner).to_tensors() | {"ends": torch.tensor(ends)})
+    if name == "whole":
+        others = read_corpus(folder)
+        others = replace(others, utterances=others.utterances[11:20])
+        keep("adapted", _trained(aligner.adapt(others, distributed=shards.number > 1)).to_tensors())
 
 
 class Stopped(Exception):
@@ -198,7 +202,7 @@ def networks(
     ]
 
 
-@pytest.mark.parametrize("name", ["dealt", "first", "whole", "resumed"])
+@pytest.mark.parametrize("name", ["dealt", "first", "whole", "resumed", "adapted"])
 def test_two_processes_train_the_network_that_one_does(
     networks: Callable[[str], list[dict[str, torch.Tensor]]], name: str
 ) -> None:

@@ -31,6 +31,7 @@ from hmm_models import (
     estimate_mllr,
     fit_speakers,
     load_model,
+    map_prior,
     regression_tree,
     save_model,
 )
@@ -363,6 +364,24 @@ def test_map_is_the_average_of_data_and_belief() -> None:
         plain.emission.get_parameter("log_variance"),
     )
     assert found.classes == ()
+
+
+def test_what_densities_expect_leaves_them_as_they_are_and_weighs_as_many_frames() -> None:
+    densities = model(K=2, M=3).emission
+    known = map_prior(densities, 20.0)
+    torch.testing.assert_close(known.occupancy.sum(1), torch.full((2,), 20.0).double())
+    before = [value.clone() for value in (densities.weight, densities.mean, densities.variance)]
+    densities.update(known)
+    for value, expected in zip((densities.weight, densities.mean, densities.variance), before, strict=True):
+        torch.testing.assert_close(value, expected)
+    heard = densities.accumulate(torch.full((60, 3), 5.0).double(), density_index=torch.zeros(60).long())
+    densities.update(heard + known)
+    average = (densities.weight[0].unsqueeze(1) * densities.mean[0]).sum(0)
+    expected = (60 * 5.0 + 20.0 * (before[0][0].unsqueeze(1) * before[1][0]).sum(0)) / 80.0
+    torch.testing.assert_close(average, expected)
+    torch.testing.assert_close(densities.mean[1], before[1][1])
+    with pytest.raises(ValueError, match="strength must be >= 0 and finite; got -1"):
+        map_prior(densities, -1.0)
 
 
 @pytest.mark.parametrize("covariance_type", ["spherical", "diag", "tied", "full"])

@@ -232,6 +232,20 @@ class Session:
         self._say(f"trained on {report.num_utterances} utterances: {model}")
         return aligner
 
+    def adapt(self, aligner: CorpusAligner, workdir: Path) -> CorpusAligner:
+        """Move a model towards the recordings; what is read of them stays in the working folder."""
+        try:
+            with self._progress() as progress:
+                return aligner.adapt(
+                    self.corpus,
+                    workdir=workdir,
+                    jobs=self.jobs,
+                    distributed=self._shards.number > 1,
+                    progress=progress,
+                )
+        except TypeError as error:
+            raise _usage_error(f"--adapt: {error}") from error
+
     def align(
         self,
         aligner: CorpusAligner,

@@ -218,13 +218,15 @@ class Trainer(Generic[M]):
         """Build the graph of an utterance's paths."""
         return build_graph(item.pronunciations, models, self.config.silence_prob)
 
-    def _statistics(self) -> MixtureStatistics:
-        """Collect the statistics of all frames under the densities they were given."""
-        mixtures = self.model.mixtures
+    def _statistics(self, model: AcousticModel | TiedModel | None = None) -> MixtureStatistics:
+        """Collect the statistics of all frames under the densities that they were given, of any model."""
+        model = model or self.model
+        mixtures = model.mixtures
         dtype = mixtures.working_dtype(torch.float32)
         return self._total(
             lambda observed, densities: mixtures.accumulate(observed, density_index=densities, dtype=dtype),
             MixtureStatistics.zeros(*mixtures.mean.shape),
+            model.observe,
         )
 
     def _total(

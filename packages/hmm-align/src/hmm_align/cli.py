@@ -130,6 +130,10 @@ Loose = Annotated[
         help="Do not trust the transcripts: mark speech that no word explains, leave out words nobody says.",
     ),
 ]
+Adapt = Annotated[
+    bool,
+    typer.Option("--adapt", help="First move the model towards these recordings, best those of one voice."),
+]
 MelRate = Annotated[int, typer.Option(help="For fastspeech2: Hz of its spectrograms.", min=1000)]
 HopLength = Annotated[int, typer.Option(help="For fastspeech2: samples between frames.", min=1, max=1024)]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but problems.")]
@@ -179,6 +183,7 @@ def run(
     lexicon: LexiconFile = None,
     g2p: Guess = False,
     formats: Formats = list(FORMATS),  # noqa: B006 - typer reads it once and copies it
+    adapt: Adapt = False,
     loose: Loose = False,
     mel_rate: MelRate = 22_050,
     hop_length: HopLength = 256,
@@ -194,6 +199,8 @@ def run(
         aligner = session.load(model, lexicon, g2p)
         session.reserve(out, TIMES_NAME)
         workdir = out / f".{TIMES_NAME}"
+        if adapt:
+            aligner = session.adapt(aligner, workdir)
         session.align(aligner, out, formats, (mel_rate, hop_length), loose, workdir)
         session.finish(workdir)
 

@@ -1,8 +1,10 @@
 """The corpus aligner: from recordings and their transcripts alone to phone and word times."""
 
+import copy
 import hashlib
 import json
 import logging
+import math
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,10 +21,11 @@ from hmm_models import ModelFileError, load_tensors, save_tensors
 from hmm_speech import Corpus, CorpusError, Lexicon, Problem, TextError, Utterance
 
 from ._acoustic import AcousticModel
+from ._adaptation import PASSES, Adapter
 from ._aligning import BatchAligner
 from ._config import AlignerConfig
 from ._corpus import Prepared, Progress, feature_store, minibatches, prepare
-from ._features import FeatureExtractor
+from ._features import FeatureExtractor, FeatureStore
 from ._graph import min_frames
 from ._journal import Journal
 from ._kept import KeptAlignments
@@ -271,6 +274,93 @@ class CorpusAligner:
         )
         return cls(acoustic, lexicon, config, report)
 
+    def adapt(
+        self,
+        data: Utterance | Corpus,
+        *,
+        strength: float = 100.0,
+        workdir: str | os.PathLike[str] | None = None,
+        jobs: int = 1,
+        distributed: bool = False,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Move the model towards recordings that it was not trained on, a voice or a room new to it.
+
+        Parameters
+        ----------
+        data : Utterance or Corpus
+            Recordings and transcripts, best of one speaker; seconds help, minutes help more.
+        strength : float
+            Frames of each density for which the model as it is counts, > 0. The greater, the less it moves.
+        workdir : path, optional
+            Folder for features, the caller's to remove. With that of an alignment, the recordings are read
+            once for both.
+        jobs : int
+            Processes that read the recordings, 1 or more.
+        distributed : bool
+            Share the corpus out to the processes of torch.distributed, as `train` does.
+        progress : callable, optional
+            Called with the name of the stage, the steps done and the steps in all.
+
+        Returns
+        -------
+        CorpusAligner
+            Another one, with this one's `training_report`; utterances that cannot be aligned were left out.
+
+        Raises
+        ------
+        CorpusError
+            If no utterance can be aligned.
+        TypeError
+            If the model is one of CMU Sphinx.
+        ValueError
+            If ``strength`` is not positive and finite, or ``jobs`` is below 1.
+        RuntimeError
+            If ``distributed`` and torch.distributed has not been initialised.
+
+        Notes
+        -----
+        Paths are searched and Gaussians re-estimated three times, those of tied states once, with the model
+        as the prior [1]_. A network stays as it is. Takes about as long as to align the recordings.
+
+        References
+        ----------
+        .. [1] J.-L. Gauvain and C.-H. Lee, "Maximum a posteriori estimation for multivariate Gaussian mixture
+           observations of Markov chains", IEEE Trans. Speech and Audio Processing 2(2), 1994.
+
+        Examples
+        --------
+        >>> from hmm_speech import read_corpus
+        >>> aligner = CorpusAligner.load("english.model")  # doctest: +SKIP
+        >>> corpus = read_corpus("another_voice")  # doctest: +SKIP
+        >>> alignments = aligner.adapt(corpus).align(corpus)  # doctest: +SKIP
+        """
+        if not 0.0 < strength < math.inf:
+            raise ValueError(f"strength must be > 0 and finite; got {strength}")
+        acoustic = copy.deepcopy(_trained(self))
+        adapted = type(self)(acoustic, self.lexicon, self.config, self.training_report)
+        utterances = [data] if isinstance(data, Utterance) else data.utterances
+        shards = Shards(distributed)
+        with (
+            _working_folder(workdir) as folder,
+            closing(feature_store(_share_of(folder, shards), acoustic.feature_dim, self.config)) as store,
+            Pool(jobs) as pool,
+        ):
+            usable, problems = _usable(self, shards.share(utterances), store, progress, pool)
+            store.share_speakers(shards)
+            if not shards.joined(usable):
+                root = data.audio if isinstance(data, Utterance) else data.root
+                reason = _first_reason(shards.joined(problems))
+                raise CorpusError(root, "no utterance can be adapted to" + reason)
+            adapter = Adapter(acoustic, usable, store, self.config, strength, shards, pool)
+            while adapter.iteration < PASSES:
+                adapter.step()
+                if progress is not None:
+                    progress("adapting", adapter.iteration, PASSES)
+            if acoustic.tied is not None:
+                adapter.adapt_tied(acoustic.tied)
+        return adapted
+
     @overload
     def align(
         self,
@@ -366,28 +456,20 @@ class CorpusAligner:
         shards = shards or Shards()
         folder = _share_of(folder, shards)
         utterances = shards.share(utterances)
-        front_end = acoustic.front_end(config)
         with (
             closing(
                 feature_store(folder, acoustic.feature_dim, config, normalize=acoustic.is_normalized)
             ) as store,
             Pool(jobs) as pool,
         ):
-            prepared, problems = prepare(utterances, self.lexicon, config, store, progress, pool, front_end)
+            usable, problems = _usable(self, utterances, store, progress, pool)
             store.share_speakers(shards)
-            usable = []
-            for item in prepared:
-                try:
-                    usable.append(keep_known(item, acoustic.phones))
-                except TextError as error:
-                    problems.append(Problem(item.id, str(error)))
-            usable, too_short = _long_enough(usable, acoustic, config)
             batches = minibatches(usable, config.batch_frames)
             kept = KeptAlignments(
                 Journal(folder / "alignments.jsonl", self._task(store.task, batches, loose)),
                 [item.id for item in utterances],
                 [item.id for batch in batches for item in batch],
-                [*problems, *too_short],
+                problems,
             )
             with ExitStack() as stack:
                 stack.callback(kept.close)
@@ -556,6 +638,27 @@ def _lexicon_of(tensors: dict[str, Tensor], description: Mapping[str, Any]) -> L
         lexicon = Lexicon.english() | own
     lexicon.possessives = description["possessives"]
     return lexicon
+
+
+def _usable(
+    aligner: CorpusAligner,
+    utterances: Sequence[Utterance],
+    store: FeatureStore,
+    progress: Progress | None,
+    pool: Pool,
+) -> tuple[list[Prepared], list[Problem]]:
+    """Read utterances; return those that a model can align, and why it cannot the others."""
+    acoustic, config = aligner._acoustic, aligner.config  # noqa: SLF001 - of this class
+    front_end = acoustic.front_end(config)
+    prepared, problems = prepare(utterances, aligner.lexicon, config, store, progress, pool, front_end)
+    known = []
+    for item in prepared:
+        try:
+            known.append(keep_known(item, acoustic.phones))
+        except TextError as error:
+            problems.append(Problem(item.id, str(error)))
+    usable, too_short = _long_enough(known, acoustic, config)
+    return usable, [*problems, *too_short]
 
 
 def _long_enough(

@@ -34,6 +34,7 @@ from hmm_models.adaptation._cmllr_statistics import cmllr_prior as cmllr_prior
 from hmm_models.adaptation._lda import LDAEstimate as LDAEstimate
 from hmm_models.adaptation._lda import estimate_lda as estimate_lda
 from hmm_models.adaptation._map import adapt_map as adapt_map
+from hmm_models.adaptation._map import map_prior as map_prior
 from hmm_models.adaptation._mllr import adapt_mllr as adapt_mllr
 from hmm_models.adaptation._mllr import estimate_mllr as estimate_mllr
 from hmm_models.adaptation._mllt import MLLTEstimate as MLLTEstimate
@@ -260,6 +261,7 @@ __all__ = [
     "graph_log_likelihood",
     "load_model",
     "load_tensors",
+    "map_prior",
     "mlpg",
     "mlpg_global_variance",
     "mmi",

@@ -216,6 +216,7 @@ if _TYPE_CHECKING:
     from hmm_models import graph_log_likelihood as graph_log_likelihood
     from hmm_models import load_model as load_model
     from hmm_models import load_tensors as load_tensors
+    from hmm_models import map_prior as map_prior
     from hmm_models import mlpg as mlpg
     from hmm_models import mlpg_global_variance as mlpg_global_variance
     from hmm_models import mmi as mmi
@@ -483,6 +484,7 @@ _EXPORTS = {
     "map_phones": "hmm_speech",
     "mel_filterbank": "hmm_speech",
     "merge_closures": "hmm_metrics",
+    "map_prior": "hmm_models",
     "mlpg": "hmm_models",
     "mlpg_global_variance": "hmm_models",
     "mmi": "hmm_models",

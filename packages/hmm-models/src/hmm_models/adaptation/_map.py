@@ -8,17 +8,67 @@ import torch
 from torch import Tensor
 
 from hmm_models._numerics import log_softmax
+from hmm_models.adaptation._checks import check_strength
 from hmm_models.adaptation._em import e_step, run_adaptation
 from hmm_models.adaptation._report import Adaptation
 from hmm_models.adaptation._transformed import unwrapped
 from hmm_models.emissions._mixture_emission import MixtureEmission
 from hmm_models.emissions._mixture_statistics import FullMixtureStatistics, MixtureStatistics
+from hmm_models.emissions._mixtures import GaussianMixtures
 from hmm_models.models._em_sequence_model import EMSequenceModel
 from hmm_models.training._em import SequenceStatistics
 from hmm_models.transitions._table import ProbabilityTable
 
 Part = Literal["mean", "covariance", "weight", "transition"]
 _TABLES = ("initial", "transition")
+
+
+@torch.no_grad()
+def map_prior(densities: GaussianMixtures, strength: float) -> MixtureStatistics:
+    r"""Statistics of frames that the densities expect: added to those of data, they make the M-step MAP.
+
+    Parameters
+    ----------
+    densities : GaussianMixtures
+        The prior.
+    strength : float
+        Frames of each density that count as if they had been seen, >= 0.
+
+    Returns
+    -------
+    MixtureStatistics
+        In float64. Without others, ``update`` makes of them the densities themselves.
+
+    Raises
+    ------
+    ValueError
+        If ``strength`` is negative or not finite.
+
+    Notes
+    -----
+    For densities that are trained along known paths; `adapt_map` adapts a whole model.
+
+    References
+    ----------
+    .. [1] J.-L. Gauvain and C.-H. Lee, "Maximum a posteriori estimation for multivariate Gaussian mixture
+       observations of Markov chains", IEEE Trans. Speech and Audio Processing 2(2), 1994.
+
+    Examples
+    --------
+    >>> import torch
+    >>> densities = GaussianMixtures(1, 1, 1)
+    >>> _ = densities.mean.data.zero_()
+    >>> heard = densities.accumulate(
+    ...     torch.full((30, 1), 4.0), density_index=torch.zeros(30, dtype=torch.int64)
+    ... )
+    >>> report = densities.update(heard + map_prior(densities, 10.0))
+    >>> densities.mean.item()
+    3.0
+    """
+    check_strength("strength", strength)
+    mean, occupancy = densities.mean.double(), strength * densities.weight.double()
+    count = occupancy.unsqueeze(-1)
+    return MixtureStatistics(occupancy, count * mean, count * (densities.variance.double() + mean.square()))
 
 
 @torch.no_grad()
