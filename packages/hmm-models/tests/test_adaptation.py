@@ -368,6 +368,7 @@ def test_map_is_the_average_of_data_and_belief() -> None:
 
 def test_what_densities_expect_leaves_them_as_they_are_and_weighs_as_many_frames() -> None:
     densities = model(K=2, M=3).emission
+    assert isinstance(densities, GaussianMixtures)
     known = map_prior(densities, 20.0)
     torch.testing.assert_close(known.occupancy.sum(1), torch.full((2,), 20.0).double())
     before = [value.clone() for value in (densities.weight, densities.mean, densities.variance)]
