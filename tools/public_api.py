@@ -1,7 +1,7 @@
 """Compare each package's public names with the list that was reviewed, or rewrite the list.
 
 ``--check`` fails when a name appeared or disappeared; ``--write`` accepts the names of the tree. The
-meta-package's export table must be the union of the others' names, none of them twice.
+meta-package's export table must be the union of the others' names, sorted, none of them twice.
 """
 
 import argparse
@@ -60,6 +60,8 @@ def differences() -> list[str]:
         ]
         union.update(dict.fromkeys(names, import_name(package)))
     table = public_names(init_file("pytorch-hmm"))
+    if list(table) != sorted(table):
+        found.append("pytorch-hmm's table is not sorted")
     found += [f"pytorch-hmm lacks {name} of {union[name]}" for name in sorted(set(union) - set(table))]
     found += [f"pytorch-hmm exports {name}, which no package has" for name in sorted(set(table) - set(union))]
     found += [
