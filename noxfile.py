@@ -64,6 +64,10 @@ def build(session: nox.Session) -> None:
     session.run("twine", "check", "--strict", *map(str, sorted(DIST.glob("*[lz]"))))
 
 
+# Packages whose tests take minutes in one process.
+MANY_TESTS = ("hmm-core", "hmm-models", "hmm-speech", "hmm-align")
+
+
 @nox.session(requires=["build"])
 @nox.parametrize("package", PACKAGES, ids=PACKAGES)
 def tests(session: nox.Session, package: str) -> None:
@@ -74,6 +78,8 @@ def tests(session: nox.Session, package: str) -> None:
     COVERAGE.mkdir(parents=True, exist_ok=True)
     config = f"packages/{package}/pyproject.toml"
     arguments = ["-c", config, "--rootdir", f"packages/{package}"]
+    if package in MANY_TESTS:  # examples of one page need each other, so a file stays in one process
+        arguments += ["-n", "auto", "--dist", "loadfile"]
     arguments += ["--cov", import_name(package), "--cov-config", config, "--cov-report="]
     arguments += session.posargs or [f"packages/{package}/tests", f"packages/{package}/README.md"]
     if not session.posargs:
@@ -85,7 +91,7 @@ def tests(session: nox.Session, package: str) -> None:
 @nox.session(requires=["build"])
 def tests_triton(session: nox.Session) -> None:
     """Test the CUDA kernels without a GPU: results in Triton's interpreter, compilation for three GPUs."""
-    install_wheels(session, "hmm-core", "", *groups("test", "triton"))
+    install_wheels(session, "hmm-core", "", *groups("test"))
     COVERAGE.mkdir(parents=True, exist_ok=True)
     config = "packages/hmm-core/pyproject.toml"
     arguments = ["-c", config, "--rootdir", "packages/hmm-core", "-n", "auto", "--dist", "worksteal"]
@@ -113,7 +119,7 @@ SANITIZED = (
 @nox.session(default=False, requires=["build"])
 def tests_gpu(session: nox.Session) -> None:
     """Test the CUDA kernels on the GPU of this machine, some of them under compute-sanitizer."""
-    install_wheels(session, "hmm-core", "", *groups("test", "triton"))
+    install_wheels(session, "hmm-core", "", *groups("test"))
     arguments = ["-c", "packages/hmm-core/pyproject.toml", "--rootdir", "packages/hmm-core"]
     run = ("python", "-I", "-m", "pytest", *arguments)
     if session.posargs:
