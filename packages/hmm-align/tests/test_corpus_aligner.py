@@ -15,6 +15,7 @@ from hmm_align import (
     Alignment,
     CorpusAligner,
     Tiers,
+    _model_file,
     diagnose,
     evaluate,
     write_alignments,
@@ -554,7 +555,7 @@ def test_a_file_that_is_no_aligner_is_refused(aligner: CorpusAligner, tmp_path: 
         case "of another kind":
             save_tensors(path, content, config | {"kind": "GaussianHMM"})
         case "of the future":
-            save_tensors(path, content, config | {"format": module._FORMAT + 1})
+            save_tensors(path, content, config | {"format": _model_file._FORMAT + 1})
     with pytest.raises(ModelFileError, match=r"model\.safetensors: "):
         CorpusAligner.load(path)
 

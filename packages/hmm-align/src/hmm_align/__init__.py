@@ -15,6 +15,7 @@ if _TYPE_CHECKING:
     from ._layouts import MelFrames as MelFrames
     from ._layouts import write_fastspeech2 as write_fastspeech2
     from ._layouts import write_mfa as write_mfa
+    from ._model_file import TrainingReport as TrainingReport
     from ._report import write_report as write_report
     from ._result import AlignedInterval as AlignedInterval
     from ._result import Alignment as Alignment
@@ -36,7 +37,6 @@ if _TYPE_CHECKING:
     from .aligners._monotonic import MonotonicAligner as MonotonicAligner
     from .aligners._monotonic import MonotonicAlignment as MonotonicAlignment
     from .corpus_aligner import CorpusAligner as CorpusAligner
-    from .corpus_aligner import TrainingReport as TrainingReport
     from .export import IntervalFileError as IntervalFileError
     from .export import Tiers as Tiers
     from .export import read_intervals as read_intervals
@@ -74,7 +74,7 @@ _EXPORTS = {
     "Reliability": "._evaluate",
     "SkippedWord": "._result",
     "Tiers": ".export",
-    "TrainingReport": ".corpus_aligner",
+    "TrainingReport": "._model_file",
     "beta_binomial_prior": ".aligners._forward_sum",
     "binarization_loss": ".aligners._forward_sum",
     "diagnose": "._diagnose",

@@ -12,12 +12,8 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Self, overload
+from typing import Any, Self, overload
 
-import torch
-from torch import Tensor
-
-from hmm_models import ModelFileError, load_tensors, save_tensors
 from hmm_speech import Corpus, CorpusError, Lexicon, Problem, TextError, Utterance
 
 from ._acoustic import AcousticModel
@@ -29,6 +25,7 @@ from ._features import FeatureExtractor, FeatureStore
 from ._graph import min_frames
 from ._journal import Journal
 from ._kept import KeptAlignments
+from ._model_file import TrainingReport, read_model, write_model
 from ._phones import inventory, keep_known, labels_of, unit_of
 from ._pool import Pool
 from ._recipe import Checkpoint, train_stages
@@ -39,8 +36,6 @@ from ._training import Trainer
 from .sphinx import PREFIX, SphinxModel, find_model
 
 _LOGGER = logging.getLogger("hmm_align")
-_FORMAT = 3  # 1 had no network, 2 no tied states
-_KIND = "hmm_align.CorpusAligner"
 _CHECKPOINT = "training.safetensors"
 # What a model's densities depend on.
 _SHAPING = (
@@ -53,32 +48,6 @@ _SHAPING = (
     "states_per_phone",
     "silence_states",
 )
-
-
-class TrainingReport(NamedTuple):
-    """What training saw.
-
-    Attributes
-    ----------
-    log_likelihood_per_frame : tuple of float
-        Of the best paths, each time they were searched; natural logarithm.
-    num_utterances : int
-        Utterances that were trained on.
-    hours : float
-        Their length.
-    problems : tuple of Problem
-        Utterances left out, each with the reason.
-
-    Examples
-    --------
-    >>> TrainingReport((-50.2, -41.9), 186, 0.33, ()).num_utterances
-    186
-    """
-
-    log_likelihood_per_frame: tuple[float, ...]
-    num_utterances: int
-    hours: float
-    problems: tuple[Problem, ...]
 
 
 class CorpusAligner:
@@ -516,25 +485,7 @@ class CorpusAligner:
         TypeError
             If the model is one of CMU Sphinx.
         """
-        tensors = _trained(self).to_tensors()
-        extends_english, own = _own_words(self.lexicon)
-        if own:
-            text = json.dumps(own, ensure_ascii=False).encode()
-            tensors["lexicon"] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
-        report = self.training_report._asdict() | {
-            "problems": [list(item) for item in self.training_report.problems]
-        }
-        config = {
-            "kind": _KIND,
-            "format": _FORMAT,
-            "config": asdict(self.config),
-            "phones": list(self.phones),
-            "extends_english": extends_english,
-            "possessives": self.lexicon.possessives,
-            "language": self.lexicon.language,
-            "training_report": report,
-        }
-        save_tensors(path, tensors, config)
+        write_model(path, _trained(self), self.lexicon, self.config, self.training_report)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, lexicon: Lexicon | None = None) -> Self:
@@ -572,37 +523,7 @@ class CorpusAligner:
             acoustic = SphinxModel(find_model(str(path)))
             lexicon = Lexicon.of("en") if lexicon is None else lexicon
             return cls(acoustic, lexicon, acoustic.config, TrainingReport((), 0, 0.0, ()))
-        tensors, description = load_tensors(path)
-        if description.get("kind") != _KIND:
-            raise ModelFileError(path, f"it must hold a {_KIND}; got {description.get('kind')!r}")
-        if description["format"] > _FORMAT:
-            raise ModelFileError(
-                path, f"its format {description['format']} is later than {_FORMAT}, update hmm-align"
-            )
-        choices = description["config"]
-        config = AlignerConfig(**({"acoustic": "monophone"} if description["format"] == 1 else {}) | choices)
-        trained = AcousticModel(
-            description["phones"],
-            FeatureExtractor(config).feature_dim,
-            config.states_per_phone,
-            config.silence_states,
-            config.variance_floor,
-        )
-        trained.load_tensors(tensors)
-        if lexicon is None:
-            lexicon = _lexicon_of(tensors, description)
-        report = description["training_report"]
-        return cls(
-            trained,
-            lexicon,
-            config,
-            TrainingReport(
-                tuple(report["log_likelihood_per_frame"]),
-                report["num_utterances"],
-                report["hours"],
-                tuple(Problem(*item) for item in report["problems"]),
-            ),
-        )
+        return cls(*read_model(path, lexicon))
 
 
 @contextmanager
@@ -618,26 +539,6 @@ def _working_folder(workdir: str | os.PathLike[str] | None) -> Iterator[Path]:
 def _share_of(folder: Path, shards: Shards) -> Path:
     """Name the folder of this process's share."""
     return folder / f"shard{shards.rank}of{shards.number}" if shards.number > 1 else folder
-
-
-def _own_words(lexicon: Lexicon) -> tuple[bool, dict[str, tuple[tuple[str, ...], ...]]]:
-    """Return whether a lexicon holds all CMU dictionary words, and what it has beside or instead of them."""
-    english = Lexicon.english()
-    extends = len(lexicon) >= len(english) and all(word in lexicon for word in english)
-    return extends, {
-        word: variants for word, variants in lexicon.items() if not extends or english.get(word) != variants
-    }
-
-
-def _lexicon_of(tensors: dict[str, Tensor], description: Mapping[str, Any]) -> Lexicon:
-    """Return the pronunciations that a model file holds or names."""
-    own = json.loads(tensors["lexicon"].numpy().tobytes().decode()) if "lexicon" in tensors else {}
-    # Models of the first version are English.
-    lexicon = Lexicon(own, language=description.get("language", "en"))
-    if description["extends_english"]:
-        lexicon = Lexicon.english() | own
-    lexicon.possessives = description["possessives"]
-    return lexicon
 
 
 def _usable(
