@@ -1,4 +1,4 @@
-"""Write the tables of README.md and GPU.md from results/*.csv; with --check, fail where they differ."""
+"""Write the tables of results from results/*.csv into their pages; with --check, fail where they differ."""
 
 import argparse
 import csv
@@ -14,8 +14,39 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 README = HERE / "README.md"
 GPU = HERE.parent / "packages" / "hmm-core" / "GPU.md"
-BEGIN, END = "<!-- from results: python benchmarks/summary.py -->\n", "<!-- end -->\n"
+ALIGN = HERE.parent / "packages" / "hmm-align" / "README.md"
+END = "<!-- end -->\n"
 CASES = ("dense", "chains", "gradient", "semi_markov", "warping", "ctc", "ctc_decode", "em", "online")
+
+# How the aligner's sets are called: on this page, and on that of the package.
+LONG_NAMES = {
+    "ljspeech": "ljspeech, 20 min",
+    "synth/en_hts": "synth/en_hts, 2.7 min",
+    "synth/en_espeak": "synth/en_espeak, 30 clips",
+    **{f"synth/{name}_espeak": f"synth/{name}_espeak, 20 clips" for name in ("ko", "ja", "cmn")},
+}
+DESCRIBED = {
+    "synth/en_hts": "40 sentences of an HMM voice, 2.7 min, the labels that drove it",
+    "synth/ko_espeak": "20 sentences of Korean by eSpeak NG, exact times",
+    "synth/ja_espeak": "20 of Japanese",
+    "synth/cmn_espeak": "20 of Mandarin",
+    "ljspeech": "186 clips of LJSpeech, 20 min, against the Montreal Forced Aligner",
+}
+COLUMNS = {
+    "synth/en_hts": "HMM voice",
+    "synth/en_espeak": "eSpeak NG: English",
+    "synth/ko_espeak": "Korean",
+    "synth/ja_espeak": "Japanese",
+    "synth/cmn_espeak": "Mandarin",
+    "ljspeech": "LJSpeech",
+    "ljspeech > synth/en_hts": "its model on the HMM voice",
+    "ljspeech > cmu_time_awb": "on a Scottish reader",
+}
+OPTIONS = {
+    "default": "as it is",
+    "change_weight=2": "`change_weight=2`",
+    "monophone": '`acoustic="monophone"`',
+}
 
 if TYPE_CHECKING:
     from _suite import Case
@@ -196,12 +227,95 @@ def gpu() -> list[str]:
     return lines
 
 
-def filled(page: Path, lines: list[str]) -> str:
-    """Return a page with its generated part replaced."""
-    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    text = "\n".join(lines)
-    return f"{before}{begin}\n{text}\n\n{end}{after}"
+def percents(row: Record, *limits: int) -> str:
+    """Write the shares of boundaries within so many milliseconds."""
+    return " / ".join(f"{100 * float(row[f'within_{limit}ms']):.1f}" for limit in limits)
+
+
+def aligners() -> list[str]:
+    """Return the table of all aligners on all sets."""
+    shares = "within 10 / 20 / 25 / 50 / 100 ms, %"
+    heads = ["set", "aligner", "times", "mean, ms", "bias, ms", shares, "aligned", "train", "align"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    last = ""
+    for row in read_results(RESULTS / "align_speech.csv")[1]:
+        name = LONG_NAMES.get(row["set"], row["set"].replace(" > ", " → ")) if row["set"] != last else ""
+        last = row["set"]
+        cells = [name, row["aligner"], row["times"]]
+        if row["times"] == "failed":
+            lines.append(f"| {' | '.join(cells)} | | | | | | |")
+            continue
+        found = ["", "", ""]
+        if row["boundaries"] != "0":
+            found = [row["mean_ms"], f"{float(row['bias_ms']):+.1f}", percents(row, 10, 20, 25, 50, 100)]
+        seconds = [f"{float(row['train_seconds']):.0f} s", f"{float(row['align_seconds']):.1f} s"]
+        lines.append(f"| {' | '.join([*cells, *found, row['aligned'].replace('/', ' of '), *seconds])} |")
+    return lines
+
+
+def adapted() -> list[str]:
+    """Return the table of models before and after they were adapted."""
+    lines = [
+        "| set | model | adapted | mean, ms | bias, ms | within 10 / 20 / 50 / 100 ms, % | adapting |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in read_results(RESULTS / "align_adapt.csv")[1]:
+        after = row["adapted"] == "yes"
+        cells = ["", ""] if after else [row["set"], row["model"]]
+        cells += [
+            row["adapted"],
+            row["mean_ms"],
+            f"{float(row['bias_ms']):+.1f}",
+            percents(row, 10, 20, 50, 100),
+        ]
+        lines.append(f"| {' | '.join(cells)} | {row['seconds'] + ' s' if after else ''} |")
+    return lines
+
+
+def e_step() -> list[str]:
+    """Return the table of what an E-step takes."""
+    names = ["frames", "states", "components", "features"]
+    lines = [f"| {' | '.join([*names, 'MB'])} |", "|---|---|---|---|---|"]
+    for row in read_results(RESULTS / "out_of_core.csv")[1]:
+        if row["measured"] == "E-step":
+            cells = [f"{int(row[name]):,}" for name in names]
+            lines.append(f"| {' | '.join([*cells, row['grown_MB']])} |")
+    return lines
+
+
+def our_aligner() -> tuple[list[str], list[str]]:
+    """Return what the aligner reaches on each set, and what its options gain."""
+    rows = {
+        (row["set"], row["aligner"].removeprefix("hmm-align").split(maxsplit=1)[-1]): row
+        for row in read_results(RESULTS / "align_speech.csv")[1]
+        if row["aligner"].startswith("hmm-align") and row["times"] == "as they are"
+    }
+    reached = [
+        "| recordings | mean error | within 20 ms | within 50 ms | train and align |",
+        "|---|---|---|---|---|",
+    ]
+    for name, described in DESCRIBED.items():
+        row = rows[name, "default"]
+        shares = " | ".join(f"{percents(row, limit)} %" for limit in (20, 50))
+        seconds = float(row["train_seconds"]) + float(row["align_seconds"])
+        reached.append(f"| {described} | {row['mean_ms']} ms | {shares} | {seconds:.0f} s |")
+    options = [f"| `AlignerConfig` | {' | '.join(COLUMNS.values())} |", "|---" * (len(COLUMNS) + 1) + "|"]
+    for option, described in OPTIONS.items():
+        shares = " | ".join(percents(rows[name, option], 10, 20) for name in COLUMNS)
+        options.append(f"| {described} | {shares} |")
+    return reached, options
+
+
+def filled(page: Path, sections: dict[str, list[str]]) -> str:
+    """Return a page with its generated parts replaced."""
+    text = page.read_text(encoding="utf-8")
+    for name, lines in sections.items():
+        before, begin, rest = text.partition(f"<!-- from {name}: python benchmarks/summary.py -->\n")
+        _, end, after = rest.partition(END)
+        if not end:
+            raise ValueError(f"{page.name} must have a part for {name}")
+        text = "\n".join([before + begin, *lines, "", end + after])
+    return text
 
 
 def main() -> int:
@@ -211,7 +325,18 @@ def main() -> int:
     check = parser.parse_args().check
     sys.path.insert(0, str(HERE / "cases"))
     tables = [*ratios(), *large(), *overhead(), *scaling()]
-    pages = {README: filled(README, tables), GPU: filled(GPU, gpu())}
+    reached, options = our_aligner()
+    sections = {
+        README: {
+            "results": tables,
+            "out_of_core.csv": e_step(),
+            "align_speech.csv": aligners(),
+            "align_adapt.csv": adapted(),
+        },
+        ALIGN: {"align_speech.csv": reached, "options of align_speech.csv": options},
+        GPU: {"results": gpu()},
+    }
+    pages = {page: filled(page, parts) for page, parts in sections.items()}
     if check:
         return int(any(page.read_text(encoding="utf-8") != text for page, text in pages.items()))
     for page, text in pages.items():

@@ -34,10 +34,10 @@ class UncertaintyMap(NamedTuple):
 # Fitted by `nox -s bench -- align_uncertainty` on 30 sentences of four voices of eSpeak NG in English, whose
 # times are exact: boundaries that tied states place, those that monophones or a network place, and the
 # factors of the first.
-TIED = UncertaintyMap(0.003, 2.0, 276.1)
+TIED = UncertaintyMap(0.004, 2.0, 251.6)
 MIXTURES = UncertaintyMap(0.003, 2.0, 283.4)
 NETWORK = UncertaintyMap(0.002, 1.5, 11.66)
-FACTORS = (0.11, 0.21, 0.3, 0.39, 0.49, 0.61, 0.74, 1.0, 1.75, 3.01)
+FACTORS = (0.1, 0.19, 0.28, 0.37, 0.45, 0.57, 0.75, 1.0, 1.81, 2.97)
 
 _FLOORS = (0.002, 0.003, 0.004, 0.005, 0.006, 0.008)
 _POWERS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
