@@ -171,7 +171,8 @@ def docs(session: nox.Session) -> None:
     session.run("sphinx-build", "-W", "-n", "-q", "--keep-going", "docs", "docs/_build/html")
     # Where the packages' tests look for speech, too.
     speech = os.environ.get("HMM_SPEECH_DATA", str(ROOT.parent / "shared" / "data"))
-    session.run("python", "-I", "-m", "pytest", "docs", "README.md", env={"HMM_SPEECH_DATA": speech})
+    pages = ("-n", "auto", "--dist", "loadfile", "docs", "README.md")
+    session.run("python", "-I", "-m", "pytest", *pages, env={"HMM_SPEECH_DATA": speech})
 
 
 @nox.session
