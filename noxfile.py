@@ -78,7 +78,7 @@ def tests(session: nox.Session, package: str) -> None:
     COVERAGE.mkdir(parents=True, exist_ok=True)
     config = f"packages/{package}/pyproject.toml"
     arguments = ["-c", config, "--rootdir", f"packages/{package}"]
-    if package in MANY_TESTS:  # examples of one page need each other, so a file stays in one process
+    if package in MANY_TESTS and not session.posargs:  # a page's examples need each other: a file, a process
         arguments += ["-n", "auto", "--dist", "loadfile"]
     arguments += ["--cov", import_name(package), "--cov-config", config, "--cov-report="]
     arguments += session.posargs or [f"packages/{package}/tests", f"packages/{package}/README.md"]

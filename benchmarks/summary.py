@@ -18,7 +18,7 @@ ALIGN = HERE.parent / "packages" / "hmm-align" / "README.md"
 END = "<!-- end -->\n"
 CASES = ("dense", "chains", "gradient", "semi_markov", "warping", "ctc", "ctc_decode", "em", "online")
 
-# How the aligner's sets are called: on this page, and on that of the package.
+# What the aligner's sets are called in README.md here, then in the two tables of hmm-align's.
 LONG_NAMES = {
     "ljspeech": "ljspeech, 20 min",
     "synth/en_hts": "synth/en_hts, 2.7 min",

@@ -73,7 +73,7 @@ def write_model(
 
 
 def read_model(
-    path: str | os.PathLike[str], lexicon: Lexicon | None = None
+    path: str | os.PathLike[str], lexicon: Lexicon | None
 ) -> tuple[AcousticModel, Lexicon, AlignerConfig, TrainingReport]:
     """Read what `write_model` wrote, of this or an earlier format; a given lexicon replaces the file's."""
     tensors, description = load_tensors(path)
